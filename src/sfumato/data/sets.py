@@ -1,0 +1,227 @@
+"""What a data set is: a card, label axes, an array, and `batch(indices)`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Indices: TypeAlias = Sequence[int] | np.ndarray | Tensor
+Labels: TypeAlias = np.ndarray
+Images: TypeAlias = np.ndarray
+
+
+@final
+@dataclass(frozen=True)
+class Card:
+    """Where a data set comes from and under which terms.
+
+    Args:
+        name: short name, as used on the command line.
+        source: where the data comes from, precise enough to get it again.
+        licence: the licence of the data, one per part where they differ.
+        size: human-readable count and size.
+        note: what a user should know before drawing conclusions from it.
+    """
+
+    name: str
+    source: str
+    licence: str
+    size: str
+    note: str = ""
+
+
+@final
+@dataclass(frozen=True)
+class LabelAxis:
+    """One thing a label says, for instance the axis "glasses" with values ("none", "glasses").
+
+    Labels are integers `0 <= label < len(values)`; `len(values)` itself is what the
+    networks take as "no label" on this axis.
+    """
+
+    name: str
+    values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values or len(set(self.values)) != len(self.values):
+            raise ValueError(
+                f"label axis '{self.name}' needs distinct values, got {list(self.values)}"
+            )
+
+    def index(self, value: str) -> int:
+        """The integer label of `value`.
+
+        Raises:
+            ValueError: the axis has no such value; the message lists those it has.
+        """
+        if value not in self.values:
+            raise ValueError(
+                f"label axis '{self.name}' has no value '{value}'; choose from "
+                + ", ".join(self.values)
+            )
+        return self.values.index(value)
+
+
+def _index(indices: Indices, length: int, name: str) -> np.ndarray:
+    index = np.asarray(indices)
+    if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{name}: indices must be a flat list of integers, got shape {index.shape} "
+            f"and dtype {index.dtype}"
+        )
+    if index.size and (index.min() < 0 or index.max() >= length):
+        raise ValueError(
+            f"{name}: indices must lie in 0..{length - 1}, "
+            f"got {int(index.min())}..{int(index.max())}"
+        )
+    return index.astype(np.int64, copy=False)
+
+
+def _check_labels(
+    labels: Labels | None, axes: tuple[LabelAxis, ...], length: int, name: str
+) -> None:
+    if labels is None:
+        if axes:
+            raise ValueError(f"{name}: {len(axes)} label axes but no labels")
+        return
+    if labels.shape != (length, len(axes)) or labels.dtype != np.int64:
+        raise ValueError(
+            f"{name}: labels must be int64 of shape ({length}, {len(axes)}), "
+            f"got {labels.dtype} of shape {labels.shape}"
+        )
+    for column, axis in zip(labels.T, axes, strict=True):
+        if length and (column.min() < 0 or column.max() >= len(axis.values)):
+            raise ValueError(
+                f"{name}: labels of axis '{axis.name}' must lie in 0..{len(axis.values) - 1}, "
+                f"got {column.min()}..{column.max()}"
+            )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images with labels on any number of axes.
+
+    Args:
+        name: short name.
+        images: uint8, shape (N, C, H, H); an array or a read-only memory map.
+        labels: int64, shape (N, A), or None for an unlabelled set.
+        axes: the A label axes.
+        card: source, licence, size.
+
+    Raises:
+        ValueError: arrays of the wrong shape or type, or labels outside their axis.
+    """
+
+    name: str
+    images: Images
+    labels: Labels | None
+    axes: tuple[LabelAxis, ...]
+    card: Card
+
+    def __post_init__(self) -> None:
+        shape = self.images.shape
+        if self.images.dtype != np.uint8 or len(shape) != 4 or shape[2] != shape[3]:
+            raise ValueError(
+                f"{self.name}: images must be uint8 of shape (N, C, H, H), "
+                f"got {self.images.dtype} of shape {shape}"
+            )
+        _check_labels(self.labels, self.axes, len(self), self.name)
+
+    def __len__(self) -> int:
+        return int(self.images.shape[0])
+
+    @property
+    def resolution(self) -> int:
+        """Height and width in pixels."""
+        return int(self.images.shape[-1])
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for RGB."""
+        return int(self.images.shape[1])
+
+    def batch(self, indices: Indices) -> tuple[Tensor, Tensor | None]:
+        """The images and labels at `indices`, in that order.
+
+        Returns:
+            x = images / 127.5 - 1 in [-1, 1], float32 (B, C, H, W), and int64 (B, A) labels
+            or None.
+
+        Raises:
+            ValueError: indices that are not integers, or out of range.
+        """
+        index = _index(indices, len(self), self.name)
+        x = torch.from_numpy(self.images[index]).float().div_(127.5).sub_(1.0)
+        return x, None if self.labels is None else torch.from_numpy(self.labels[index])
+
+    def subset(self, indices: Indices) -> ImageSet:
+        """The same set holding only `indices` (copied into memory)."""
+        index = _index(indices, len(self), self.name)
+        labels = None if self.labels is None else self.labels[index]
+        return replace(self, images=self.images[index], labels=labels)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class PointSet:
+    """Points in the plane or elsewhere, with the interface of `ImageSet`.
+
+    Args:
+        name: short name.
+        points: float32, shape (N, d).
+        labels: int64, shape (N, A), or None.
+        axes: the A label axes.
+        card: source, licence, size.
+
+    Raises:
+        ValueError: arrays of the wrong shape or type, or labels outside their axis.
+    """
+
+    name: str
+    points: np.ndarray
+    labels: Labels | None
+    axes: tuple[LabelAxis, ...]
+    card: Card
+
+    def __post_init__(self) -> None:
+        if self.points.dtype != np.float32 or self.points.ndim != 2:
+            raise ValueError(
+                f"{self.name}: points must be float32 of shape (N, d), "
+                f"got {self.points.dtype} of shape {self.points.shape}"
+            )
+        _check_labels(self.labels, self.axes, len(self), self.name)
+
+    def __len__(self) -> int:
+        return int(self.points.shape[0])
+
+    @property
+    def dimension(self) -> int:
+        """d, the number of coordinates of a point."""
+        return int(self.points.shape[1])
+
+    def batch(self, indices: Indices) -> tuple[Tensor, Tensor | None]:
+        """Points float32 (B, d) and labels int64 (B, A) or None, in the order of `indices`.
+
+        Raises:
+            ValueError: indices that are not integers, or out of range.
+        """
+        index = _index(indices, len(self), self.name)
+        x = torch.from_numpy(self.points[index])
+        return x, None if self.labels is None else torch.from_numpy(self.labels[index])
+
+    def subset(self, indices: Indices) -> PointSet:
+        """The same set holding only `indices`."""
+        index = _index(indices, len(self), self.name)
+        labels = None if self.labels is None else self.labels[index]
+        return replace(self, points=self.points[index], labels=labels)
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """round((x + 1) * 127.5), clamped to 0..255: the inverse of `ImageSet.batch` on images."""
+    return x.detach().float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
