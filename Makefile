@@ -1,0 +1,58 @@
+# Two commands matter: `make tour` and `make test`. Each sets up all that it needs, once, in .venv.
+# Variables: PYTHON (an interpreter >= 3.11), TORCH_INDEX (a package index to take torch from).
+SHELL := /bin/sh
+BIN := .venv/bin
+INPUTS := pyproject.toml constraints.txt tools/setup.sh
+export PYTHON TORCH_INDEX
+
+.PHONY: help tour test lint format bench docs data clean
+
+help:
+	@echo "make tour   a page of pictures from the shipped models (under two minutes once set up)"
+	@echo "make test   format, lint and type checks, then every test"
+	@echo "make lint   the checks alone        make format  apply the formatter"
+	@echo "make data   fetch Fashion-MNIST     make bench   speed beside diffusers"
+	@echo "make docs   renew the tables in the documentation from the measured results"
+	@echo "make clean  remove everything made here, the environment included"
+
+# One stamp for each set of extras; made again when the list of packages changes.
+.venv/.ready-tour: $(INPUTS)
+	@tools/setup.sh data $@
+
+.venv/.ready-test: $(INPUTS)
+	@tools/setup.sh data,train,test $@
+	@touch .venv/.ready-tour
+
+.venv/.ready-bench: $(INPUTS)
+	@tools/setup.sh data,train,test,bench $@
+	@touch .venv/.ready-tour .venv/.ready-test
+
+tour: .venv/.ready-tour
+	@$(BIN)/sfumato tour
+
+# The data set is wanted, not required: tests that need it say so and are skipped without it.
+data: .venv/.ready-tour
+	@$(BIN)/sfumato data fetch fashion-mnist || \
+		echo "warning: Fashion-MNIST could not be fetched; tests that need it will be skipped" >&2
+
+test: .venv/.ready-test data lint
+	$(BIN)/python -m pytest
+
+lint: .venv/.ready-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/.ready-test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.ready-bench
+	$(BIN)/python benchmarks/throughput.py
+
+docs: .venv/.ready-test
+	$(BIN)/python tools/figures.py
+
+clean:
+	rm -rf .venv build dist runs tour .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,176 @@
+"""The order of the layers, read from the source; and what `import sfumato` costs."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "sfumato"
+
+LOWEST = {"errors", "nn"}
+CORE = {
+    "schedule", "noise", "process", "damped", "pinned", "denoise",
+    "loss", "times", "seeds", "sample", "likelihood",
+}  # fmt: skip
+FILES = {"store", "pictures"}  # checksummed folders and contact sheets: no mathematics in them
+ACTING = CORE | {"solve", "guide"}
+
+# What each layer may import of ours, beside itself. A new top-level module must be placed here.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "nn": set(),
+    **{name: LOWEST | CORE for name in CORE},
+    **{name: {"errors"} for name in FILES},
+    "solve": LOWEST | CORE,
+    "guide": LOWEST | CORE,
+    "data": LOWEST | ACTING | FILES,
+    "train": LOWEST | ACTING | FILES,
+    "metrics": LOWEST | ACTING | FILES,
+    "recipes": LOWEST | ACTING | FILES | {"data", "train", "metrics"},
+    "zoo": LOWEST | ACTING | FILES | {"data", "train", "metrics", "recipes"},
+    "cli": LOWEST | ACTING | FILES | {"data", "train", "metrics", "recipes", "zoo"},
+    "__init__": LOWEST | ACTING,
+    "__main__": {"cli"},
+}
+
+# The mathematics depends on nothing but torch and numpy.
+BARE = LOWEST | ACTING | {"__init__"}
+THIRD_PARTY = {"torch", "numpy"}
+# What is never imported as a module is imported, because it is an extra or is slow to import.
+LATE = {
+    "dicebear_core", "dicebear_styles", "dicebear", "resvg_py", "tensorboard", "diffusers",
+    "scipy", "matplotlib", "accelerate",
+}  # fmt: skip
+
+
+def layer(path: Path) -> str:
+    """`solve/heun.py` belongs to layer `solve`, `loss.py` to layer `loss`."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def package(path: Path) -> list[str]:
+    """The package a file's relative imports start from, as a list of names."""
+    return ["sfumato", *path.relative_to(SOURCE).parts[:-1]]
+
+
+def targets(path: Path, node: ast.AST) -> list[str]:
+    """The absolute dotted names that an import statement may bind modules from."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        base = node.module.split(".") if node.module else []
+        if node.level:
+            here = package(path)
+            base = here[: len(here) - node.level + 1] + base
+        # `from sfumato import cli` names a module after the `import`.
+        return [".".join([*base, alias.name]) for alias in node.names]
+    return []
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """(line, dotted name) of every import, those inside functions and annotations included."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
+    return [(node.lineno, name) for node in found for name in targets(path, node)]
+
+
+def ours(name: str) -> str | None:
+    """The layer that `sfumato.<layer>...` names, or None for other packages."""
+    head, *rest = name.split(".")
+    if head != "sfumato":
+        return None
+    if not rest or not ((SOURCE / rest[0]).is_dir() or (SOURCE / f"{rest[0]}.py").is_file()):
+        return "__init__"  # `import sfumato`, or `from sfumato import Heun`
+    return rest[0]
+
+
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def test_every_module_has_a_layer() -> None:
+    assert len(MODULES) > 10
+    unplaced = {layer(path) for path in MODULES} - set(ALLOWED)
+    assert not unplaced, f"place {sorted(unplaced)} in ALLOWED of {Path(__file__).name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_run_one_way(path: Path) -> None:
+    mine = layer(path)
+    allowed = ALLOWED[mine] | {mine}
+    wrong = []
+    for line, name in imports(path):
+        theirs = ours(name)
+        # Importing the package itself is for those above it; it would be a circle further down.
+        if theirs == "__init__" and mine in {"cli", "zoo", "recipes"}:
+            continue
+        if theirs is not None and theirs not in allowed:
+            wrong.append(f"{path.name}:{line} imports {name}")
+    assert not wrong, f"{mine} may import only {sorted(allowed)}: " + "; ".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in MODULES if layer(p) in BARE],
+    ids=lambda p: str(p.relative_to(SOURCE)),
+)
+def test_the_core_needs_only_torch_and_numpy(path: Path) -> None:
+    known = THIRD_PARTY | {"sfumato"} | set(sys.stdlib_module_names)
+    others = {name for _, name in imports(path) if name.split(".")[0] not in known}
+    assert not others
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_extras_are_imported_where_they_are_used(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    top = [name for node in tree.body for name in targets(path, node)]
+    early = {name for name in top if name.split(".")[0] in LATE}
+    assert not early, f"import {sorted(early)} inside the function that needs it"
+
+
+def test_the_checks_notice_a_wrong_import() -> None:
+    """The checks above read these three forms; a rule that reads none would pass for ever."""
+    file = SOURCE / "solve" / "imaginary.py"
+    text = "from ..train.loop import train\nfrom sfumato import cli\nimport sfumato.zoo\n"
+    names = [name for node in ast.walk(ast.parse(text)) for name in targets(file, node)]
+    assert [ours(name) for name in names] == ["train", "cli", "zoo"]
+    assert not {"train", "cli", "zoo"} & ALLOWED["solve"]
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""},
+    )
+    return done.stdout.strip()
+
+
+# Every public name is touched, so that imports put off until first use are counted as well.
+TOUCH = "import sfumato\nfor name in sfumato.__all__: getattr(sfumato, name)\n"
+
+
+def test_importing_sfumato_brings_in_only_torch() -> None:
+    heavy = ["accelerate", "tyro", "rich", "matplotlib", "PIL", "safetensors", "scipy", "diffusers"]
+    code = f"import torch, sys; before = set(sys.modules)\n{TOUCH}"
+    code += f"print(*[m for m in {heavy} if m in sys.modules and m not in before])"
+    assert run(code) == ""
+
+
+def test_importing_sfumato_costs_under_300_ms_beyond_torch() -> None:
+    # Processor time of the best of three: what else the machine does is not our cost.
+    code = f"import torch, time; start = time.process_time()\n{TOUCH}"
+    code += "print(time.process_time() - start)"
+    assert min(float(run(code)) for _ in range(3)) < 0.3
+
+
+def test_the_help_does_not_import_torch() -> None:
+    code = "import sys\nsys.argv = ['sfumato', '--help']\nfrom sfumato.cli import main\n"
+    code += "try: main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    assert run(code).splitlines()[-1] == "False"
