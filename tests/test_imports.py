@@ -24,7 +24,7 @@ ACTING = CORE | {"solve", "guide"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "nn": set(),
-    **{name: LOWEST | CORE for name in CORE},
+    **dict.fromkeys(CORE, LOWEST | CORE),
     **{name: {"errors"} for name in FILES},
     "solve": LOWEST | CORE,
     "guide": LOWEST | CORE,

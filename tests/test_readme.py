@@ -82,9 +82,7 @@ def test_the_pages_hold_something_to_check() -> None:
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if any(b.kind == "python" for b in blocks(p))], ids=lambda p: p.name
 )
-def test_python_snippets_run(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_python_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(page):

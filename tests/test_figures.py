@@ -1,0 +1,54 @@
+"""The figures in the documentation are those that were measured."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TOOL = ROOT / "tools" / "figures.py"
+
+
+@pytest.fixture
+def figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The tool, at work in an empty repository with one file of results."""
+    spec = importlib.util.spec_from_file_location("figures", TOOL)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    results = {"score": 0.8125, "runs": [{"steps": 10, "fd": 1.234}, {"steps": 50}]}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    return module
+
+
+def test_the_documentation_is_up_to_date() -> None:
+    done = subprocess.run([sys.executable, TOOL, "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, f"run `make docs`\n{done.stdout}{done.stderr}"
+
+
+def test_a_table_takes_its_rows_from_the_file(figures: ModuleType) -> None:
+    mark = "<!-- table results.json runs | Steps = steps | Distance = fd :.1f -->"
+    new = figures.render(f"before\n{mark}\nold\n<!-- end -->\nafter")
+    assert new.splitlines()[2:6] == [
+        "| Steps | Distance |", "| --- | --- |", "| 10 | 1.2 |", "| 50 |  |",
+    ]  # fmt: skip
+    assert figures.render(new) == new
+
+
+def test_a_value_stands_in_its_sentence(figures: ModuleType) -> None:
+    new = figures.render("It reaches <!-- value results.json score :.1% -->?<!-- end -->, so.")
+    assert new == "It reaches <!-- value results.json score :.1% -->81.2%<!-- end -->, so."
+
+
+def test_a_value_that_was_not_measured_is_an_error(figures: ModuleType) -> None:
+    with pytest.raises(KeyError, match="absent"):
+        figures.render("<!-- value results.json absent -->1<!-- end -->")
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        figures.render("<!-- value nothing.json score -->1<!-- end -->")
