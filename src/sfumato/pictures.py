@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["encode", "image", "save", "scatter", "sheet"]
+__all__ = ["described", "encode", "image", "save", "scatter", "sheet"]
 
 _PAPER = (255, 255, 255)
 _INK = (70, 70, 76)
@@ -118,29 +118,48 @@ def image(pixels: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
-def encode(picture: Image.Image, form: str = "PNG") -> bytes:
-    """The bytes of ``picture`` as a file of that form (PNG, or lossless WEBP)."""
+def encode(picture: Image.Image, form: str = "PNG", about: str = "") -> bytes:
+    """The bytes of ``picture`` as a file of that form (PNG, or lossless WEBP).
+
+    ``about`` is kept inside the file (EXIF: image description) and read by :func:`described`.
+    """
     buffer = io.BytesIO()
+    exif = Image.Exif()
+    if about:
+        exif[_DESCRIPTION] = about
     if form.upper() == "WEBP":
-        picture.save(buffer, "WEBP", lossless=True)
+        picture.save(buffer, "WEBP", lossless=True, exif=exif.tobytes() if about else b"")
     else:
-        picture.save(buffer, form, optimize=True)
+        picture.save(buffer, form, optimize=True, exif=exif if about else None)
     return buffer.getvalue()
 
 
-def save(picture: Image.Image, path: Path | str) -> Path:
-    """Write ``picture`` to ``path`` (.png or .webp), making its folder; whole or not at all."""
+def described(path: Path | str) -> str:
+    """What :func:`save` was told about the picture at ``path``; empty for any other file."""
+    try:
+        with Image.open(path) as picture:
+            return str(picture.getexif().get(_DESCRIPTION, ""))
+    except (OSError, ValueError, SyntaxError):
+        return ""
+
+
+def save(picture: Image.Image, path: Path | str, about: str = "") -> Path:
+    """Write ``picture`` to ``path`` (.png or .webp), making its folder; whole or not at all.
+
+    Raises ValueError for another suffix.
+    """
     path = Path(path)
     form = {".png": "PNG", ".webp": "WEBP"}.get(path.suffix.lower())
     if form is None:
         raise ValueError(f"a picture is written as .png or .webp, got {path.name!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_bytes(encode(picture, form))
+    part.write_bytes(encode(picture, form, about))
     part.replace(path)
     return path
 
 
+_DESCRIPTION = 0x010E  # EXIF ImageDescription
 _PALETTE = (
     (38, 84, 124), (224, 122, 63), (67, 140, 94), (178, 58, 72), (120, 94, 160),
     (140, 98, 57), (204, 121, 167), (90, 90, 96), (153, 153, 51), (51, 160, 175),

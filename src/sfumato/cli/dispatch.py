@@ -1,0 +1,153 @@
+"""The top of the command line: find the command, run it, turn errors into one sentence.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted. ``--debug`` anywhere before a
+literal ``--`` shows the traceback of an error instead of its sentence alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from sfumato.errors import SfumatoError, UsageError, unknown
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: the module that has its ``main(argv)``, and its line in the overview."""
+
+    module: str
+    summary: str
+
+
+class Commands(Enum):
+    """Every command of ``sfumato``."""
+
+    SAMPLE = Command("sfumato.cli.sample", "draw samples: a sheet, a folder of pictures or an npz")
+    TRAIN = Command("sfumato.cli.train", "train a model from a recipe, or resume a run")
+    EVALUATE = Command("sfumato.cli.evaluate", "measure a model, or pictures, against real data")
+    ENCODE = Command("sfumato.cli.encode", "turn data into latents along the ODE, and back")
+    DATA = Command("sfumato.cli.data", "list, show, fetch and look at data sets")
+    MODELS = Command("sfumato.cli.models", "list the shipped models, show the card of one")
+    TOUR = Command("sfumato.cli.tour", "write a page of pictures of everything, in two minutes")
+
+
+_EXAMPLES = """\
+examples:
+  sfumato tour                                            a page of pictures, to begin with
+  sfumato models                                          what is shipped
+  sfumato sample fashion-edm --n 64 --steps 18 --out sheet.png
+  sfumato train fashion --out runs/fashion                 train; add --resume to go on
+  sfumato evaluate runs/fashion --data fashion-mnist --steps 10,18,50
+"""
+
+
+def overview() -> str:
+    """The text of ``sfumato --help``."""
+    width = max(len(c.name) for c in Commands) + 2
+    lines = [f"  {c.name.lower():<{width}}{c.value.summary}" for c in Commands]
+    return "\n".join(
+        [
+            "usage: sfumato COMMAND [options]",
+            "",
+            "Diffusion models on one small, exact core.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "options:",
+            "  -h, --help     this text; after a command, the options of the command",
+            "  --version      the version",
+            "  --debug        show tracebacks",
+            "",
+            _EXAMPLES,
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (that of the process by default); returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    words, debug = _take(words, "--debug")
+    name = words[0] if words else ""
+    try:
+        if name in ("", "-h", "--help", "help"):
+            print(overview(), end="")
+            return 0 if name else 2
+        if name == "--version":
+            print(_version())
+            return 0
+        if name.startswith("-"):
+            raise UsageError(f"expected a command before {name!r}; see sfumato --help")
+        return _run(_find(name), words[1:])
+    except SystemExit as stop:  # tyro has said what is wrong, or printed the help
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("\nsfumato: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader went away, as in `sfumato models | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except UsageError as error:
+        return _say(name, error, 2, debug)
+    except (SfumatoError, OSError) as error:
+        return _say(name, error, 1, debug)
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, ValueError) and _at_our_door(error):
+            return _say(name, error, 2, debug)
+        kind = type(error).__name__
+        hint = "this may be a bug; --debug shows where it happened"
+        return _say(name, f"{kind}: {error} ({hint})", 1, debug)
+
+
+def _run(command: Command, words: list[str]) -> int:
+    run: Callable[[list[str]], int | None] = importlib.import_module(command.module).main
+    return run(words) or 0
+
+
+def _find(name: str) -> Command:
+    table = {c.name.lower(): c.value for c in Commands}
+    if name not in table:
+        raise unknown("command", name, table)
+    return table[name]
+
+
+def _take(words: list[str], flag: str) -> tuple[list[str], bool]:
+    """``words`` without ``flag``, and whether it was there (not looking behind ``--``)."""
+    end = words.index("--") if "--" in words else len(words)
+    head = [w for w in words[:end] if w != flag]
+    return head + words[end:], len(head) < end
+
+
+def _say(name: str, error: object, status: int, debug: bool) -> int:
+    if debug and isinstance(error, BaseException):
+        raise error
+    where = f"sfumato {name}" if name in {c.name.lower() for c in Commands} else "sfumato"
+    if isinstance(error, OSError) and error.strerror:
+        error = f"{error.filename or ''}: {error.strerror}".removeprefix(": ")
+    print(f"{where}: {error}", file=sys.stderr)
+    return status
+
+
+def _at_our_door(error: BaseException) -> bool:
+    """Whether sfumato's own code raised this: its ValueErrors say what was expected."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    ours = str(Path(__file__).resolve().parent.parent)
+    return trace is not None and trace.tb_frame.f_code.co_filename.startswith(ours)
+
+
+def _version() -> str:
+    from sfumato import __version__
+
+    return f"sfumato {__version__}"

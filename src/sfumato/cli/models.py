@@ -1,0 +1,116 @@
+"""``sfumato models``: what is shipped, and the card of one model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, final
+
+from sfumato import zoo
+from sfumato.cli.options import Name, parse
+
+_ABOUT = """List the shipped models, or show the card of one.
+
+examples:
+  sfumato models
+  sfumato models fashion-edm
+  sfumato models --json | python3 -m json.tool
+"""
+
+
+@final
+@dataclass(frozen=True)
+class ModelsConfig:
+    """What to list."""
+
+    name: Name = ""
+    """A shipped model whose card is shown; all of them are listed without it."""
+    json: bool = False
+    """Print JSON: a list of objects, or one object where a name is given."""
+
+
+def main(argv: list[str]) -> None:
+    """Run ``sfumato models``."""
+    run(parse(ModelsConfig, "models", argv, _ABOUT))
+
+
+def run(config: ModelsConfig) -> None:
+    """Print the list or the card."""
+    if config.name:
+        card = zoo.card(config.name)
+        if config.json:
+            print(json.dumps(describe(card), indent=2))
+        else:
+            _show(card)
+        return
+    cards = zoo.cards()
+    if config.json:
+        print(json.dumps([describe(c) for c in cards], indent=2))
+    else:
+        _table(cards)
+
+
+def describe(card: zoo.Card) -> dict[str, Any]:
+    """The card as an object for JSON, with the folder and the size of the weights in bytes."""
+    folder = zoo.folders()[card.name]
+    return {**asdict(card), "size": _size(folder), "folder": str(folder)}
+
+
+def _size(folder: Path) -> int:
+    weights = folder / "model.safetensors"
+    return weights.stat().st_size if weights.is_file() else 0
+
+
+def _table(cards: list[zoo.Card]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not cards:
+        print("no models are shipped with this copy; train one: sfumato train --help")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("name", "system", "data", "pixels", "labels", "parameters", "size", "licence"):
+        table.add_column(heading, overflow="fold")
+    for card in cards:
+        table.add_row(
+            card.name,
+            card.system,
+            card.data,
+            f"{card.resolution}x{card.resolution}" if card.resolution else "-",
+            ", ".join(card.labels) or "-",
+            f"{card.params / 1e6:.2f} M",
+            f"{_size(zoo.folders()[card.name]) / 1e6:.1f} MB",
+            card.licence,
+        )
+    Console().print(table)
+    print("\nsfumato models NAME shows a card; sfumato sample NAME --out sheet.png draws from it")
+
+
+def _show(card: zoo.Card) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in describe(card).items():
+        if value in ("", 0, {}, [], None):
+            continue
+        if name == "size":
+            value = f"{value / 1e6:.1f} MB"
+        elif name == "params":
+            value = f"{value:,}"
+        elif isinstance(value, Mapping):
+            value = "\n".join(f"{k}: {_inline(v)}" for k, v in value.items())
+        table.add_row(name, str(value))
+    Console().print(table)
+
+
+def _inline(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,155 @@
+"""What the commands' options have in common: name tables, and how tyro is called.
+
+Nothing here imports torch, so that ``sfumato COMMAND --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+from sfumato.errors import UsageError, unknown
+
+Config = TypeVar("Config")
+E = TypeVar("E", bound=enum.Enum)
+
+
+class SolverName(enum.Enum):
+    """The solvers by the names they have on the command line."""
+
+    DDIM = "ddim"
+    DPMPP2M = "dpmpp2m"
+    DPMPP3M = "dpmpp3m"
+    HEUN = "heun"
+    EULER = "euler"
+    ANCESTRAL = "ancestral"
+    EULER_MARUYAMA = "euler-maruyama"
+    DORMAND_PRINCE = "dormand-prince"
+
+
+class GridName(enum.Enum):
+    """The time grids by the names they have on the command line."""
+
+    AUTO = "auto"
+    KARRAS = "karras"
+    LOG_SNR = "log-snr"
+    UNIFORM = "uniform"
+    QUADRATIC = "quadratic"
+
+
+class DeviceName(enum.Enum):
+    """Where the network runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+class DTypeName(enum.Enum):
+    """The floating-point type of the network."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+def _choice(kind: type[E], noun: str) -> Any:
+    """How tyro reads an enum by its values; a wrong name is answered with the nearest ones."""
+    table = {str(e.value): e for e in kind}
+
+    def read(words: list[str]) -> E:
+        if words[0] not in table:
+            raise unknown(noun, words[0], table)
+        return table[words[0]]
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{" + ",".join(table) + "}",
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, kind),
+        str_from_instance=lambda value: [str(value.value)],
+    )
+
+
+def _integers(words: list[str]) -> tuple[int, ...]:
+    try:
+        return tuple(int(w) for w in words[0].split(","))
+    except ValueError:
+        raise UsageError(
+            f"expected whole numbers with commas between them, such as 10,18,50; got {words[0]!r}"
+        ) from None
+
+
+Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+Solver = Annotated[SolverName, _choice(SolverName, "solver")]
+Grid = Annotated[GridName, _choice(GridName, "grid")]
+Device = Annotated[DeviceName, _choice(DeviceName, "device")]
+DType = Annotated[DTypeName, _choice(DTypeName, "dtype")]
+Integers = Annotated[
+    tuple[int, ...],
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="N,N,...",
+        instance_from_str=_integers,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [",".join(map(str, value))],
+    ),
+]
+
+
+def parse(config: type[Config], command: str, argv: Sequence[str], about: str) -> Config:
+    """Read ``argv`` into the frozen dataclass ``config``; ``about`` is the text of the help.
+
+    tyro prints what is wrong on stderr and leaves with SystemExit(2).
+    """
+    return tyro.cli(
+        config,
+        prog=f"sfumato {command}",
+        args=list(argv),
+        description=about,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def at_least(name: str, value: float, least: float) -> None:
+    """Refuse ``value`` below ``least``, naming the option it came from.
+
+    Raises UsageError.
+    """
+    if not value >= least:
+        raise UsageError(f"--{name} must be at least {least}, got {value}")
+
+
+def torch_device(name: DeviceName) -> Any:
+    """The torch.device for an option; ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises UsageError when this machine does not have the device asked for.
+    """
+    import torch
+
+    have = {
+        DeviceName.CUDA: torch.cuda.is_available(),
+        DeviceName.MPS: torch.backends.mps.is_available(),
+        DeviceName.CPU: True,
+    }
+    if name is DeviceName.AUTO:
+        name = next(d for d, there in have.items() if there)
+    if not have[name]:
+        there = ", ".join(d.value for d, here in have.items() if here)
+        raise UsageError(f"device {name.value!r} is not available here; there are: {there}")
+    return torch.device(name.value)
+
+
+def torch_dtype(name: DTypeName) -> Any:
+    """The torch.dtype for an option."""
+    import torch
+
+    return {
+        DTypeName.FLOAT32: torch.float32,
+        DTypeName.BFLOAT16: torch.bfloat16,
+        DTypeName.FLOAT16: torch.float16,
+    }[name]

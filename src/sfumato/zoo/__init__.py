@@ -1,0 +1,17 @@
+"""Shipped weights: each a folder ``<name>/`` beside this file, with a card.
+
+A folder of the zoo holds
+
+* ``model.safetensors`` the weights (of the moving average, where training kept one),
+* ``model.json``        how to build the network and its process, as in every checkpoint,
+* ``card.json``         what a person should know, see :class:`Card`,
+* ``SHA256SUMS``        checksums of the three; whatever does not match is refused.
+
+Folders named in the environment variable ``SFUMATO_ZOO`` (separated as in PATH) are searched
+too, after this one. Listing does not import torch; :func:`load` does.
+"""
+
+from sfumato.zoo.cards import Card, card, cards, folders
+from sfumato.zoo.find import find, load
+
+__all__ = ["Card", "card", "cards", "find", "folders", "load"]
