@@ -86,18 +86,18 @@ def test_names_and_existing_folder(tmp_path: Path) -> None:
 
 def test_a_failing_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = store.write_folder(tmp_path / "n", FILES)
-    calls = {"n": 0}
+    calls = {"n": 0, "fail at": 0}
     real = os.fsync
 
     def full(descriptor: int) -> None:
         calls["n"] += 1
-        if calls["n"] == fail_at:
+        if calls["n"] == calls["fail at"]:
             raise OSError(28, "No space left on device")
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
     for fail_at in range(1, len(FILES) + 3):
-        calls["n"] = 0
+        calls.update({"n": 0, "fail at": fail_at})
         with pytest.raises(SfumatoError, match="No space left"):
             store.write_folder(folder, {**FILES, "new": b"1"}, replace=True)
         assert store.read_folder(folder) == FILES

@@ -8,6 +8,8 @@ single changed bit anywhere, in a file or in the list itself, is found.
 Nothing here runs code from the folder.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import re
@@ -16,7 +18,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from .errors import SfumatoError
+from sfumato.errors import SfumatoError
 
 SUMS = "SHA256SUMS"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -28,8 +30,12 @@ def sums(files: Mapping[str, bytes]) -> bytes:
     return "".join(f"{digest[name]}  {name}\n" for name in sorted(digest)).encode("ascii")
 
 
-def write_folder(path: str | os.PathLike[str], files: Mapping[str, bytes], *, replace: bool = False,
-                 ) -> Path:
+def write_folder(
+    path: str | os.PathLike[str],
+    files: Mapping[str, bytes],
+    *,
+    replace: bool = False,
+) -> Path:
     """Writes the files and their ``SHA256SUMS`` as the folder ``path``, all of it or nothing.
 
     Everything goes into a hidden sibling ``.<name>.tmp-*`` first, is flushed to the disk (fsync of

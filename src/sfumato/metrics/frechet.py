@@ -10,13 +10,15 @@ The trace of the square root is Σ_i √λ_i with λ_i the eigenvalues of the sy
 diagonal, exact zeros where n < F.
 """
 
+from __future__ import annotations
+
 import math
 
 import torch
 from torch import Tensor
 
-from .moments import GroupedMoments, Moments
-from .score import Score
+from sfumato.metrics.moments import GroupedMoments, Moments
+from sfumato.metrics.score import Score
 
 
 def gaussian_frechet(mean_r: Tensor, cov_r: Tensor, mean_g: Tensor, cov_g: Tensor) -> float:
@@ -27,8 +29,10 @@ def gaussian_frechet(mean_r: Tensor, cov_r: Tensor, mean_g: Tensor, cov_g: Tenso
     """
     dim = mean_r.shape[0]
     for name, item, shape in (
-        ("mean_r", mean_r, (dim,)), ("mean_g", mean_g, (dim,)),
-        ("cov_r", cov_r, (dim, dim)), ("cov_g", cov_g, (dim, dim)),
+        ("mean_r", mean_r, (dim,)),
+        ("mean_g", mean_g, (dim,)),
+        ("cov_r", cov_r, (dim, dim)),
+        ("cov_g", cov_g, (dim, dim)),
     ):
         if tuple(item.shape) != shape:
             raise ValueError(f"expected {name} of shape {shape}, got {tuple(item.shape)}")
@@ -38,8 +42,9 @@ def gaussian_frechet(mean_r: Tensor, cov_r: Tensor, mean_g: Tensor, cov_g: Tenso
     return _distance(mean_r.double(), cov_r.double(), root, mean_g.double(), cov_g.double())
 
 
-def frechet_distance(real: Tensor | Moments, generated: Tensor | GroupedMoments, *,
-                     features: str, groups: int = 10) -> Score:
+def frechet_distance(
+    real: Tensor | Moments, generated: Tensor | GroupedMoments, *, features: str, groups: int = 10
+) -> Score:
     """The distance (the squared d² above, as everybody reports it) with a standard error.
 
     Error and bias are those of the finite number of *generated* samples, by the jackknife over

@@ -8,6 +8,8 @@ is a polynomial-kernel "KID" (Bińkowski et al. 2018, arXiv 1801.01401, with
 k(x, y) = (x·y / F + 1)³), an RBF MMD, or, with k(x, y) = -|x - y|, the energy distance (Székely).
 """
 
+from __future__ import annotations
+
 import math
 from abc import ABC, abstractmethod
 from typing import final
@@ -15,7 +17,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from .score import Score
+from sfumato.metrics.score import Score
 
 
 class Kernel(ABC):
@@ -35,6 +37,7 @@ class Polynomial(Kernel):
         self.offset = offset
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """(n, F), (m, F) -> (n, m)."""
         return (x @ y.T / x.shape[1] + self.offset) ** self.degree
 
 
@@ -48,6 +51,7 @@ class Gaussian(Kernel):
         self.bandwidth = bandwidth
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """(n, F), (m, F) -> (n, m)."""
         return torch.exp(-torch.cdist(x, y).square() / (2 * self.bandwidth**2))
 
 
@@ -56,11 +60,18 @@ class MinusDistance(Kernel):
     """k(x, y) = -|x - y|; its MMD² is the energy distance 2 E|x-y| - E|x-x'| - E|y-y'|."""
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """(n, F), (m, F) -> (n, m)."""
         return -torch.cdist(x, y)
 
 
-def discrepancy(x: Tensor, y: Tensor, kernel: Kernel, *, groups: int = 10, seed: int = 0,
-                ) -> tuple[float, float]:
+def discrepancy(
+    x: Tensor,
+    y: Tensor,
+    kernel: Kernel,
+    *,
+    groups: int = 10,
+    seed: int = 0,
+) -> tuple[float, float]:
     """Unbiased MMD² of two samples and its standard error.
 
     Pairs of a sample with itself are left out, so the expectation is 0 when the distributions
@@ -102,8 +113,9 @@ def discrepancy(x: Tensor, y: Tensor, kernel: Kernel, *, groups: int = 10, seed:
     return estimate(None), error
 
 
-def kernel_distance(real: Tensor, generated: Tensor, *, features: str, groups: int = 10,
-                    seed: int = 0) -> Score:
+def kernel_distance(
+    real: Tensor, generated: Tensor, *, features: str, groups: int = 10, seed: int = 0
+) -> Score:
     """Kernel distance ("KID") with the cubic polynomial kernel, from all pairs.
 
     The published protocol averages over 100 overlapping subsets of 1000; this uses every pair once
@@ -117,8 +129,15 @@ def kernel_distance(real: Tensor, generated: Tensor, *, features: str, groups: i
     return Score("kernel distance", value, error, len(generated), features, "cubic")
 
 
-def mmd(x: Tensor, y: Tensor, *, bandwidth: float | None = None, features: str = "points",
-        groups: int = 10, seed: int = 0) -> Score:
+def mmd(
+    x: Tensor,
+    y: Tensor,
+    *,
+    bandwidth: float | None = None,
+    features: str = "points",
+    groups: int = 10,
+    seed: int = 0,
+) -> Score:
     """Squared RBF MMD of two point sets (n, d), (m, d), unbiased.
 
     ``bandwidth`` None takes the median distance between points of ``x`` (of at most 1000 of them).
@@ -130,8 +149,9 @@ def mmd(x: Tensor, y: Tensor, *, bandwidth: float | None = None, features: str =
     return Score("MMD²", value, error, len(y), features, f"RBF, bandwidth {bandwidth:.3g}")
 
 
-def energy_distance(x: Tensor, y: Tensor, *, features: str = "points", groups: int = 10,
-                    seed: int = 0) -> Score:
+def energy_distance(
+    x: Tensor, y: Tensor, *, features: str = "points", groups: int = 10, seed: int = 0
+) -> Score:
     """Energy distance 2 E|x-y| - E|x-x'| - E|y-y'| of two point sets, unbiased."""
     value, error = discrepancy(x, y, MinusDistance(), groups=groups, seed=seed)
     return Score("energy distance", value, error, len(y), features)
@@ -143,8 +163,11 @@ def _shuffled(x: Tensor, seed: int) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def _sums(rows: tuple[Tensor, ...], columns: tuple[Tensor, ...] | None, kernel: Kernel,
-          ) -> tuple[Tensor, Tensor]:
+def _sums(
+    rows: tuple[Tensor, ...],
+    columns: tuple[Tensor, ...] | None,
+    kernel: Kernel,
+) -> tuple[Tensor, Tensor]:
     """Kernel sums and pair counts by part, both (g, g) float64; within one sample if columns is
     None, and then without the pairs of a sample with itself."""
     same = columns is None

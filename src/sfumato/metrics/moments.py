@@ -1,5 +1,7 @@
 """Mean and covariance of a stream, in float64, with the groups a jackknife needs."""
 
+from __future__ import annotations
+
 from typing import final
 
 import torch
@@ -31,6 +33,7 @@ class Moments:
 
     @property
     def dim(self) -> int:
+        """F, the length of a feature vector."""
         return self.mean.shape[0]
 
     @property
@@ -41,8 +44,7 @@ class Moments:
         return self.scatter / (self.n - 1)
 
     def update(self, features: Tensor) -> None:
-        """Adds a batch (B, F). Raises ValueError for another shape or values that are not finite.
-        """
+        """Adds a batch (B, F). Raises ValueError for another shape or NaN."""
         if features.ndim != 2 or features.shape[1] != self.dim:
             raise ValueError(f"expected features (B, {self.dim}), got {tuple(features.shape)}")
         if features.shape[0] == 0:
@@ -54,14 +56,14 @@ class Moments:
         centred = batch - mean
         self._merge(batch.shape[0], mean, centred.T @ centred)
 
-    def merge(self, other: "Moments") -> None:
+    def merge(self, other: Moments) -> None:
         """Adds what another accumulator has seen (of another process, say)."""
         if other.dim != self.dim:
             raise ValueError(f"expected moments of dim {self.dim}, got {other.dim}")
         if other.n:
             self._merge(other.n, other.mean, other.scatter)
 
-    def without(self, part: "Moments") -> "Moments":
+    def without(self, part: Moments) -> Moments:
         """The moments of the samples that are here but not in ``part``, a subset of them."""
         if part.dim != self.dim or not 0 <= part.n < self.n:
             raise ValueError(
@@ -99,6 +101,7 @@ class GroupedMoments:
 
     @property
     def n(self) -> int:
+        """Samples seen so far, in all groups."""
         return sum(part.n for part in self.parts)
 
     def update(self, features: Tensor) -> None:
@@ -108,7 +111,7 @@ class GroupedMoments:
         for g, part in enumerate(self.parts):
             part.update(features[(g - start) % groups :: groups])
 
-    def merge(self, other: "GroupedMoments") -> None:
+    def merge(self, other: GroupedMoments) -> None:
         """Adds what another process's accumulator has seen."""
         if len(other.parts) != len(self.parts):
             raise ValueError(f"expected {len(self.parts)} groups, got {len(other.parts)}")
@@ -116,6 +119,7 @@ class GroupedMoments:
             part.merge(more)
 
     def total(self) -> Moments:
+        """The moments of all groups together."""
         whole = Moments(self.parts[0].dim)
         for part in self.parts:
             whole.merge(part)

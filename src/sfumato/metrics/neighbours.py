@@ -14,6 +14,8 @@ density speak of quality, recall and coverage of variety. All depend on n and on
 compare only at the same.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import final
@@ -21,7 +23,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from .score import Score
+from sfumato.metrics.score import Score
 
 _TILE = 16 * 2**20  # numbers in a tile of distances: 64 MiB of float32
 
@@ -40,11 +42,13 @@ class Neighbourhoods:
         return "\n".join(str(s) for s in self.scores())
 
     def scores(self) -> tuple[Score, Score, Score, Score]:
+        """Precision, recall, density, coverage."""
         return self.precision, self.recall, self.density, self.coverage
 
 
-def neighbourhoods(real: Tensor, generated: Tensor, *, features: str, k_precision: int = 3,
-                   k_density: int = 5) -> Neighbourhoods:
+def neighbourhoods(
+    real: Tensor, generated: Tensor, *, features: str, k_precision: int = 3, k_density: int = 5
+) -> Neighbourhoods:
     """Precision and recall with k_precision neighbours, density and coverage with k_density.
 
     Distances are made in tiles of at most 64 MiB, N·M·F operations thrice; the features are
@@ -96,7 +100,11 @@ def neighbourhoods(real: Tensor, generated: Tensor, *, features: str, k_precisio
         precision=share("precision", inside_real, k_precision),
         recall=share("recall", inside_generated, k_precision),
         density=Score(
-            "density", float(density.mean()), float(density.std()) / math.sqrt(m), m, features,
+            "density",
+            float(density.mean()),
+            float(density.std()) / math.sqrt(m),
+            m,
+            features,
             f"k={k_density}",
         ),
         coverage=share("coverage", covered, k_density),

@@ -1,5 +1,7 @@
 """What a metric returns: a number that never travels without its features' name and its n."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from dataclasses import dataclass

@@ -1,0 +1,59 @@
+"""How good are samples? Distances over named features, accuracy scores, distances of points."""
+
+from sfumato.metrics.accuracy import (
+    ClassifierTraining,
+    accuracy_score,
+    label_accuracy,
+    train_classifier,
+)
+from sfumato.metrics.classifier import (
+    Axis,
+    ClassifierFeatures,
+    LabelledClassifier,
+    load_classifier,
+    save_classifier,
+    shipped_features,
+)
+from sfumato.metrics.compare import Comparison, compare, compare_features
+from sfumato.metrics.features import Features, Inception, Pixels, extract
+from sfumato.metrics.frechet import frechet_distance, gaussian_frechet
+from sfumato.metrics.kernel import energy_distance, kernel_distance, mmd
+from sfumato.metrics.mobilenet import MobileNet
+from sfumato.metrics.moments import GroupedMoments, Moments
+from sfumato.metrics.neighbours import Neighbourhoods, neighbourhoods
+from sfumato.metrics.points import ModeCoverage, mode_coverage, sliced_wasserstein
+from sfumato.metrics.score import Score
+
+__all__ = [
+    "Axis",
+    "ClassifierFeatures",
+    "ClassifierTraining",
+    "Comparison",
+    "Features",
+    "GroupedMoments",
+    "Inception",
+    "LabelledClassifier",
+    "MobileNet",
+    "ModeCoverage",
+    "Moments",
+    "Neighbourhoods",
+    "Pixels",
+    "Score",
+    "accuracy_score",
+    "compare",
+    "compare_features",
+    "energy_distance",
+    "extract",
+    "frechet_distance",
+    "gaussian_frechet",
+    "kernel_distance",
+    "label_accuracy",
+    "load_classifier",
+    "mmd",
+    "mode_coverage",
+    "neighbourhoods",
+    "save_classifier",
+    "shipped_features",
+    "sliced_wasserstein",
+    "train_classifier",
+]
