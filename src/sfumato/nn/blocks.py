@@ -1,0 +1,115 @@
+"""The residual block of ADM / DDPM++ / NCSN++, and plain resampling layers."""
+
+from __future__ import annotations
+
+from typing import Literal, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .attention import Attention
+from .norm import GroupNorm, scaled_conv
+from .resample import downsample, upsample
+
+__all__ = ["Resample", "ResidualBlock", "conv3x3"]
+
+Direction = Literal["same", "down", "up"]
+
+
+def conv3x3(inputs: int, outputs: int, stride: int = 1, zero: bool = False) -> nn.Conv2d:
+    """A 3x3 convolution with bias 0 and weights Xavier-uniform, or zero."""
+    conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
+    if zero:
+        nn.init.zeros_(conv.weight)
+    else:
+        nn.init.xavier_uniform_(conv.weight)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    return conv
+
+
+def _resample(x: Tensor, direction: Direction, fir: bool) -> Tensor:
+    if direction == "down":
+        return downsample(x, fir)
+    return upsample(x, fir) if direction == "up" else x
+
+
+@final
+class ResidualBlock(nn.Module):
+    """Residual block with scale-shift group norm and optional resampling and attention.
+
+        h = conv0(R(SiLU(norm0(x))))
+        h = conv1(dropout(SiLU(norm1(h) (1 + scale) + shift)))
+        y = c (h + W R(x)),  then attention if asked for
+
+    R is the identity, a halving or a doubling of the resolution; W a 1x1 convolution where the
+    number of channels changes, the identity elsewhere; c is 1 (ADM: Dhariwal & Nichol 2021,
+    arXiv 2105.05233, appendix A) or 1/sqrt(2) (DDPM++, NCSN++: Song et al. 2021, arXiv 2011.13456,
+    appendix H). conv1 starts at zero. (B, inputs, H, W), (B, 2 outputs) -> (B, outputs, H', W').
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        direction: Direction = "same",
+        head_channels: int | None = None,
+        dropout: float = 0.0,
+        fir: bool = False,
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.direction: Direction = direction
+        self.dropout = dropout
+        self.fir = fir
+        self.scale = scale
+        self.norm0 = GroupNorm(inputs)
+        self.conv0 = conv3x3(inputs, outputs)
+        self.norm1 = GroupNorm(outputs)
+        self.conv1 = conv3x3(outputs, outputs, zero=True)
+        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else None
+        if self.skip is not None:
+            nn.init.xavier_uniform_(self.skip.weight)
+            assert self.skip.bias is not None
+            nn.init.zeros_(self.skip.bias)
+        self.attention = (
+            Attention(outputs, head_channels, scale) if head_channels is not None else None
+        )
+
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        h = self.conv0(_resample(self.norm0.modulate(x), self.direction, self.fir))
+        shift, scale = modulation.chunk(2, dim=1)
+        h = self.norm1.modulate(h, scale, shift)
+        if self.dropout:
+            h = F.dropout(h, self.dropout, self.training)
+        h = scaled_conv(h, self.conv1, self.scale)
+        if self.skip is None:
+            h = torch.add(h, _resample(x, self.direction, self.fir), alpha=self.scale)
+        elif self.direction == "up":  # the 1x1 convolution commutes with R: do the cheaper first
+            h = h + upsample(scaled_conv(x, self.skip, self.scale), self.fir)
+        else:
+            h = h + scaled_conv(_resample(x, self.direction, self.fir), self.skip, self.scale)
+        return h if self.attention is None else self.attention(h)
+
+
+@final
+class Resample(nn.Module):
+    """Plain resampling, as in DDPM (Ho et al. 2020, arXiv 2006.11239, appendix B).
+
+    down: a 3x3 convolution of stride 2 (or FIR, then 3x3); up: nearest (or FIR), then 3x3.
+    """
+
+    def __init__(self, channels: int, direction: Literal["down", "up"], fir: bool = False) -> None:
+        super().__init__()
+        self.direction: Literal["down", "up"] = direction
+        self.fir = fir
+        strided = direction == "down" and not fir
+        self.conv = conv3x3(channels, channels, stride=2 if strided else 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.direction == "down" and not self.fir:
+            return self.conv(x)
+        return self.conv(_resample(x, self.direction, self.fir))

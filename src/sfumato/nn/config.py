@@ -1,0 +1,138 @@
+"""The U-Net's configuration, checked at the door."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+__all__ = ["UNetConfig"]
+
+
+@final
+@dataclass(frozen=True)
+class UNetConfig:
+    """What a `UNet` is made of. Level i has channels * multipliers[i] channels at resolution / 2^i.
+
+    Settings of the published networks:
+
+    | network | skip_scale | resample_blocks | fir   | residual_input | head_channels |
+    |---------|------------|-----------------|-------|----------------|---------------|
+    | DDPM    | 1          | False           | False | False          | all           |
+    | DDPM++  | 1/sqrt(2)  | True            | False | False          | all           |
+    | NCSN++  | 1/sqrt(2)  | True            | True  | True           | all           |
+    | ADM     | 1          | True            | False | False          | 64            |
+
+    (Ho et al. 2020, arXiv 2006.11239; Song et al. 2021, arXiv 2011.13456; Dhariwal & Nichol 2021,
+    arXiv 2105.05233.)
+
+    in_channels, out_channels: of the image (in phase space in = 2 out).
+    channels, multipliers, blocks: width, and residual blocks per level (one number, or one per
+        level); the decoder has one block more than the encoder at each level.
+    attention: resolutions at which every block attends; the middle attends unless this is empty.
+    head_channels: width of an attention head; 0 = one head over all channels.
+    resolution: side of the (square) image.
+    labels: number of classes per label axis.  embedding: width of a vector condition.
+    dropout: inside the residual blocks.  fir: [1, 3, 3, 1] filter at resampling.
+    resample_blocks: resample inside residual blocks, or by plain convolutions.
+    residual_input: the image itself, resampled, is added at each level of the encoder.
+    skip_scale: factor on residual sums.
+
+    Raises ValueError, with what was expected and got, if these do not fit together.
+    """
+
+    in_channels: int
+    out_channels: int
+    channels: int = 64
+    multipliers: tuple[int, ...] = (1, 2, 2)
+    blocks: int | tuple[int, ...] = 2
+    attention: tuple[int, ...] = (7, 14)
+    head_channels: int = 64
+    resolution: int = 28
+    labels: tuple[int, ...] = ()
+    embedding: int = 0
+    dropout: float = 0.0
+    fir: bool = False
+    resample_blocks: bool = True
+    residual_input: bool = False
+    skip_scale: float = math.sqrt(0.5)
+
+    def __post_init__(self) -> None:
+        for name in ("multipliers", "attention", "labels"):
+            object.__setattr__(self, name, tuple(int(n) for n in getattr(self, name)))
+        if not isinstance(self.blocks, int):
+            object.__setattr__(self, "blocks", tuple(int(n) for n in self.blocks))
+        self._check_sizes()
+        self._check_levels()
+        self._check_attention()
+
+    @property
+    def levels(self) -> int:
+        """Number of resolutions."""
+        return len(self.multipliers)
+
+    @property
+    def blocks_per_level(self) -> tuple[int, ...]:
+        """Residual blocks of the encoder, one number per level."""
+        return (self.blocks,) * self.levels if isinstance(self.blocks, int) else self.blocks
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels per level."""
+        return tuple(self.channels * m for m in self.multipliers)
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Resolution per level."""
+        return tuple(self.resolution >> i for i in range(self.levels))
+
+    def _check_sizes(self) -> None:
+        for name in ("in_channels", "out_channels", "channels", "resolution"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected {name} >= 1, got {getattr(self, name)}")
+        if self.channels < 4 or self.channels % 2:
+            raise ValueError(f"expected channels even and at least 4, got {self.channels}")
+        if not self.multipliers or min(self.multipliers) < 1:
+            raise ValueError(f"expected multipliers >= 1, one per level, got {self.multipliers}")
+        if any(n < 1 for n in self.labels):
+            raise ValueError(f"expected at least one class per label axis, got {self.labels}")
+        if self.embedding < 0:
+            raise ValueError(f"expected embedding >= 0, got {self.embedding}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"expected 0 <= dropout < 1, got {self.dropout}")
+        if not self.skip_scale > 0.0:
+            raise ValueError(f"expected skip_scale > 0, got {self.skip_scale}")
+
+    def _check_levels(self) -> None:
+        factor = 2 ** (self.levels - 1)
+        if self.resolution % factor:
+            raise ValueError(
+                f"expected a resolution divisible by {factor}, because {self.levels} multipliers "
+                f"halve it {self.levels - 1} times, got {self.resolution}; use fewer multipliers"
+            )
+        if len(self.blocks_per_level) != self.levels or min(self.blocks_per_level) < 1:
+            raise ValueError(
+                f"expected blocks >= 1, one number or one for each of {self.levels} levels, "
+                f"got {self.blocks}"
+            )
+
+    def _check_attention(self) -> None:
+        strange = [r for r in self.attention if r not in self.sides]
+        if strange:
+            raise ValueError(
+                f"expected attention at resolutions of the network, which are {self.sides}, "
+                f"got {tuple(strange)}"
+            )
+        if self.head_channels < 0:
+            raise ValueError(f"expected head_channels >= 0, got {self.head_channels}")
+        if not self.head_channels or not self.attention:
+            return
+        attending = {w for w, r in zip(self.widths, self.sides, strict=True) if r in self.attention}
+        attending.add(self.widths[-1])
+        for width in sorted(attending):
+            if width % self.head_channels:
+                raise ValueError(
+                    f"expected head_channels to divide every width that attends, got "
+                    f"head_channels={self.head_channels} and width {width}; "
+                    f"head_channels=0 makes one head of all channels"
+                )

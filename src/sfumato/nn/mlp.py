@@ -1,0 +1,90 @@
+"""A residual multilayer perceptron for points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .embed import Conditioning
+
+__all__ = ["MLP", "MLPConfig"]
+
+
+@final
+@dataclass(frozen=True)
+class MLPConfig:
+    """Sizes of an `MLP`: points have `in_features` coordinates (in phase space 2 x out_features).
+
+    Raises ValueError if a size is below 1 or `width` is odd or below 4.
+    """
+
+    in_features: int = 2
+    out_features: int = 2
+    width: int = 128
+    blocks: int = 3
+    labels: tuple[int, ...] = ()
+    embedding: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(int(n) for n in self.labels))
+        for name in ("in_features", "out_features", "blocks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected {name} >= 1, got {getattr(self, name)}")
+        if self.width < 4 or self.width % 2:
+            raise ValueError(f"expected an even width of at least 4, got {self.width}")
+
+
+@final
+class MLP(nn.Module):
+    """network(x, noise_level, cond): (B, in_features), (B,), cond -> (B, out_features).
+
+        h = W_in x;   h <- h + B SiLU(LayerNorm(A SiLU(h)) (1 + scale) + shift)  per block
+        y = W_out SiLU(h)
+
+    scale and shift are linear in the conditioning vector; `cond` is as for `UNet`. The output
+    starts at zero. Raises ValueError for wrong shapes.
+    """
+
+    def __init__(self, config: MLPConfig) -> None:
+        super().__init__()
+        self.config = config
+        w = config.width
+        self.conditioning = Conditioning(w, w, config.labels, config.embedding)
+        self.input = nn.Linear(config.in_features, w)
+        self.first = nn.ModuleList(nn.Linear(w, w) for _ in range(config.blocks))
+        self.second = nn.ModuleList(nn.Linear(w, w) for _ in range(config.blocks))
+        self.modulation = nn.Linear(w, 2 * w * config.blocks)
+        self.output = nn.Linear(w, config.out_features)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def features(self, x: Tensor, noise_level: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The last hidden features (B, width)."""
+        if x.ndim != 2 or x.shape[1] != self.config.in_features:
+            raise ValueError(
+                f"expected x of shape (B, {self.config.in_features}), got {tuple(x.shape)}"
+            )
+        if tuple(noise_level.shape) != (x.shape[0],):
+            raise ValueError(
+                f"expected noise_level of shape ({x.shape[0]},), got {tuple(noise_level.shape)}"
+            )
+        w = self.config.width
+        e = self.modulation(self.conditioning(noise_level, cond))
+        h = self.input(x.to(self.input.weight.dtype))
+        for i, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
+            shift, scale = e[:, 2 * w * i : 2 * w * (i + 1)].chunk(2, dim=1)
+            u = F.layer_norm(first(F.silu(h)), (w,))
+            h = h + second(F.silu(torch.addcmul(shift, u, 1 + scale)))
+        return h
+
+    def head(self, features: Tensor) -> Tensor:
+        """Features -> output."""
+        y: Tensor = self.output(F.silu(features))
+        return y
+
+    def forward(self, x: Tensor, noise_level: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.head(self.features(x, noise_level, cond)).to(x.dtype)

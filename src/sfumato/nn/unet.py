@@ -1,0 +1,161 @@
+"""One U-Net for all: DDPM, DDPM++, NCSN++ and ADM are settings of its `UNetConfig`."""
+
+from __future__ import annotations
+
+from typing import cast, final
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import Resample, ResidualBlock, conv3x3
+from .config import UNetConfig
+from .dispatch import memory_format
+from .embed import Conditioning
+from .norm import GroupNorm
+from .resample import downsample
+
+__all__ = ["UNet"]
+
+EMBEDDING_WIDTH = 4  # width of the conditioning vector in units of config.channels
+
+
+@final
+class UNet(nn.Module):
+    """network(x, noise_level, cond): (B, in_channels, R, R), (B,), cond -> (B, out_channels, R, R).
+
+    Encoder, middle and decoder of residual blocks with scale-shift conditioning and skip
+    connections, as in ADM (Dhariwal & Nichol 2021, arXiv 2105.05233, section 3). The modulations
+    of all blocks are one matrix product of the conditioning vector. The output starts at zero.
+
+    noise_level: one float per sample on a log-like scale (see `NoiseFeatures`).
+    cond: int (B,) or (B, A) labels, a float (B, D) vector, or None = no condition
+    (see `Conditioning`).
+
+    The memory format is chosen inside by measured rules; parameters stay contiguous.
+    `torch.compile(unet)` works without graph breaks. Raises ValueError for wrong shapes.
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths, sides, levels = config.widths, config.sides, config.levels
+        self.conditioning = Conditioning(
+            config.channels, EMBEDDING_WIDTH * config.channels, config.labels, config.embedding
+        )
+        self.input = conv3x3(config.in_channels, widths[0])
+        self.encoder = nn.ModuleList()
+        self.images = nn.ModuleList()
+        skips, width = [widths[0]], widths[0]
+        for level in range(levels):
+            if level:
+                self.encoder.append(self._down(width, level))
+                if config.residual_input:
+                    inputs = config.in_channels if level == 1 else width
+                    self.images.append(conv3x3(inputs, width))
+                skips.append(width)
+            for _ in range(config.blocks_per_level[level]):
+                self.encoder.append(self._block(width, widths[level], sides[level]))
+                width = widths[level]
+                skips.append(width)
+        heads = self._heads(width) if config.attention else None
+        self.middle = nn.ModuleList(
+            [self._residual(width, width, heads), self._residual(width, width, None)]
+        )
+        self.decoder = nn.ModuleList()
+        for level in reversed(range(levels)):
+            for _ in range(config.blocks_per_level[level] + 1):
+                self.decoder.append(self._block(width + skips.pop(), widths[level], sides[level]))
+                width = widths[level]
+            if level:
+                self.decoder.append(self._up(width, level))
+        self.norm = GroupNorm(width)
+        self.output = conv3x3(width, config.out_channels, zero=True)
+        self.sizes = [
+            2 * block.outputs for block in self._stages() if isinstance(block, ResidualBlock)
+        ]
+        self.modulation = nn.Linear(EMBEDDING_WIDTH * config.channels, sum(self.sizes))
+        for part in self.modulation.weight.split(self.sizes):
+            nn.init.xavier_uniform_(part.detach())
+        nn.init.zeros_(self.modulation.bias)
+
+    def _stages(self) -> list[nn.Module]:
+        return [*self.encoder, *self.middle, *self.decoder]
+
+    def _heads(self, width: int) -> int:
+        return self.config.head_channels or width
+
+    def _residual(self, inputs: int, outputs: int, heads: int | None) -> ResidualBlock:
+        c = self.config
+        return ResidualBlock(
+            inputs, outputs, head_channels=heads, dropout=c.dropout, scale=c.skip_scale
+        )
+
+    def _block(self, inputs: int, outputs: int, side: int) -> ResidualBlock:
+        attends = side in self.config.attention
+        return self._residual(inputs, outputs, self._heads(outputs) if attends else None)
+
+    def _down(self, width: int, level: int) -> nn.Module:
+        c = self.config
+        if not c.resample_blocks:
+            return Resample(width, "down", c.fir)
+        return ResidualBlock(
+            width, width, direction="down", dropout=c.dropout, fir=c.fir, scale=c.skip_scale
+        )
+
+    def _up(self, width: int, level: int) -> nn.Module:
+        c = self.config
+        if not c.resample_blocks:
+            return Resample(width, "up", c.fir)
+        return ResidualBlock(
+            width, width, direction="up", dropout=c.dropout, fir=c.fir, scale=c.skip_scale
+        )
+
+    def _check(self, x: Tensor, noise_level: Tensor) -> None:
+        c = self.config
+        want = (c.in_channels, c.resolution, c.resolution)
+        if tuple(x.shape[1:]) != want:
+            raise ValueError(
+                f"expected x of shape (B, {want[0]}, {want[1]}, {want[2]}), got {tuple(x.shape)}"
+            )
+        if tuple(noise_level.shape) != (x.shape[0],):
+            raise ValueError(
+                f"expected noise_level of shape ({x.shape[0]},), got {tuple(noise_level.shape)}"
+            )
+
+    def features(self, x: Tensor, noise_level: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The last full-resolution features, before the final norm: (B, channels', R, R)."""
+        self._check(x, noise_level)
+        x = x.to(self.input.weight.dtype).contiguous(memory_format=memory_format(x))
+        e = self.conditioning(noise_level, cond)
+        modulations = iter(self.modulation(e).split(self.sizes, dim=1))
+
+        def run(stage: nn.Module, h: Tensor) -> Tensor:
+            return stage(h, next(modulations)) if isinstance(stage, ResidualBlock) else stage(h)
+
+        h, image, levels = self.input(x), x, iter(self.images)
+        skips = [h]
+        for stage in self.encoder:
+            side = h.shape[-1]
+            h = run(stage, h)
+            if self.config.residual_input and h.shape[-1] != side:
+                image = next(levels)(downsample(image, self.config.fir))
+                h = image = (h + image) * self.config.skip_scale
+            skips.append(h)
+        for stage in self.middle:
+            h = run(stage, h)
+        for stage in self.decoder:
+            if self._joins(stage):
+                h = torch.cat([h, skips.pop()], dim=1)
+            h = run(stage, h)
+        return h
+
+    @staticmethod
+    def _joins(stage: nn.Module) -> bool:
+        return isinstance(stage, ResidualBlock) and stage.direction == "same"
+
+    def head(self, features: Tensor) -> Tensor:
+        """Features -> output: conv(SiLU(norm(features)))."""
+        return cast(Tensor, self.output(self.norm.modulate(features)))
+
+    def forward(self, x: Tensor, noise_level: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.head(self.features(x, noise_level, cond)).to(x.dtype)
