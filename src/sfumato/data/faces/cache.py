@@ -84,7 +84,9 @@ def _counted(counts: Iterable[int], n: int, what: str, show: bool) -> Iterator[I
         yield counting()
 
 
-def _generate(folder: Path, split: Split, resolution: int, n: int, workers: int, show: bool) -> None:
+def _generate(
+    folder: Path, split: Split, resolution: int, n: int, workers: int, show: bool
+) -> None:
     for module in ("dicebear", "dicebear_styles", "resvg_py"):
         require(module, "data")
     chunks = folder.parent / f"{split}-{resolution}px-g{GENERATION}.chunks"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -25,9 +26,12 @@ from sfumato.data.faces.styles import (
 from sfumato.errors import UsageError, require
 
 _MOUTHS = next(axis.values for axis in AVATAR_AXES if axis.name == "mouth")
+# pixel-art masks its beards by the brightness of the hair's colour, so that black ones vanish
+_MASK = re.compile(r"<mask [^>]*mask-type:luminance[^>]*>.*?</mask>", re.DOTALL)
+_FILL = re.compile(r'fill="#[0-9a-fA-F]+"')
 
 
-@lru_cache(maxsize=None)
+@cache
 def _generator_style(name: str) -> Any:
     require("dicebear_styles", "data")
     dicebear = require("dicebear", "data")
@@ -85,7 +89,7 @@ def svg_of(index: int, attributes: Mapping[str, str]) -> str:
     dicebear = require("dicebear", "data")
     style: FaceStyle = STYLES[attributes["style"]]
     avatar = dicebear.Avatar(_generator_style(style.name), options_of(index, attributes))
-    return str(avatar.to_string())
+    return _MASK.sub(lambda mask: _FILL.sub('fill="white"', mask[0]), str(avatar.to_string()))
 
 
 def rasterise(svg: str, resolution: int, *, crisp: bool = False) -> np.ndarray:

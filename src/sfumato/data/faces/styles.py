@@ -128,7 +128,7 @@ AVATAAARS = FaceStyle(
         "straightAndStrand",
     ),
     mouths=(
-        ("smile", "twinkle", "default"),
+        ("smile", "tongue", "default"),
         ("serious", "sad"),
         ("disbelief", "screamOpen", "concerned"),
     ),
@@ -139,7 +139,7 @@ AVATAAARS = FaceStyle(
     skin_colour="skin",
     colours=(
         ("facialHair", (HAIR_COLOUR_OF,)),
-        ("accessories", ("262e33", "7b1e3a", "1d3461")),
+        ("accessories", ("262e33", "1d3461")),
         ("clothes", CLOTHES),
     ),
     absent=("clothesGraphic",),
@@ -160,7 +160,7 @@ LORELEI = FaceStyle(
     short=_numbered("01 02 03 04 05 06 07 08 09 12 22 39 43 47"),
     long=_numbered("10 13 15 16 17 18 19 23 24 32 35 41"),
     mouths=(
-        _numbered("03 05 06 09 12 16", "happy"),
+        _numbered("03 05 06 12 16", "happy"),
         _numbered("02 04 05 09", "sad"),
         ("sad01", "happy18", "sad07"),
     ),
@@ -181,7 +181,7 @@ MICAH = FaceStyle(
     licence="CC BY 4.0",
     short=("fonze", "mrT"),
     long=("dannyPhantom", "full", "pixie"),
-    mouths=(("laughing", "smile", "smirk"), ("frown", "sad"), ("surprised",)),
+    mouths=(("laughing", "smile"), ("frown", "sad"), ("surprised",)),
     glasses=("glasses", ("round", "square")),
     facial_hair=("facialHair", ("beard",)),
     eyes=("eyes", "round", "smiling"),
@@ -189,7 +189,7 @@ MICAH = FaceStyle(
     skin_colour="base",
     colours=(
         ("facialHair", (HAIR_COLOUR_OF,)),
-        ("glasses", ("000000", "7b1e3a", "1d3461")),
+        ("glasses", ("000000", "1d3461")),
         ("shirt", CLOTHES),
     ),
     absent=("earrings",),
@@ -223,8 +223,8 @@ PIXEL_ART = FaceStyle(
     hair="hair",
     skin_colour="skin",
     colours=(
-        ("glasses", ("191919", "43677d", "a04b5d")),
-        ("mouth", ("e35d6a", "de0f0d")),
+        ("glasses", ("191919", "43677d")),
+        ("mouth", ("b01240", "de0f0d")),
         ("clothing", CLOTHES),
     ),
     absent=("accessories", "hat"),
