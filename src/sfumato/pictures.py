@@ -30,12 +30,14 @@ def sheet(
     gap: int = 2,
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
+    transparent: bool = False,
 ) -> Image.Image:
     """Lay ``images`` (N, C, H, W) uint8 out in rows, left to right, on a white sheet.
 
     ``columns`` is about the square root of N unless given; ``scale`` repeats every pixel that
     many times (chosen so that small images can be seen, unless given); ``gap`` is the white space
     between tiles in pixels. Labels are written to the left of the rows and above the columns.
+    With ``transparent`` the sheet is RGBA, its gaps see-through, and has no labels.
 
     Raises ValueError for another shape or dtype, or more labels than there are rows or columns.
     """
@@ -56,12 +58,16 @@ def sheet(
     if scale > 1:
         tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
     step_y, step_x = height * scale + gap, width * scale + gap
-    canvas = np.full((rows * step_y + gap, columns * step_x + gap, 3), 255, np.uint8)
+    if transparent:
+        tiles = np.concatenate([tiles, np.full_like(tiles[..., :1], 255)], axis=-1)
+    paper = (255, 255, 255, 0) if transparent else _PAPER
+    canvas = np.empty((rows * step_y + gap, columns * step_x + gap, len(paper)), np.uint8)
+    canvas[:] = paper
     for i in range(n):
         y, x = gap + (i // columns) * step_y, gap + (i % columns) * step_x
         canvas[y : y + height * scale, x : x + width * scale] = tiles[i]
     picture = Image.fromarray(canvas)
-    if not row_labels and not column_labels:
+    if transparent or not (row_labels or column_labels):
         return picture
     return _label(picture, row_labels, column_labels, (step_x, step_y), gap)
 

@@ -1,0 +1,193 @@
+r"""Denoisers estimate E[x_0 | x_t]; what their network predicts is only preconditioning.
+
+Every prediction F is an affine function of (x_0, ε) where x_t = α x_0 + σ ε, so
+
+.. math:: \hat x_0 = c_{skip}\, x_t + c_{out}\, F(c_{in}\, x_t,\ level(t)),
+
+and the loss is taken on F itself, against its value for the true (x_0, ε). With
+s² = α² σ_d² + σ²:
+
+===============  ====================  =====================  =========================
+predicts         c_skip                c_out                  F of (x_0, ε)
+===============  ====================  =====================  =========================
+EPSILON          1/α                   -σ/α                   ε
+SCORE            1/α                   σ/α                    -ε  (σ times the score)
+X0               0                     1                      x_0
+V                α/(α² + σ²)           -σ/(α² + σ²)           α ε - σ x_0
+FLOW             (σ̇/σ) σ/D             -σ/D, D = σ̇ α - σ α̇    α̇ x_0 + σ̇ ε
+EDM              α σ_d²/s²             σ σ_d/s                (σ x_0/σ_d - α σ_d ε)/s
+===============  ====================  =====================  =========================
+
+ε: Ho et al. 2020. v: Salimans & Ho 2022. EDM: Karras et al. 2022, table 1, whose loss weight
+λ(σ) c_out² = 1 is exactly the unit weight on F. In phase space VELOCITY_NOISE predicts ε_v of
+u = M x_0 + L ε (Dockhorn et al. 2022, eq. 8): score_v = -ℓ F, ℓ = 1/L₂₂, and x̂_0 solves
+[Σ⁻¹(u - M x̂_0)]_v = ℓ F. "Mixed" adds the score of a standard normal: -v/Σ_vv - ℓ F.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from enum import Enum
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from sfumato.process import Process, _cat, _matrix, mix
+from sfumato.schedule import Time, as_time
+
+Cond = Tensor | None
+"""Class labels (int64, (B,) or (B, axes)), an embedding (float, (B, D)), or nothing."""
+
+
+class Prediction(Enum):
+    """What a network predicts; the module's text has the equations."""
+
+    EPSILON = "epsilon"
+    V = "v"
+    X0 = "x0"
+    EDM = "edm"
+    SCORE = "score"
+    FLOW = "flow"
+    VELOCITY_NOISE = "velocity-noise"
+
+
+class Denoiser(nn.Module, ABC):
+    """Estimates x_0 from x_t: a mean, or a draw."""
+
+    process: Process
+
+    @property
+    @abstractmethod
+    def evaluations(self) -> int:
+        """Network evaluations that one call costs."""
+
+    @abstractmethod
+    def forward(self, x_t: Tensor, t: Time, cond: Cond = None) -> Tensor:
+        """x̂_0 (B, C, ...) from the state x_t (B, kC, ...) at time t, () or (B,)."""
+
+    def residual(self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Cond = None) -> Tensor:
+        """The error whose square is the loss; by default x̂_0 - x_0."""
+        return self.forward(x_t, t, cond) - x0
+
+
+@final
+class Preconditioned(Denoiser):
+    """A network and what it predicts.
+
+    Args:
+        network: called as ``network(scaled state (B, kC, ...), level (B,), cond)``, returns
+            something shaped like data, (B, C, ...).
+        process: the process whose states come in.
+        predicts: what the network's output means.
+        sigma_data: σ_d, standard deviation of the data; scales the input, and EDM's output.
+        mixed: phase space only: the network corrects the score of a normal velocity.
+
+    Raises:
+        ValueError: the prediction does not fit the number of blocks of the process.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        process: Process,
+        predicts: Prediction = Prediction.EDM,
+        sigma_data: float = 0.5,
+        mixed: bool = False,
+    ) -> None:
+        super().__init__()
+        if (predicts is Prediction.VELOCITY_NOISE) != (process.k == 2) and (
+            predicts is not Prediction.X0
+        ):
+            raise ValueError(
+                f"{predicts.value!r} does not fit {process!r}: with position and velocity "
+                "predict velocity-noise or x0, otherwise anything else"
+            )
+        if not sigma_data > 0:
+            raise ValueError(f"expected sigma_data > 0, got {sigma_data}")
+        if mixed and predicts is not Prediction.VELOCITY_NOISE:
+            raise ValueError(f"mixed needs velocity-noise, got {predicts.value!r}")
+        self.network = network
+        self.process = process
+        self.predicts = predicts
+        self.sigma_data = sigma_data
+        self.mixed = mixed
+
+    @property
+    def evaluations(self) -> int:
+        """One."""
+        return 1
+
+    def coefficients(self, t: Time) -> tuple[Tensor, Tensor, Tensor]:
+        """(c_in (..., k, k) diagonal; (c_skip, c_out) (..., 1, k + 1); target (..., 1, 1 + k)).
+
+        The target's ends are (x_0, ε); all in the precision of t.
+        """
+        q = self.process.marginal(t)
+        scale = (
+            q.cov.diagonal(dim1=-2, dim2=-1) + (q.A[..., 0] * self.sigma_data).square()
+        ).rsqrt()
+        c_in = torch.diag_embed(scale)
+        one = torch.ones_like(q.A[..., 0, 0])
+        zero = torch.zeros_like(one)
+        if self.predicts is Prediction.X0:
+            blocks = [zero] * self.process.k
+            return c_in, _matrix([[*blocks, one]]), _matrix([[one, *blocks]])
+        if self.predicts is Prediction.VELOCITY_NOISE:
+            return c_in, *self._phase(t)
+        alpha, sigma = q.A[..., 0, 0], q.root()[..., 0, 0]
+        match self.predicts:
+            case Prediction.EPSILON:
+                rows = [1 / alpha, -sigma / alpha], [zero, one]
+            case Prediction.SCORE:
+                rows = [1 / alpha, sigma / alpha], [zero, -one]
+            case Prediction.V:
+                power = alpha.square() + sigma.square()
+                rows = [alpha / power, -sigma / power], [-sigma, alpha]
+            case Prediction.FLOW:
+                w, a_dot = self.process.flow(t)[..., 0, :].unbind(-1)
+                d = w * alpha - a_dot
+                rows = [w / d, -1 / d], [a_dot, w * sigma]
+            case _:
+                sd = self.sigma_data
+                s = (alpha.square() * sd**2 + sigma.square()).sqrt()
+                rows = (
+                    [alpha * sd**2 / s.square(), sigma * sd / s],
+                    [sigma / (s * sd), -alpha * sd / s],
+                )
+        return c_in, _matrix([rows[0]]), _matrix([rows[1]])
+
+    def _phase(self, t: Time) -> tuple[Tensor, Tensor]:
+        q = self.process.marginal(t)
+        root = q.root()
+        xx, xv, vv = q.cov[..., 0, 0], q.cov[..., 0, 1], q.cov[..., 1, 1]
+        mx, mv = q.A[..., 0, 0], q.A[..., 1, 0]
+        l11, l21, l22 = root[..., 0, 0], root[..., 1, 0], root[..., 1, 1]
+        # [Σ⁻¹]_v = (-Σ_xv, Σ_xx)/det and score_v = -F/L₂₂ (- v/Σ_vv), det = (L₁₁ L₂₂)²
+        det = (l11 * l22).square()
+        divisor = xx * mv - xv * mx
+        free = xx - det / vv if self.mixed else xx
+        skip = [-xv / divisor, free / divisor, -l11.square() * l22 / divisor]
+        zero, one = torch.zeros_like(xx), torch.ones_like(xx)
+        if not self.mixed:
+            return _matrix([skip]), _matrix([[zero, zero, one]])
+        share = l22 / vv  # 1/(ℓ Σ_vv); v = M_v x_0 + L₂₁ ε_x + L₂₂ ε_v
+        target = [-share * mv, -share * l21, 1 - share * l22]
+        return _matrix([skip]), _matrix([target])
+
+    def predict(self, x_t: Tensor, t: Time, cond: Cond = None) -> Tensor:
+        """The network's own output F, in the type of x_t."""
+        time = as_time(t)
+        c_in = self.coefficients(time)[0]
+        level = self.process.level(time).to(device=x_t.device, dtype=torch.float32)
+        weight = next(self.network.parameters(), x_t)
+        x = mix(c_in, x_t).to(weight.dtype)
+        return self.network(x, level.expand(x_t.shape[0]), cond).to(x_t.dtype)
+
+    def forward(self, x_t: Tensor, t: Time, cond: Cond = None) -> Tensor:
+        """x̂_0 = c_skip x_t + c_out F."""
+        return mix(self.coefficients(t)[1], x_t, self.predict(x_t, t, cond))
+
+    def residual(self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Cond = None) -> Tensor:
+        """F minus its value for the true x_0 and ε."""
+        return self.predict(x_t, t, cond) - mix(self.coefficients(t)[2], x0, eps)

@@ -1,0 +1,92 @@
+"""The denoising loss, and the laws from which training draws its times."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from sfumato.denoise import Cond, Denoiser
+from sfumato.pinned import Pinned
+from sfumato.process import Process, Scheduled
+from sfumato.schedule import Time
+from sfumato.seeds import Generators
+
+
+def denoising_loss(
+    denoiser: Denoiser,
+    x0: Tensor,
+    t: Time,
+    *,
+    x1: Tensor | None = None,
+    cond: Cond = None,
+    generator: Generators = None,
+) -> Tensor:
+    """Denoising score matching: mean square over dimensions of ``denoiser.residual``, (B,).
+
+    x_t is drawn from q(x_t | x_0) (Vincent 2011; Ho et al. 2020, eq. 14), or from the bridge
+    q(x_t | x_0, x_1) for a pinned process. Never reduced over the batch: importance weights,
+    per-level logs and per-sample gradients need the values apart.
+
+    Args:
+        denoiser: what is trained.
+        x0: data, (B, C, ...).
+        t: time in (0, 1], () or (B,).
+        x1: the other end, for a pinned process only, shaped like x0.
+        cond: passed on to the denoiser.
+        generator: one, or one per sample.
+
+    Raises:
+        ValueError: x1 is missing or superfluous, or t is not one value or one per sample.
+    """
+    if isinstance(t, Tensor) and t.ndim and t.shape != (x0.shape[0],):
+        raise ValueError(
+            f"expected one time or one per sample ({x0.shape[0]},), got {tuple(t.shape)}"
+        )
+    x_t, eps = denoiser.process.perturb(x0, t, generator, x1)
+    return denoiser.residual(x_t, t, x0, eps, cond).square().flatten(1).mean(1)
+
+
+class TimeLaw(ABC):
+    """A distribution of training times."""
+
+    @abstractmethod
+    def draw(self, process: Process, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n independent times in (0, 1], float64, (n,)."""
+
+
+@final
+@dataclass(frozen=True)
+class LogNormal(TimeLaw):
+    """ln(σ/α) ~ N(mean, std²) (Karras et al. 2022, table 1), through the schedule's inverse."""
+
+    mean: float = -1.2
+    std: float = 1.2
+
+    def draw(self, process: Process, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Times at which ln(σ/α) is normally distributed, clipped to (0, 1].
+
+        Raises:
+            ValueError: the process has no σ/α, as in phase space.
+        """
+        inner = process.inner if isinstance(process, Pinned) else process
+        if not isinstance(inner, Scheduled):
+            raise ValueError(f"LogNormal times need a scheduled process, got {process!r}")
+        z = torch.randn(n, generator=generator, dtype=torch.float64)
+        return inner.schedule.time(-2 * (self.mean + self.std * z)).clamp(1e-7, 1.0)
+
+
+@final
+@dataclass(frozen=True)
+class Uniform(TimeLaw):
+    """t ~ U[start, 1]; ``start`` keeps clear of the singular end."""
+
+    start: float = 1e-5
+
+    def draw(self, process: Process, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Uniform times."""
+        u = torch.rand(n, generator=generator, dtype=torch.float64)
+        return self.start + (1 - self.start) * u

@@ -1,0 +1,65 @@
+"""Randomness by counters: what is drawn depends on a seed and a path, on nothing else.
+
+A generator is derived by hashing ``(seed, *path)``. Sample *i* of a run uses
+``generators(seed, [i])``, so that it never depends on the batch or the process that it is
+drawn in; step *n* of a training uses ``generator(seed, "train", n)``, so that a resumed run
+needs no stored generator state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+"""No generator (torch's global one), one for the whole batch, or one per sample."""
+
+
+def fold(seed: int, *path: int | str) -> int:
+    """A 63-bit integer that depends on the seed and on every element of the path."""
+    text = "/".join([str(int(seed)), *(str(p) for p in path)])
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def generator(seed: int, *path: int | str) -> torch.Generator:
+    """A CPU generator for one purpose, e.g. ``generator(0, "train", step)``."""
+    return torch.Generator().manual_seed(fold(seed, *path))
+
+
+def generators(seed: int, indices: Iterable[int]) -> list[torch.Generator]:
+    """One CPU generator per sample; the one of sample ``i`` depends on ``(seed, i)`` alone."""
+    return [generator(seed, "sample", int(i)) for i in indices]
+
+
+def randn(
+    shape: Sequence[int], generator: Generators, *, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Standard normal numbers of ``shape``; its first axis is the batch.
+
+    Args:
+        shape: shape of the result, the batch first.
+        generator: ``None``, one generator, or one generator per sample.
+        dtype: floating-point type of the result; numbers are drawn in float32 or wider.
+        device: device of the result; numbers are drawn on the generator's own device.
+
+    Raises:
+        ValueError: the number of generators is not the batch size.
+    """
+    wide = dtype if dtype in (torch.float32, torch.float64) else torch.float32
+    if generator is None:
+        return torch.randn(tuple(shape), dtype=wide, device=device).to(dtype)
+    if isinstance(generator, torch.Generator):
+        z = torch.randn(tuple(shape), generator=generator, dtype=wide, device=generator.device)
+        return z.to(device=device, dtype=dtype)
+    if len(generator) != shape[0]:
+        raise ValueError(
+            f"expected one generator per sample, {shape[0]} of them, got {len(generator)}"
+        )
+    rows = [
+        torch.randn(tuple(shape[1:]), generator=g, dtype=wide, device=g.device) for g in generator
+    ]
+    return torch.stack(rows).to(device=device, dtype=dtype)

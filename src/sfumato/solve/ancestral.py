@@ -1,0 +1,44 @@
+"""Ancestral sampling: draw x_s from q(x_s | x_t, x̂_0)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from torch import Tensor
+
+from sfumato.denoise import Cond, Denoiser
+from sfumato.process import mix
+from sfumato.sample import Carry, Solver
+from sfumato.seeds import Generators
+
+
+@final
+@dataclass(frozen=True)
+class Ancestral(Solver):
+    """The posterior step (Ho et al. 2020, eq. 6 and 7; DDGAN, I²SB's bridge).
+
+    With a posterior *mean* in place of x_0 it converges with weak order 1; with a *draw* of
+    x_0 | x_t, as from a GAN, it keeps every marginal exactly for any number of steps. One
+    evaluation per step.
+    """
+
+    order: ClassVar[int] = 1
+    deterministic: ClassVar[bool] = False
+
+    def step(
+        self,
+        denoiser: Denoiser,
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        carry: Carry,
+        *,
+        cond: Cond = None,
+        generator: Generators = None,
+    ) -> tuple[Tensor, Carry]:
+        """J x_t + (M_s - J M_t) x̂_0 + R z, with R Rᵀ the posterior covariance."""
+        x0 = denoiser(x_t, t, cond)
+        q = denoiser.process.posterior(s, t)
+        noise = denoiser.process.draw(q.root(), x_t, generator)
+        return mix(q.A, x_t, x0) + noise, carry

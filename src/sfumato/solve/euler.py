@@ -1,0 +1,39 @@
+"""Euler's method on the probability flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from torch import Tensor
+
+from sfumato.denoise import Cond, Denoiser
+from sfumato.process import mix
+from sfumato.sample import Carry, Solver
+from sfumato.seeds import Generators
+
+
+@final
+@dataclass(frozen=True)
+class Euler(Solver):
+    """x_s = x_t + (s - t) ẋ. A step to t = 0 is the exact transport with x̂_0 held fixed."""
+
+    order: ClassVar[int] = 1
+
+    def step(
+        self,
+        denoiser: Denoiser,
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        carry: Carry,
+        *,
+        cond: Cond = None,
+        generator: Generators = None,
+    ) -> tuple[Tensor, Carry]:
+        """One evaluation."""
+        process = denoiser.process
+        x0 = denoiser(x_t, t, cond)
+        if float(s) == 0:
+            return mix(process.transport(t, s), x_t, x0), carry
+        return x_t + float(s - t) * process.velocity(x_t, x0, t), carry

@@ -1,0 +1,56 @@
+"""Euler-Maruyama on the reverse SDE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from torch import Tensor
+
+from sfumato.denoise import Cond, Denoiser
+from sfumato.process import Gaussian, _cat, mix
+from sfumato.sample import Carry, Solver
+from sfumato.seeds import Generators
+
+
+@final
+@dataclass(frozen=True)
+class EulerMaruyama(Solver):
+    """x_s = x_t + (s - t)(F x - G Gᵀ K∇log p) + √(t - s) G z (Anderson 1982), weak order 1.
+
+    One evaluation per step. A step to t = 0 is the mean of q(x_0 | x_t, x̂_0).
+    """
+
+    order: ClassVar[int] = 1
+    deterministic: ClassVar[bool] = False
+
+    def step(
+        self,
+        denoiser: Denoiser,
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        carry: Carry,
+        *,
+        cond: Cond = None,
+        generator: Generators = None,
+    ) -> tuple[Tensor, Carry]:
+        """One step.
+
+        Raises:
+            ValueError: the drift is infinite at t, as where α = 0.
+        """
+        process = denoiser.process
+        drift, power, now = process.drift(t), process.diffusion(t), process.marginal(t)
+        if not bool(drift.isfinite().all() and power.isfinite().all()):
+            raise ValueError(
+                f"the reverse SDE is infinite at t = {float(t):g} for {process!r}: "
+                "start the grid below it, or use Ancestral"
+            )
+        x0 = denoiser(x_t, t, cond)
+        if float(s) == 0:
+            return mix(process.posterior(s, t).A, x_t, x0), carry
+        gain = now.solve(power).mT  # G Gᵀ Σ⁻¹
+        rate = _cat(drift + gain, -gain @ now.A)
+        noise = process.draw(Gaussian(power, float(t - s) * power).root(), x_t, generator)
+        return x_t + float(s - t) * mix(rate, x_t, x0) + noise, carry
