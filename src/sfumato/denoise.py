@@ -33,7 +33,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from sfumato.process import Process, _cat, _matrix, mix
+from sfumato.process import Process, _matrix, mix
 from sfumato.schedule import Time, as_time
 
 Cond = Tensor | None

@@ -285,11 +285,12 @@ class Scheduled(Process):
 
     def kernel(self, s: Time, t: Time) -> Gaussian:
         """A = α_t/α_s, variance -σ_t² expm1(λ_t - λ_s)."""
-        h, s, t = self.schedule, as_time(s), as_time(t)
-        s, t = torch.broadcast_tensors(s, t)
-        a = h.alpha(t) / h.alpha(s)
-        gap = torch.where(s == t, torch.zeros_like(t), h.log_snr(t) - h.log_snr(s))
-        var = -h.sigma(t).square() * torch.expm1(gap)
+        h = self.schedule
+        start, end = torch.broadcast_tensors(as_time(s), as_time(t))
+        a = h.alpha(end) / h.alpha(start)
+        gap = h.log_snr(end) - h.log_snr(start)
+        gap = torch.where(start == end, torch.zeros_like(gap), gap)
+        var = -h.sigma(end).square() * torch.expm1(gap)
         return Gaussian(a[..., None, None], var[..., None, None])
 
     def marginal(self, t: Time) -> Gaussian:

@@ -39,7 +39,8 @@ def schedule_of(process: Process) -> Schedule:
     if isinstance(inner, Scheduled):
         return inner.schedule
     raise UsageError(
-        f"a grid in noise levels needs a scheduled process, got {process!r}: use uniform or quadratic"
+        f"a grid in noise levels needs a scheduled process, got {process!r}: "
+        "use uniform or quadratic"
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sfumato.cli.writers import Labelled
 from sfumato.errors import UsageError, unknown
@@ -21,7 +20,8 @@ def labels(text: str, axes: Axes, n: int, fold: Fold | None = None) -> Labelled:
     """The labels of samples 0 .. n-1 that ``text`` asks for.
 
     ``text`` names one value per axis, by name or by number: ``axis=value,axis=value``, and only
-    ``value`` where there is one axis. Values joined by ``+`` take turns. An axis that is not
+    ``value`` where there is one axis; "any" tells the model nothing about the axis, and "yes" and
+    "no" do for an axis of "none" and something. Values joined by ``+`` take turns. An axis that is not
     named cycles through its values when it is the only one, and is otherwise drawn for sample i
     from ``fold(axis, i)``, a number that depends on the seed and i alone.
 
@@ -75,6 +75,8 @@ def _index(axis: str, word: str, values: tuple[str, ...]) -> int:
         return plain[_plain(word)]
     if word == ANY:
         return len(values)
+    if len(values) == 2 and _plain(values[0]) in ("no", "none") and word in ("yes", "no"):
+        return int(word == "yes")
     if word.lstrip("-").isdigit():
         if 0 <= int(word) < len(values):
             return int(word)

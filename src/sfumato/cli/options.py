@@ -111,7 +111,7 @@ def parse(config: type[Config], command: str, argv: Sequence[str], about: str) -
         prog=f"sfumato {command}",
         args=list(argv),
         description=about,
-        config=(tyro.conf.FlagCreatePairsOff,),
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
     )
 
 

@@ -74,7 +74,9 @@ class Output(ABC):
 class Sheet(Output):
     """One picture of all samples side by side, or a scatter plot of points."""
 
-    columns: int | None = None
+    def __init__(self, path: Path, columns: int | None = None) -> None:
+        super().__init__(path)
+        self.columns = columns
 
     def ours(self) -> bool:
         """Our pictures carry a description."""
@@ -167,14 +169,14 @@ class Folder(Output):
             _replace(self.path / "labels.csv", text.getvalue().encode())
 
 
-def output(path: Path) -> Output:
-    """The output that the suffix of ``path`` asks for.
+def output(path: Path, columns: int | None = None) -> Output:
+    """The output that the suffix of ``path`` asks for; ``columns`` are those of a sheet.
 
     Raises UsageError for a suffix that is none of them.
     """
     suffix = path.suffix.lower()
     if suffix in (".png", ".webp"):
-        return Sheet(path)
+        return Sheet(path, columns)
     if suffix == ".npz":
         return Npz(path)
     if suffix == "" or path.is_dir():

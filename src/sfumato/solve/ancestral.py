@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 from torch import Tensor
@@ -23,7 +23,7 @@ class Ancestral(Solver):
     evaluation per step.
     """
 
-    order: ClassVar[int] = 1
+    order: int = field(default=1, init=False, repr=False)
     deterministic: ClassVar[bool] = False
 
     def step(

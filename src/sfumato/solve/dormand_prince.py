@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, final
+from dataclasses import dataclass, field
+from typing import final
 
 from torch import Tensor
 
@@ -34,7 +34,7 @@ class DormandPrince(Solver):
     rtol: float = 1e-4
     atol: float = 1e-4
     adaptive: bool = True
-    order: ClassVar[int] = 5
+    order: int = field(default=5, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not (self.rtol > 0 and self.atol > 0):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, final
+from dataclasses import dataclass, field
+from typing import final
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from sfumato.seeds import Generators
 class Euler(Solver):
     """x_s = x_t + (s - t) ẋ. A step to t = 0 is the exact transport with x̂_0 held fixed."""
 
-    order: ClassVar[int] = 1
+    order: int = field(default=1, init=False, repr=False)
 
     def step(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -38,7 +38,7 @@ class Heun(Solver):
     churn_min: float = 0.0
     churn_max: float = math.inf
     churn_noise: float = 1.0
-    order: int = 2
+    order: int = field(default=2, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if min(self.churn, self.churn_min, self.churn_noise) < 0:

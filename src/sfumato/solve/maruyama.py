@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 from torch import Tensor
@@ -21,7 +21,7 @@ class EulerMaruyama(Solver):
     One evaluation per step. A step to t = 0 is the mean of q(x_0 | x_t, x̂_0).
     """
 
-    order: ClassVar[int] = 1
+    order: int = field(default=1, init=False, repr=False)
     deterministic: ClassVar[bool] = False
 
     def step(

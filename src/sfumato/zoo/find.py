@@ -10,18 +10,15 @@ from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.zoo.cards import folders
 
 if TYPE_CHECKING:
-    from sfumato.denoise import Denoiser
+    from sfumato.denoise import Preconditioned
     from sfumato.recipes.model import ModelConfig
 
 
 def find(name: str) -> Path:
-    """The folder with ``model.json`` that ``name`` means.
-
-    A shipped model's name; a folder with ``model.json`` (a checkpoint); or a folder of a run,
-    whose newest checkpoint it is.
+    """The folder that ``name`` means: a shipped model's, a checkpoint's, or a run's.
 
     Raises:
-        UsageError: neither; with the nearest names of shipped models.
+        UsageError: none of these; with the nearest names of shipped models.
         SfumatoError: a folder that holds no checkpoint.
     """
     shipped = folders()
@@ -29,14 +26,9 @@ def find(name: str) -> Path:
         return shipped[name]
     path = Path(name)
     if path.is_dir():
-        if (path / "model.json").is_file():
-            return path
-        runs = [p.parent for p in path.glob("*/model.json")]
-        runs += [p.parent for p in path.glob("checkpoints/*/model.json")]
-        runs = [p for p in runs if not p.name.startswith(".")]
-        if not runs:
-            raise SfumatoError(f"{path} holds no checkpoint: no model.json in it or one level down")
-        return max(runs, key=lambda p: (_number(p.name), p.name))
+        if not (path / "model.json").is_file() and not (path / "checkpoints").is_dir():
+            raise SfumatoError(f"{path} is not a model: no model.json and no checkpoints/ in it")
+        return path
     if path.exists():
         raise UsageError(f"expected the folder of a model, but {path} is a file")
     if os.sep in name:
@@ -44,17 +36,19 @@ def find(name: str) -> Path:
     raise unknown("model", name, shipped)
 
 
-def load(name: str, *, ema: bool = True) -> tuple[Denoiser, ModelConfig]:
+def load(name: str) -> tuple[Preconditioned, ModelConfig]:
     """Load the model that ``name`` means (see :func:`find`), its checksums verified.
 
-    With ``ema`` a checkpoint's averaged weights are taken. Raises what :func:`find` and
-    ``sfumato.recipes.model.load_model`` raise.
+    Of a run, its newest readable checkpoint is taken; of a checkpoint, the averaged weights.
+
+    Raises:
+        UsageError: ``name`` means nothing.
+        SfumatoError: damaged files, files of a newer sfumato, or weights of another model.
     """
+    folder = find(name)
     from sfumato.recipes.model import load_model
 
-    return load_model(find(name), ema=ema)
-
-
-def _number(name: str) -> int:
-    digits = "".join(c for c in name if c.isdigit())
-    return int(digits) if digits else -1
+    try:
+        return load_model(folder)
+    except UsageError as error:  # what is wrong is the files, not how they were asked for
+        raise SfumatoError(str(error)) from error
