@@ -20,10 +20,10 @@ def labels(text: str, axes: Axes, n: int, fold: Fold | None = None) -> Labelled:
     """The labels of samples 0 .. n-1 that ``text`` asks for.
 
     ``text`` names one value per axis, by name or by number: ``axis=value,axis=value``, and only
-    ``value`` where there is one axis; "any" tells the model nothing about the axis, and "yes" and
-    "no" do for an axis of "none" and something. Values joined by ``+`` take turns. An axis that is not
-    named cycles through its values when it is the only one, and is otherwise drawn for sample i
-    from ``fold(axis, i)``, a number that depends on the seed and i alone.
+    ``value`` where there is one axis. "any" tells the model nothing about the axis; "yes" and
+    "no" do for an axis of "none" and something. Values joined by ``+`` take turns. An axis that
+    is not named cycles through its values when it is the only one, and is otherwise drawn for
+    sample i from ``fold(axis, i)``, a number that depends on the seed and i alone.
 
     Raises UsageError for labels that the model does not have.
     """

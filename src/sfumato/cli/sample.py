@@ -1,0 +1,121 @@
+"""``sfumato sample``: draw from a model, to a sheet, a folder of pictures or an array file."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from sfumato.cli.how import How
+from sfumato.cli.options import Name, at_least, parse
+
+_ABOUT = """Draw samples from a shipped model, a checkpoint or a run.
+
+Sample i depends on the seed and on i alone: not on the batch, nor on how many processes share
+the work under `accelerate launch`. A long run that is interrupted goes on where it stopped when
+the same command is given again.
+
+Without --label the classes take turns; of several label axes each is drawn at random.
+
+examples:
+  sfumato sample fashion-edm --n 64 --steps 18 --out sheet.png
+  sfumato sample fashion-edm --label sneaker+bag --guidance 2 --out sheet.png
+  sfumato sample avatars-edm --label style=micah,glasses=yes --n 8 --out faces/
+  sfumato sample runs/fashion --n 10000 --solver heun --out samples.npz
+"""
+
+
+@final
+@dataclass(frozen=True)
+class SampleConfig:
+    """What to draw, and where to."""
+
+    name: Name
+    """A shipped model (see sfumato models), or the folder of a checkpoint or of a run."""
+    n: int = 16
+    """How many samples."""
+    steps: int = 18
+    """How many steps from noise to data."""
+    seed: int = 0
+    """The seed of all randomness."""
+    out: Path = Path("sheet.png")
+    """.png or .webp for a sheet, .npz for arrays, anything else is a folder of PNG files."""
+    label: str = ""
+    """A class by name or number, or axis=value,axis=value; values joined by + take turns."""
+    columns: int = 0
+    """Columns of the sheet; 0 makes it about square."""
+    force: bool = False
+    """Overwrite the output even if this command did not make it."""
+    quiet: bool = False
+    """No progress bar and no report."""
+    drawing: How = field(default_factory=How)
+
+
+def main(argv: list[str]) -> None:
+    """Run ``sfumato sample``."""
+    run(parse(SampleConfig, "sample", argv, _ABOUT))
+
+
+def run(config: SampleConfig) -> None:
+    """Draw and write the samples.
+
+    Raises UsageError for options that make no sense, SfumatoError for a model that cannot be
+    loaded.
+    """
+    from sfumato import zoo
+    from sfumato.cli import writers
+
+    at_least("n", config.n, 1)
+    at_least("steps", config.steps, 1)
+    at_least("columns", config.columns, 0)
+    config.drawing.check()
+    out = writers.output(config.out, config.columns or None)
+    zoo.find(config.name)  # say what is wrong with the name before torch is imported
+    out.check(config.force)
+
+    from sfumato.cli.drawing import Drawer, processes, stream
+    from sfumato.cli.labels import labels
+    from sfumato.cli.progress import bar
+    from sfumato.seeds import fold
+
+    denoiser, model = zoo.load(config.name)
+    axes = [(axis.name, axis.values) for axis in model.axes]
+    wanted = labels(
+        config.label, axes, config.n, lambda axis, i: fold(config.seed, "label", axis, i)
+    )
+    drawer = Drawer.of(denoiser, model, config.drawing, config.steps, config.seed)
+    first = processes(drawer.device).index == 0
+    began = time.perf_counter()
+    with bar("sampling", config.n, quiet=config.quiet or not first) as advance:
+        made_by = {**about(config), "weights": drawer.weights()}
+        drawn = stream(drawer, wanted, out, made_by, advance)
+    spent = time.perf_counter() - began
+    if first and not config.quiet:
+        what = "points" if len(model.shape) == 1 else "images"
+        if drawn.samples:
+            rate = config.n / spent if drawn.samples == config.n else drawn.samples / spent
+            print(
+                f"{config.n} {what}, {drawn.nfe} network evaluations each, "
+                f"{rate:.1f} {what}/s ({spent:.1f} s)"
+            )
+        print(f"wrote {config.out}")
+
+
+def about(config: SampleConfig) -> dict[str, Any]:
+    """How the samples were made, as JSON: kept in every output."""
+    from sfumato import __version__
+
+    how = asdict(config.drawing)
+    for left_out in ("device", "threads", "batch"):
+        how.pop(left_out)
+    how = {k: v.value if hasattr(v, "value") else v for k, v in how.items()}
+    return {
+        "sfumato": __version__,
+        "model": config.name,
+        "n": config.n,
+        "steps": config.steps,
+        "seed": config.seed,
+        "label": config.label,
+        **how,
+    }
