@@ -2,6 +2,17 @@
 
 from sfumato.data.faces.cache import avatars
 from sfumato.data.faces.choose import attributes_of, caption
+from sfumato.data.faces.one import Avatar, avatar
+from sfumato.data.faces.parts import PARTS, FaceParts
 from sfumato.data.faces.styles import AVATAR_AXES
 
-__all__ = ["AVATAR_AXES", "attributes_of", "avatars", "caption"]
+__all__ = [
+    "AVATAR_AXES",
+    "PARTS",
+    "Avatar",
+    "FaceParts",
+    "attributes_of",
+    "avatar",
+    "avatars",
+    "caption",
+]
