@@ -1,0 +1,126 @@
+"""Frozen dataclasses to JSON and back, by their type hints.
+
+A dataclass becomes an object with a key "type"; reading takes only the types that it is given
+or that the hints name, so nothing in a file can choose what code runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sfumato.errors import UsageError, unknown
+
+T = TypeVar("T")
+
+
+def encode(value: Any) -> Any:
+    """A value made of dataclasses, tuples, enums, paths and plain scalars, as JSON."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **pairs}
+    if isinstance(value, tuple | list):
+        return [encode(v) for v in value]
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"cannot write a {type(value).__name__} as JSON")
+
+
+def decode(value: Any, hint: type[T], allowed: tuple[type, ...] = (), where: str = "") -> T:
+    """A value of the type ``hint`` from what `encode` made.
+
+    Args:
+        value: parsed JSON.
+        hint: the type expected.
+        allowed: dataclasses that may stand where a hint names an abstract class.
+        where: what the error messages call the value.
+
+    Raises:
+        UsageError: a key, type or value that does not fit; the message says where.
+    """
+    return typing.cast(T, _decode(value, hint, allowed, where or getattr(hint, "__name__", "")))
+
+
+def _decode(value: Any, hint: Any, allowed: tuple[type, ...], where: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _union(value, args, allowed, where)
+    if origin is typing.Literal:
+        if value not in args:
+            raise unknown(where, str(value), [str(a) for a in args])
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise UsageError(f"{where}: expected a list, got {value!r}")
+        if len(args) == 2 and args[1] is Ellipsis:
+            args = (args[0],) * len(value)
+        if len(args) != len(value):
+            raise UsageError(f"{where}: expected {len(args)} values, got {len(value)}")
+        pairs = enumerate(zip(value, args, strict=True))
+        return tuple(_decode(v, a, allowed, f"{where}[{i}]") for i, (v, a) in pairs)
+    if hint is type(None):
+        if value is not None:
+            raise UsageError(f"{where}: expected nothing, got {value!r}")
+        return None
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        if value not in hint.__members__:
+            raise unknown(where, str(value), hint.__members__)
+        return hint[value]
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    if isinstance(hint, type) and isinstance(value, dict):
+        return _dataclass(value, hint, allowed, where)
+    raise UsageError(f"{where}: expected {getattr(hint, '__name__', hint)}, got {value!r}")
+
+
+def _union(value: Any, args: tuple[Any, ...], allowed: tuple[type, ...], where: str) -> Any:
+    if isinstance(value, dict):
+        options = {a.__name__: a for a in args if isinstance(a, type)}
+        if value.get("type") in options:
+            return _decode(value, options[value["type"]], allowed, where)
+    tries = []
+    for option in args:
+        try:
+            return _decode(value, option, allowed, where)
+        except UsageError as error:
+            tries.append(str(error))
+    raise UsageError("; or ".join(tries))
+
+
+def _dataclass(
+    value: dict[str, Any], hint: type, allowed: tuple[type, ...], where: str
+) -> Any:
+    options = {c.__name__: c for c in (hint, *allowed) if dataclasses.is_dataclass(c)}
+    options = {n: c for n, c in options.items() if issubclass(c, hint)}
+    name = value.get("type")
+    if name not in options:
+        raise unknown(f"type in {where}", str(name), options)
+    cls = options[name]
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    given = {k: v for k, v in value.items() if k != "type"}
+    if extra := sorted(given.keys() - fields.keys()):
+        raise UsageError(f"{where}: {name} has no {', '.join(extra)}")
+    absent = [
+        n
+        for n, f in fields.items()
+        if n not in given
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
+    if absent:
+        raise UsageError(f"{where}: {name} needs {', '.join(absent)}")
+    made = {k: _decode(v, hints[k], allowed, f"{where}.{k}") for k, v in given.items()}
+    return cls(**made)

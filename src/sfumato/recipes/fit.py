@@ -1,0 +1,125 @@
+"""What all recipes share: measuring the data's scale, sample sheets, and starting the loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sfumato import pictures
+from sfumato.data import ImageSet, PointSet, to_uint8
+from sfumato.denoise import Denoiser
+from sfumato.loss import TimeLaw
+from sfumato.process import Scheduled
+from sfumato.recipes.codec import encode
+from sfumato.recipes.model import ModelConfig, build
+from sfumato.sample import sample
+from sfumato.seeds import generator, generators
+from sfumato.solve import Exponential, Heun
+from sfumato.times import karras, quadratic
+from sfumato.train import Sheet, TrainConfig, train
+
+
+def root_mean_square(data: ImageSet | PointSet, n: int = 4096) -> float:
+    """σ_d: root mean square of the data over n examples drawn by a fixed seed; 3 digits.
+
+    About zero and not about the mean, because the preconditioning scales x itself:
+    with this value the network's input and target have unit mean square.
+    """
+    count = min(n, len(data))
+    index = torch.randperm(len(data), generator=generator(0, "scale"))[:count].numpy()
+    rms = float(data.batch(index)[0].double().square().mean().sqrt())
+    return float(f"{rms:.3g}")
+
+
+def sheet_labels(labels: tuple[int, ...], n: int, data: ImageSet | PointSet) -> Tensor | None:
+    """Labels of n examples for a sheet: running through one axis, or taken from the data."""
+    if not labels:
+        return None
+    if len(labels) == 1:
+        return (torch.arange(n) % labels[0])[:, None]
+    index = torch.randperm(len(data), generator=generator(0, "sheet"))[:n].numpy()
+    found = data.batch(index)[1]
+    return None if found is None else found[:n]
+
+
+def draw_samples(denoiser: Denoiser, shape: tuple[int, ...], cond: Tensor | None, n: int) -> Tensor:
+    """n samples with seeds 0..n-1, in few evaluations; on the CPU."""
+    device = next(denoiser.parameters()).device
+    process = denoiser.process
+    seeds = generators(0, range(n))
+    x = process.start((n, *shape), seeds, device=device)
+    cond = None if cond is None else cond.to(device)
+    if isinstance(process, Scheduled):
+        solution = sample(denoiser, Exponential(order=2), karras(process, 12), x, cond=cond)
+    else:
+        solution = sample(denoiser, Heun(), quadratic(12, end=1e-3), x, cond=cond)
+    return process.read(solution.x).float().cpu()
+
+
+def image_sheet(model: ModelConfig, data: ImageSet) -> Sheet:
+    """Draws 10 columns of samples, one class per column if there is one label axis."""
+    labels = model.labels
+    rows, columns = 4, min(labels[0], 10) if len(labels) == 1 else 10
+    cond = sheet_labels(labels, rows * columns, data)
+    if cond is not None and len(labels) == 1:
+        cond = (torch.arange(rows * columns) % columns)[:, None]
+
+    def draw(denoiser: Denoiser) -> Image.Image:
+        x = draw_samples(denoiser, model.shape, cond, rows * columns)
+        return pictures.sheet(to_uint8(x).numpy(), columns=columns)
+
+    return draw
+
+
+def point_sheet(model: ModelConfig, data: PointSet) -> Sheet | None:
+    """Draws 1,000 samples over 2,000 real points; only in the plane."""
+    if model.shape != (2,):
+        return None
+    real = data.batch(np.arange(min(2000, len(data))))[0].numpy()
+    cond = sheet_labels(model.labels, 1000, data)
+
+    def draw(denoiser: Denoiser) -> Image.Image:
+        return pictures.scatter(
+            draw_samples(denoiser, model.shape, cond, 1000).numpy(), behind=real
+        )
+
+    return draw
+
+
+def fit(
+    recipe: str,
+    config: Any,
+    model: ModelConfig,
+    data: ImageSet | PointSet,
+    law: TimeLaw,
+    settings: TrainConfig,
+    out: Path,
+    resume: bool,
+) -> Path:
+    """Build the model, train it, and return the run folder.
+
+    ``config.json`` of the run keeps the recipe's name and its configuration; `sfumato.recipes.again` reads it.
+
+    Raises:
+        UsageError, SfumatoError: see `sfumato.train.train`.
+    """
+    denoiser = build(model, settings.seed)
+    sheet = image_sheet(model, data) if isinstance(data, ImageSet) else point_sheet(model, data)
+    train(
+        settings,
+        denoiser,
+        data,
+        out,
+        law=law,
+        labels=model.labels,
+        model=model.to_json(),
+        about={"recipe": recipe, "config": encode(config)},
+        sheet=sheet,
+        resume=resume,
+    )
+    return Path(out)

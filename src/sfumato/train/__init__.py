@@ -1,0 +1,43 @@
+"""Training: the loop, averaged weights, checkpoints, the log."""
+
+from sfumato.train.checkpoint import (
+    Checkpoint,
+    checkpoint_folders,
+    differences,
+    find_checkpoint,
+    load_weights,
+    newest_checkpoint,
+    parse_json,
+)
+from sfumato.train.config import TrainConfig
+from sfumato.train.draws import Data, Draws, Part, positions
+from sfumato.train.ema import Ema, ema_decay
+from sfumato.train.levels import Levels, level, level_edges
+from sfumato.train.loop import Loss, Sheet, Stopped, standard_loss, train
+from sfumato.train.report import read_log
+
+__all__ = [
+    "Checkpoint",
+    "Data",
+    "Draws",
+    "Ema",
+    "Levels",
+    "Loss",
+    "Part",
+    "Sheet",
+    "Stopped",
+    "TrainConfig",
+    "checkpoint_folders",
+    "differences",
+    "ema_decay",
+    "find_checkpoint",
+    "level",
+    "level_edges",
+    "load_weights",
+    "newest_checkpoint",
+    "parse_json",
+    "positions",
+    "read_log",
+    "standard_loss",
+    "train",
+]

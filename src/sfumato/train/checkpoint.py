@@ -1,0 +1,217 @@
+"""Checkpoints: a checksummed folder that holds all a run needs to go on bit for bit.
+
+``<run>/checkpoints/step-00001000/`` has
+
+* ``model.safetensors`` the weights, ``ema.safetensors`` their average,
+* ``optimizer.safetensors`` Adam's moments, by parameter name,
+* ``state.json`` step, data position, seed, configuration, sums of the log, loss scale,
+* ``model.json`` what the weights belong to, ``SHA256SUMS`` the checksums.
+
+No random state is stored: all randomness is a function of (seed, step), see `draws`. A folder
+appears in one rename, complete, and disappears in one rename, so whatever a kill leaves
+behind is either a whole checkpoint or a hidden folder that the next run sweeps away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from sfumato.errors import SfumatoError
+from sfumato.store import read_folder, sweep, write_folder
+
+FORMAT = 1
+MODEL, EMA, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.safetensors"
+STATE, DESCRIPTION = "state.json", "model.json"
+_STEP = re.compile(r"step-(\d{8,})")
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint that was read and checked: its folder and the bytes of its files."""
+
+    folder: Path
+    files: Mapping[str, bytes]
+
+
+def pack_tensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """The bytes of a safetensors file."""
+    return save_tensors({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()})
+
+
+def pack_json(value: Mapping[str, Any]) -> bytes:
+    """JSON with the format's version in front; floats survive bit for bit."""
+    return (json.dumps({"format_version": FORMAT, **value}, indent=1) + "\n").encode()
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, Tensor]:
+    """The optimizer's tensors as ``parameter/moment``; names in the order of the parameters."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{names[i]}/{key}": torch.as_tensor(value)
+        for i, moments in state.items()
+        for key, value in moments.items()
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], data: bytes
+) -> None:
+    """Put back what `optimizer_tensors` took, laid out in memory as the parameters are."""
+    order = {name: i for i, name in enumerate(parameters)}
+    state: dict[int, dict[str, Tensor]] = {}
+    for full, tensor in load_tensors(data).items():
+        name, _, key = full.rpartition("/")
+        if name not in order:
+            raise SfumatoError(f"{OPTIMIZER} has moments of {name!r}, which the model has not")
+        like = parameters[name]
+        if tensor.shape == like.shape:
+            tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+        state.setdefault(order[name], {})[key] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def load_weights(module: nn.Module, data: bytes, where: str) -> None:
+    """Copy the weights of a safetensors file into a module.
+
+    Raises:
+        SfumatoError: names or shapes differ; the message lists the first few.
+    """
+    try:
+        have = load_tensors(data)
+    except SafetensorError as error:
+        raise SfumatoError(f"{where} is not a safetensors file: {error}") from error
+    want = module.state_dict()
+    wrong = [f"{k} is missing" for k in want if k not in have]
+    wrong += [f"{k} is not known" for k in have if k not in want]
+    wrong += [
+        f"{k} has shape {tuple(have[k].shape)}, expected {tuple(v.shape)}"
+        for k, v in want.items()
+        if k in have and have[k].shape != v.shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
+        raise SfumatoError(
+            f"{where} holds the weights of another model: " + "; ".join(wrong[:4]) + more
+        )
+    module.load_state_dict(have)
+
+
+def parse_json(files: Mapping[str, bytes], name: str, folder: Path) -> dict[str, Any]:
+    """A JSON file of a checkpoint, without its format version, which is checked.
+
+    Raises:
+        SfumatoError: missing, not JSON, or written by a newer version of sfumato.
+    """
+    if name not in files:
+        raise SfumatoError(f"{folder} has no {name}, so it is not a checkpoint or model folder")
+    try:
+        value = json.loads(files[name])
+        version = value.pop("format_version")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise SfumatoError(f"{folder / name} is not one of sfumato's files") from error
+    if not isinstance(version, int) or version > FORMAT:
+        raise SfumatoError(
+            f"{folder / name} was written by a newer sfumato (format {version}, this one reads "
+            f"up to {FORMAT}); upgrade with: pip install -U sfumato"
+        )
+    return value
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """The keys, dotted, at which two JSON values differ, with both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        out = []
+        for key in sorted({*old, *new}):
+            at = f"{path}.{key}" if path else key
+            out += differences(old.get(key), new.get(key), at)
+        return out
+    old, new = json.loads(json.dumps(old)), json.loads(json.dumps(new))
+    return [] if old == new else [f"{path}: {old} there, {new} here"]
+
+
+def checkpoint_folders(run: Path) -> list[Path]:
+    """The run's checkpoint folders, oldest first."""
+    parent = run / "checkpoints"
+    if not parent.is_dir():
+        return []
+    return sorted(p for p in parent.iterdir() if _STEP.fullmatch(p.name))
+
+
+def write_checkpoint(run: Path, step: int, files: Mapping[str, bytes], keep: int) -> Path:
+    """Write a checkpoint atomically, then delete all but the ``keep`` newest.
+
+    Raises:
+        SfumatoError: the disk refuses; every earlier checkpoint still stands.
+    """
+    target = run / "checkpoints" / f"step-{step:08d}"
+    if target.exists():
+        try:
+            read_folder(target)
+            return target  # the same step of the same run: the same bytes
+        except SfumatoError:
+            _remove(target)
+    write_folder(target, files)
+    for old in checkpoint_folders(run)[:-keep]:
+        if old != target:
+            _remove(old)
+    return target
+
+
+def _remove(folder: Path) -> None:
+    """Delete a checkpoint: first out of sight in one rename, then file by file."""
+    hidden = folder.with_name(f".{folder.name}.tmp-{secrets.token_hex(4)}")
+    os.rename(folder, hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def clean(run: Path) -> None:
+    """Sweep away what killed writers left; for the one process that will write."""
+    if (run / "checkpoints").is_dir():
+        sweep(run / "checkpoints")
+
+
+def newest_checkpoint(run: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that can be read, and why newer ones, if any, could not.
+
+    Raises:
+        SfumatoError: there are checkpoints, but none is readable.
+    """
+    refused = []
+    for folder in reversed(checkpoint_folders(run)):
+        try:
+            return Checkpoint(folder, read_folder(folder)), refused
+        except SfumatoError as error:
+            refused.append(str(error))
+    if refused:
+        raise SfumatoError(f"no checkpoint in {run} can be read: " + "; ".join(refused))
+    return None, []
+
+
+def find_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint folder, a model folder, or a run folder's newest checkpoint.
+
+    Raises:
+        SfumatoError: there is none, or it is damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise SfumatoError(f"there is no folder {folder}")
+    if (folder / "checkpoints").is_dir():
+        found, _ = newest_checkpoint(folder)
+        if found is None:
+            raise SfumatoError(f"{folder} has no checkpoint yet")
+        return found
+    return Checkpoint(folder, read_folder(folder))

@@ -1,0 +1,158 @@
+"""What a run says: lines of JSON, TensorBoard, and progress with the time left."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+LOG = "log.jsonl"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as "1 h 02 min", "3 min 05 s" or "7 s"."""
+    s = round(seconds)
+    if s >= 3600:
+        return f"{s // 3600} h {s % 3600 // 60:02d} min"
+    return f"{s // 60} min {s % 60:02d} s" if s >= 60 else f"{s} s"
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log; a last line that a kill cut short is left out."""
+    lines = []
+    path = run / LOG
+    for text in path.read_text("utf-8").splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    with open(part, "w", encoding="utf-8") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    os.replace(part, path)
+
+
+@final
+class Report:
+    """Where one process's news go; only the main process of a run has any.
+
+    Args:
+        run: the run folder.
+        step: the step the run starts at; later lines of an older log are cut off.
+        steps: the last step.
+        batch: images per step.
+        quiet: nothing on the terminal.
+        tensorboard: write TensorBoard files if it is installed.
+        main: whether this process reports at all.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        step: int,
+        steps: int,
+        batch: int,
+        *,
+        quiet: bool,
+        tensorboard: bool,
+        main: bool,
+    ) -> None:
+        self.run, self.step, self.steps, self.batch = run, step, steps, batch
+        self.main = main
+        self._console = Console(stderr=True, quiet=quiet or not main, highlight=False)
+        self._began = self._last = time.monotonic()
+        self._paused = 0.0
+        self._printed = -1e9
+        self._bar: Progress | None = None
+        self._board: Any = None
+        if not main:
+            return
+        kept = [line for line in read_log(run) if line["step"] <= step]
+        write_text(run / LOG, "".join(json.dumps(line) + "\n" for line in kept))
+        self._log = open(run / LOG, "a", encoding="utf-8")  # noqa: SIM115 (closed in close)
+        if tensorboard and importlib.util.find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+        if self._console.is_terminal and not quiet:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[news]}"),
+                console=self._console,
+            )
+            self._task = self._bar.add_task("training", total=steps, completed=step, news="")
+            self._bar.start()
+
+    def say(self, text: str) -> None:
+        """One line on the terminal."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def pause(self, seconds: float) -> None:
+        """Time that did not go into training (a sheet, a checkpoint)."""
+        self._paused += seconds
+
+    def advance(self, step: int) -> None:
+        """A step is done."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step)
+
+    def line(self, step: int, values: dict[str, Any]) -> None:
+        """Write one line of the log, with images per second and the time left."""
+        if not self.main:
+            return
+        now = time.monotonic()
+        spent = max(now - self._last - self._paused, 1e-9)
+        rate = (step - self.step) * self.batch / spent
+        whole = (now - self._last) / max(step - self.step, 1) * (self.steps - step)
+        self.step, self._last, self._paused = step, now, 0.0
+        values = {
+            "step": step,
+            **values,
+            "images_per_s": round(rate, 2),
+            "time_left_s": round(whole, 1),
+        }
+        self._log.write(json.dumps(values) + "\n")
+        self._log.flush()
+        if self._board is not None:
+            self._to_board(step, values)
+        news = f"loss {values['loss']:.4f}  {rate:,.0f} images/s  {duration(whole)} left"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, news=news)
+        elif now - self._printed > 10 or step == self.steps:
+            self._printed = now
+            self.say(f"step {step:,} of {self.steps:,}  {news}")
+
+    def _to_board(self, step: int, values: dict[str, Any]) -> None:
+        for key in ("loss", "lr", "grad_norm", "images_per_s"):
+            self._board.add_scalar(key, values[key], step)
+        for i, value in enumerate(values["loss_by_level"]):
+            if value is not None:
+                self._board.add_scalar(f"loss_by_level/{i}", value, step)
+
+    def elapsed(self) -> float:
+        """Seconds since the run was started or resumed."""
+        return time.monotonic() - self._began
+
+    def close(self) -> None:
+        """Stop the bar and close the files."""
+        if self._bar is not None:
+            self._bar.stop()
+        if self._board is not None:
+            self._board.close()
+        if self.main:
+            self._log.close()
