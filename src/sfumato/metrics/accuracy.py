@@ -43,7 +43,7 @@ class ClassifierTraining:
         seed: of initial weights, order and augmentation; same seed and threads, same weights.
     """
 
-    epochs: int = 12
+    epochs: int = 8
     batch: int = 128
     rate: float = 4e-3
     decay: float = 0.05
@@ -197,7 +197,7 @@ def accuracy_score(
 
 def check_labels(labels: Labels, axes: Sequence[Axis], n: int) -> Tensor:
     """Labels as int64 (n, A); raises UsageError for another shape or a label out of range."""
-    target = torch.from_numpy(labels) if isinstance(labels, np.ndarray) else labels
+    target = torch.from_numpy(np.array(labels)) if isinstance(labels, np.ndarray) else labels
     target = target[:, None] if target.ndim == 1 else target
     if tuple(target.shape) != (n, len(axes)) or target.dtype.is_floating_point:
         raise UsageError(
@@ -238,7 +238,7 @@ def _fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, training.rate, total_steps=steps, pct_start=0.25
     )
-    network.train().to(memory_format=torch.channels_last)
+    network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     began = last = time.monotonic()
     recent = math.nan
     step = 0

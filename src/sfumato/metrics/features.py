@@ -115,7 +115,7 @@ def pixel_values(images: Images) -> Tensor:
     Raises:
         UsageError: not four-dimensional, not 1 or 3 channels, not uint8 or float, or not finite.
     """
-    x = torch.from_numpy(np.ascontiguousarray(images)) if isinstance(images, np.ndarray) else images
+    x = torch.from_numpy(np.array(images)) if isinstance(images, np.ndarray) else images
     if x.ndim != 4 or x.shape[1] not in (1, 3):
         raise UsageError(f"expected images (B, 1 or 3, H, W), got {tuple(x.shape)}")
     if x.dtype == torch.uint8:

@@ -113,7 +113,7 @@ class MobileNet(Features):
         if resolution < 32:
             raise UsageError(f"expected resolution >= 32, got {resolution}")
         self.network = load_mobilenet(weights).to(device)
-        self.network = self.network.to(memory_format=torch.channels_last)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.resolution = resolution
         self.device = device
         self.name = "ImageNet MobileNetV2" + ("" if resolution == 224 else f" at {resolution}")

@@ -28,16 +28,16 @@ def wasserstein_1d(x: Tensor, y: Tensor, p: float = 2.0) -> Tensor:
         raise ValueError(f"expected (n, c) and (m, c), got {tuple(x.shape)} and {tuple(y.shape)}")
     if p < 1:
         raise ValueError(f"expected p >= 1, got {p}")
-    x, y = x.double().sort(0).values, y.double().sort(0).values
-    n, m = len(x), len(y)
+    x, y = _sorted(x), _sorted(y)  # (c, n), (c, m)
+    n, m = x.shape[1], y.shape[1]
     if n == m:
-        return (x - y).abs().pow(p).mean(0)
+        return (x - y).abs().pow(p).mean(1)
     # levels in units of 1 / (n m), where they are whole numbers
     levels = torch.cat((torch.arange(1, n + 1) * m, torch.arange(1, m + 1) * n)).unique()
     start = torch.cat((levels.new_zeros(1), levels[:-1]))
     weight = (levels - start).double() / (n * m)
-    gap = (x[(start // m).to(x.device)] - y[(start // n).to(y.device)]).abs().pow(p)
-    return weight.to(gap.device) @ gap
+    gap = x[:, (start // m).to(x.device)] - y[:, (start // n).to(y.device)]
+    return gap.abs().pow(p) @ weight.to(gap.device)
 
 
 def sliced_wasserstein(
@@ -149,3 +149,8 @@ def mode_coverage(
         len(samples),
         sigmas * std,
     )
+
+
+def _sorted(x: Tensor) -> Tensor:
+    """(n, c) -> (c, n), sorted; much faster along the last dimension."""
+    return x.double().T.contiguous().sort(1).values

@@ -1,0 +1,125 @@
+"""Trains a classifier for a data set and writes it as a folder with a card that says how good."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from sfumato.metrics.accuracy import ClassifierTraining, Progress, label_accuracy, train_classifier
+from sfumato.metrics.classifier import Axis, LabelledClassifier, save_classifier
+from sfumato.metrics.score import Score
+
+
+class AxisLike(Protocol):
+    """A label axis: a name, and a name for each class."""
+
+    @property
+    def name(self) -> str:
+        """What the axis is about."""
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The classes, in the order of their numbers."""
+
+
+class CardLike(Protocol):
+    """Where data comes from."""
+
+    @property
+    def source(self) -> str:
+        """Enough to get it again."""
+
+    @property
+    def licence(self) -> str:
+        """The terms of the data."""
+
+
+class LabelledImages(Protocol):
+    """A labelled image set, such as `sfumato.data.ImageSet`."""
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+
+    @property
+    def images(self) -> np.ndarray:
+        """uint8 (N, C, H, H)."""
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """int64 (N, A)."""
+
+    @property
+    def axes(self) -> Sequence[AxisLike]:
+        """The A label axes."""
+
+    @property
+    def card(self) -> CardLike:
+        """Source and licence."""
+
+
+def train_feature_classifier(
+    train: LabelledImages,
+    test: LabelledImages,
+    out: str | Path,
+    *,
+    name: str,
+    command: str,
+    training: ClassifierTraining | None = None,
+    device: str = "cpu",
+    replace: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> tuple[LabelledClassifier, tuple[Score, ...]]:
+    """Trains on ``train``, tests on ``test``, writes the folder ``out``.
+
+    Args:
+        name: of the classifier, and of the features it gives.
+        command: what a reader types to repeat this; stands in the card.
+        replace: overwrite an existing folder.
+
+    Returns:
+        The classifier and its accuracy on ``test``, in %, one score per axis.
+
+    Raises:
+        ValueError: a set without labels, or that cannot be trained on.
+        SfumatoError: the folder exists or cannot be written.
+    """
+    if train.labels is None or test.labels is None:
+        raise ValueError(f"{train.name} has no labels; a classifier needs them")
+    training = training or ClassifierTraining()
+    axes = tuple(Axis(axis.name, tuple(axis.values)) for axis in train.axes)
+    began = time.monotonic()
+    classifier = train_classifier(
+        train.images, train.labels, axes, name=name, training=training, device=device,
+        progress=progress,
+    )  # fmt: skip
+    seconds = time.monotonic() - began
+    scores = label_accuracy(classifier, test.images, test.labels, metric="test accuracy")
+    kind = torch.cuda.get_device_name() if device.startswith("cuda") else "CPU"
+    card: dict[str, Any] = {
+        "name": name,
+        "system": "classifier",
+        "kind": "classifier",
+        "data": train.name,
+        "source": train.card.source,
+        "licence": f"weights Apache-2.0; data {train.card.licence}",
+        "command": command,
+        "seconds": round(seconds),
+        "time": f"{seconds / 60:.1f} min, {torch.get_num_threads()} thread(s) of a shared {kind}",
+        "resolution": classifier.resolution,
+        "params": sum(p.numel() for p in classifier.network.parameters()),
+        "labels": {axis.name: list(axis.values) for axis in axes},
+        "scores": {
+            f"test accuracy % ({score.setting}, {score.n} images)": round(score.value, 2)
+            for score in scores
+        },
+        "note": f"{len(train.images)} training images, {training.epochs} epochs, "
+        f"seed {training.seed}; its penultimate layer gives {classifier.network.width} features",
+    }
+    save_classifier(classifier, out, card, replace=replace)
+    return classifier, scores
