@@ -57,7 +57,7 @@ class DTypeName(enum.Enum):
     FLOAT16 = "float16"
 
 
-def _choice(kind: type[E], noun: str) -> Any:
+def choice(kind: type[E], noun: str) -> Any:
     """How tyro reads an enum by its values; a wrong name is answered with the nearest ones."""
     table = {str(e.value): e for e in kind}
 
@@ -85,10 +85,10 @@ def _integers(words: list[str]) -> tuple[int, ...]:
 
 
 Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-Solver = Annotated[SolverName, _choice(SolverName, "solver")]
-Grid = Annotated[GridName, _choice(GridName, "grid")]
-Device = Annotated[DeviceName, _choice(DeviceName, "device")]
-DType = Annotated[DTypeName, _choice(DTypeName, "dtype")]
+Solver = Annotated[SolverName, choice(SolverName, "solver")]
+Grid = Annotated[GridName, choice(GridName, "grid")]
+Device = Annotated[DeviceName, choice(DeviceName, "device")]
+DType = Annotated[DTypeName, choice(DTypeName, "dtype")]
 Integers = Annotated[
     tuple[int, ...],
     tyro.constructors.PrimitiveConstructorSpec(
