@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "sfumato"
 LOWEST = {"errors", "nn"}
 CORE = {
     "schedule", "noise", "process", "damped", "pinned", "denoise",
-    "loss", "times", "seeds", "sample", "likelihood",
+    "loss", "times", "seeds", "sample", "likelihood", "integrate",
 }  # fmt: skip
 FILES = {"store", "pictures"}  # checksummed folders and contact sheets: no mathematics in them
 ACTING = CORE | {"solve", "guide"}
@@ -44,7 +44,7 @@ THIRD_PARTY = {"torch", "numpy"}
 # What is never imported as a module is imported, because it is an extra or is slow to import.
 LATE = {
     "dicebear_core", "dicebear_styles", "dicebear", "resvg_py", "tensorboard", "diffusers",
-    "scipy", "matplotlib", "accelerate",
+    "scipy", "matplotlib",
 }  # fmt: skip
 
 
@@ -168,6 +168,25 @@ def test_importing_sfumato_costs_under_300_ms_beyond_torch() -> None:
     code = f"import torch, time; start = time.process_time()\n{TOUCH}"
     code += "print(time.process_time() - start)"
     assert min(float(run(code)) for _ in range(3)) < 0.3
+
+
+def test_the_lazy_names_are_the_listed_ones() -> None:
+    """What type checkers see, what `__all__` lists and what is found at run time are one set."""
+    import sfumato
+
+    tree = ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {name.rsplit(".", 1)[1] for node in block.body for name in targets(SOURCE / "x", node)}
+    assert seen == set(sfumato.__all__)
+    assert all(getattr(sfumato, name) is not None for name in sfumato.__all__)
+    with pytest.raises(AttributeError, match="absent"):
+        _ = sfumato.absent
+
+
+def test_sample_is_the_verb_however_it_is_imported() -> None:
+    code = "import sfumato.sample, sfumato.solve; import sfumato; from sfumato import sample\n"
+    code += "print(callable(sfumato.sample), callable(sample))"
+    assert run(code) == "True True"
 
 
 def test_the_help_does_not_import_torch() -> None:
