@@ -3,27 +3,38 @@
 A *process* turns data into noise, a *denoiser* estimates the data from a noisy state, a
 *solver* walks from noise to data by asking the denoiser. `sample` and `denoising_loss` are the
 two verbs; `encode` and `log_likelihood` follow the probability flow the other way.
+
+The names below are imported when they are first used, so that ``sfumato --help`` need not wait
+for torch.
 """
 
-from sfumato import guide, solve, times
-from sfumato.damped import CriticallyDamped
-from sfumato.denoise import Denoiser, Preconditioned, Prediction
-from sfumato.likelihood import Trace, bits_per_dim, log_likelihood
-from sfumato.loss import LogNormal, TimeLaw, Uniform, denoising_loss
-from sfumato.noise import GaussianField, Noise, White
-from sfumato.pinned import Pinned
-from sfumato.process import Gaussian, Process, Scheduled
-from sfumato.sample import Solution, Solver, encode, sample
-from sfumato.schedule import (
-    EDM,
-    VE,
-    RectifiedFlow,
-    Schedule,
-    SymmetricBrownian,
-    VPCosine,
-    VPLinear,
-)
-from sfumato.seeds import generator, generators
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sfumato import guide, solve, times
+    from sfumato.damped import CriticallyDamped
+    from sfumato.denoise import Denoiser, Preconditioned, Prediction
+    from sfumato.likelihood import Trace, bits_per_dim, log_likelihood
+    from sfumato.loss import LogNormal, TimeLaw, Uniform, denoising_loss
+    from sfumato.noise import GaussianField, Noise, White
+    from sfumato.pinned import Pinned
+    from sfumato.process import Gaussian, Process, Scheduled
+    from sfumato.sample import Solution, Solver, encode, sample
+    from sfumato.schedule import (
+        EDM,
+        VE,
+        RectifiedFlow,
+        Schedule,
+        SymmetricBrownian,
+        VPCosine,
+        VPLinear,
+    )
+    from sfumato.seeds import generator, generators
 
 __version__ = "0.1.0"
 
@@ -63,3 +74,64 @@ __all__ = [
     "solve",
     "times",
 ]
+
+_HOME = {
+    "CriticallyDamped": "sfumato.damped",
+    "Denoiser": "sfumato.denoise",
+    "Preconditioned": "sfumato.denoise",
+    "Prediction": "sfumato.denoise",
+    "Trace": "sfumato.likelihood",
+    "bits_per_dim": "sfumato.likelihood",
+    "log_likelihood": "sfumato.likelihood",
+    "LogNormal": "sfumato.loss",
+    "TimeLaw": "sfumato.loss",
+    "Uniform": "sfumato.loss",
+    "denoising_loss": "sfumato.loss",
+    "GaussianField": "sfumato.noise",
+    "Noise": "sfumato.noise",
+    "White": "sfumato.noise",
+    "Pinned": "sfumato.pinned",
+    "Gaussian": "sfumato.process",
+    "Process": "sfumato.process",
+    "Scheduled": "sfumato.process",
+    "Solution": "sfumato.sample",
+    "Solver": "sfumato.sample",
+    "encode": "sfumato.sample",
+    "sample": "sfumato.sample",
+    "EDM": "sfumato.schedule",
+    "VE": "sfumato.schedule",
+    "RectifiedFlow": "sfumato.schedule",
+    "Schedule": "sfumato.schedule",
+    "SymmetricBrownian": "sfumato.schedule",
+    "VPCosine": "sfumato.schedule",
+    "VPLinear": "sfumato.schedule",
+    "generator": "sfumato.seeds",
+    "generators": "sfumato.seeds",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        value: object = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in __all__:
+        value = importlib.import_module(f"sfumato.{name}")
+    else:
+        raise AttributeError(f"module 'sfumato' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps ``sfumato.sample`` the verb, also once its module of the same name was imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "sample" and isinstance(value, ModuleType):
+            value = value.sample
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
