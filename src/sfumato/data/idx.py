@@ -28,8 +28,8 @@ def read_idx(path: Path) -> np.ndarray:
     except (OSError, EOFError, zlib.error) as error:
         raise SfumatoError(f"{path}: cannot be read ({error}); fetch it again") from error
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _TYPES:
-        start = data[:4].hex() or "nothing"
-        raise SfumatoError(f"{path}: not an idx file (it starts with {start})")
+        head = data[:4].hex() or "nothing"
+        raise SfumatoError(f"{path}: not an idx file (it starts with {head})")
     dtype, start = np.dtype(_TYPES[data[2]]), 4 + 4 * data[3]
     shape = tuple(int(size) for size in np.frombuffer(data[4:start], ">u4"))
     expected = start + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
@@ -37,4 +37,5 @@ def read_idx(path: Path) -> np.ndarray:
         raise SfumatoError(
             f"{path}: header promises {expected} bytes for shape {shape}, the file has {len(data)}"
         )
-    return np.frombuffer(data, dtype, offset=start).reshape(shape)
+    array: np.ndarray = np.frombuffer(data, dtype, offset=start).reshape(shape)
+    return array

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -127,6 +127,8 @@ def _generate(
         (work / "info.json").write_text(json.dumps(info, indent=1) + "\n", "utf-8")
     for chunk, _ in jobs:
         chunk.unlink(missing_ok=True)
+    with suppress(OSError):  # another process may still draw into it
+        chunks.rmdir()
 
 
 def _load(folder: Path) -> tuple[np.ndarray, np.ndarray]:

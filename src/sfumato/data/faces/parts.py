@@ -67,7 +67,8 @@ class FaceParts:
         """
         if part not in PARTS:
             raise ValueError(f"no part '{part}'; there are: {', '.join(PARTS)}")
-        return self.map == PARTS.index(part)
+        pixels: np.ndarray = self.map == PARTS.index(part)
+        return pixels
 
 
 def _colour(part: str) -> str:
@@ -133,7 +134,8 @@ def _part_map(svg: str, style: str, resolution: int) -> np.ndarray:
     fine = _indices(_recoloured(svg, style), resolution * finer)
     blocks = fine.reshape(resolution, finer, resolution, finer).swapaxes(1, 2)
     counts = [(blocks == k).sum((2, 3)) for k in range(len(PARTS))]
-    return np.argmax(np.stack(counts), 0).astype(np.uint8)
+    most: np.ndarray = np.argmax(np.stack(counts), 0)
+    return most.astype(np.uint8)
 
 
 def _eyes(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
