@@ -140,7 +140,7 @@ def load_mobilenet(weights: str | Path) -> MobileNetV2:
     """The pretrained network, in evaluation mode; reads tensors only, runs no code of the file."""
     path = Path(weights)
     if not path.is_file():
-        raise UsageError(f"no MobileNetV2 weights at {path}; run: sfumato data mobilenet")
+        raise UsageError(f"no MobileNetV2 weights at {path}; run 'sfumato data fetch mobilenet'")
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if not digest.startswith("b0353104"):

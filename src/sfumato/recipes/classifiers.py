@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sfumato.data import ImageSet
+from sfumato.data.faces import avatars
 from sfumato.data.fashion import fashion_mnist
 from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.metrics.accuracy import ClassifierTraining, Progress
@@ -26,6 +27,8 @@ def sets(name: str) -> tuple[ImageSet, ImageSet, ClassifierTraining]:
     """Training set, test set and settings. Raises UsageError for another name."""
     if name == "fashion-classifier":
         return fashion_mnist("train"), fashion_mnist("test"), FASHION
+    if name == "avatars-classifier":
+        return avatars("train"), avatars("test"), AVATARS
     raise unknown("classifier", name, NAMES)
 
 
