@@ -76,7 +76,8 @@ class CriticallyDamped(Process):
 
     def scaled_time(self, s: Time, t: Time) -> Tensor:
         """a = (B(t) - B(s))/√M, as (t - s)(β₀ + β₁ (s + t)/2)/√M."""
-        s, t = as_time(s), as_time(t)
+        t = as_time(t)
+        s = s if isinstance(s, float) else as_time(s)  # a number leaves t's precision alone
         return (t - s) * (self.beta0 + 0.5 * self.beta1 * (s + t)) / math.sqrt(self.mass)
 
     def drift(self, t: Time) -> Coef:

@@ -287,9 +287,11 @@ class Scheduled(Process):
         """A = α_t/α_s, variance -σ_t² expm1(λ_t - λ_s)."""
         h = self.schedule
         start, end = torch.broadcast_tensors(as_time(s), as_time(t))
+        still = start == end  # also where α = 0 or σ = 0, and the ratios below are undefined
         a = h.alpha(end) / h.alpha(start)
+        a = torch.where(still, torch.ones_like(a), a)
         gap = h.log_snr(end) - h.log_snr(start)
-        gap = torch.where(start == end, torch.zeros_like(gap), gap)
+        gap = torch.where(still, torch.zeros_like(gap), gap)
         var = -h.sigma(end).square() * torch.expm1(gap)
         return Gaussian(a[..., None, None], var[..., None, None])
 
