@@ -12,20 +12,22 @@ from .attention import Attention
 from .norm import GroupNorm, scaled_conv
 from .resample import downsample, upsample
 
-__all__ = ["Resample", "ResidualBlock", "conv3x3"]
+__all__ = ["Resample", "ResidualBlock", "convolution"]
 
 Direction = Literal["same", "down", "up"]
 
 
-def conv3x3(inputs: int, outputs: int, stride: int = 1, zero: bool = False) -> nn.Conv2d:
-    """A 3x3 convolution with bias 0 and weights Xavier-uniform, or zero."""
-    conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
+def convolution(
+    inputs: int, outputs: int, size: int = 3, *, stride: int = 1, zero: bool = False
+) -> nn.Conv2d:
+    """A convolution of odd `size` with bias 0 and weights Xavier-uniform, or zero."""
+    conv = nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2)
     if zero:
         nn.init.zeros_(conv.weight)
     else:
         nn.init.xavier_uniform_(conv.weight)
-    assert conv.bias is not None
-    nn.init.zeros_(conv.bias)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
     return conv
 
 
@@ -67,19 +69,16 @@ class ResidualBlock(nn.Module):
         self.fir = fir
         self.scale = scale
         self.norm0 = GroupNorm(inputs)
-        self.conv0 = conv3x3(inputs, outputs)
+        self.conv0 = convolution(inputs, outputs)
         self.norm1 = GroupNorm(outputs)
-        self.conv1 = conv3x3(outputs, outputs, zero=True)
-        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else None
-        if self.skip is not None:
-            nn.init.xavier_uniform_(self.skip.weight)
-            assert self.skip.bias is not None
-            nn.init.zeros_(self.skip.bias)
+        self.conv1 = convolution(outputs, outputs, zero=True)
+        self.skip = convolution(inputs, outputs, 1) if inputs != outputs else None
         self.attention = (
             Attention(outputs, head_channels, scale) if head_channels is not None else None
         )
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        """x (B, inputs, H, W), modulation (B, 2 outputs) = (shift, scale) -> y."""
         h = self.conv0(_resample(self.norm0.modulate(x), self.direction, self.fir))
         shift, scale = modulation.chunk(2, dim=1)
         h = self.norm1.modulate(h, scale, shift)
@@ -102,14 +101,17 @@ class Resample(nn.Module):
     down: a 3x3 convolution of stride 2 (or FIR, then 3x3); up: nearest (or FIR), then 3x3.
     """
 
-    def __init__(self, channels: int, direction: Literal["down", "up"], fir: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, direction: Literal["down", "up"], fir: bool = False
+    ) -> None:
         super().__init__()
         self.direction: Literal["down", "up"] = direction
         self.fir = fir
         strided = direction == "down" and not fir
-        self.conv = conv3x3(channels, channels, stride=2 if strided else 1)
+        self.conv = convolution(inputs, outputs, stride=2 if strided else 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, H/2, W/2) or (B, outputs, 2H, 2W)."""
         if self.direction == "down" and not self.fir:
             return self.conv(x)
         return self.conv(_resample(x, self.direction, self.fir))

@@ -1,9 +1,9 @@
-"""A small convolutional classifier, for classification accuracy scores and as a feature extractor."""
+"""A small convolutional classifier, for accuracy scores and as a feature extractor."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast, final
+from typing import final
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -98,8 +98,9 @@ class Classifier(nn.Module):
         h = F.relu(self.norm(self.input(x)))
         for block in self.blocks:
             h = block(h)
-        return cast(Tensor, h.mean(dim=(2, 3)))
+        return h.mean(dim=(2, 3))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """images (B, C, H, W) -> logits (B, classes), one tensor per label axis."""
         h = F.dropout(self.features(images), self.config.dropout, self.training)
         return tuple(head(h) for head in self.heads)

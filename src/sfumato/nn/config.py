@@ -36,6 +36,8 @@ class UNetConfig:
     dropout: inside the residual blocks.  fir: [1, 3, 3, 1] filter at resampling.
     resample_blocks: resample inside residual blocks, or by plain convolutions.
     residual_input: the image itself, resampled, is added at each level of the encoder.
+    narrow_upsampling: an upsampling stage has the width of the level it leads to, which makes full
+        resolution much cheaper; the published networks keep the width of the level it comes from.
     skip_scale: factor on residual sums.
 
     Raises ValueError, with what was expected and got, if these do not fit together.
@@ -55,6 +57,7 @@ class UNetConfig:
     fir: bool = False
     resample_blocks: bool = True
     residual_input: bool = False
+    narrow_upsampling: bool = False
     skip_scale: float = math.sqrt(0.5)
 
     def __post_init__(self) -> None:

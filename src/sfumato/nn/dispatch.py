@@ -27,19 +27,35 @@ def best_dtype(device: torch.device | str) -> torch.dtype:
     return torch.float32
 
 
-def compute_dtype(x: Tensor) -> torch.dtype:
-    """The dtype convolutions will run in: autocast's if it is on, the tensor's otherwise."""
-    kind = x.device.type
-    if torch.is_autocast_enabled(kind):
-        return torch.get_autocast_dtype(kind)
-    return x.dtype
-
-
 def memory_format(x: Tensor) -> torch.memory_format:
-    """The memory format a convolutional network should run `x` in."""
+    """The memory format a convolutional network should run `x` in: channels-last, everywhere.
+
+    Measured (AVX-512 CPU, torch 2.13, batch 32, CPU time of one thread, GFLOP/s forward / input
+    gradient / weight gradient, float32, 28x28):
+
+        3x3, 96 -> 32 channels:  contiguous 144 / 78 / 129    channels-last 170 / 165 / 151
+        1x1, 96 -> 32 channels:  contiguous  75 / 20 /  65    channels-last 126 / 137 / 104
+
+    and no shape was faster contiguous. The reputation of channels-last group norm for being slow
+    in bfloat16 is one of narrow groups: see `norm.groups_for`. On CUDA, bfloat16 convolutions want
+    channels-last as well. Parameters stay contiguous; convolutions follow their input's format.
+    """
+    del x  # the rule is the same for every shape, dtype and device measured so far
     return torch.channels_last
 
 
 def explicit_attention(q: Tensor) -> bool:
-    """True if softmax(q k^T) v written out is faster than the fused kernel for this `q`."""
-    return False
+    """True if softmax(q k^T) v written out is faster than the fused kernel for this `q`.
+
+    Measured on the same CPU, batch 32, milliseconds forward / forward + backward:
+
+        tokens x heads x width      float32 fused    explicit       bfloat16 fused   explicit
+        49  x 1 x 64                0.35 / 1.5       0.38 / 1.2     0.5 / 6.7        0.6 / 1.9
+        64  x 2 x 64                0.9 / 3.3        1.3 / 3.6      1.3 / 13.7       1.5 / 4.4
+        256 x 1 x 64                5.6 / 20         6.0 / 21       8.4 / 42         9.8 / 29
+        256 x 4 x 32                13 / 45          37 / 87        20 / 110         25 / 65
+
+    So: explicit exactly where a low-precision backward pass will run on a CPU.
+    """
+    low = q.dtype in (torch.bfloat16, torch.float16)
+    return low and q.device.type == "cpu" and q.requires_grad and torch.is_grad_enabled()

@@ -39,6 +39,7 @@ class NoiseFeatures(nn.Module):
         self.register_buffer("frequencies", 2 * math.pi * span.exp(), persistent=False)
 
     def forward(self, noise_level: Tensor) -> Tensor:
+        """(B,) -> (B, width)."""
         wide = torch.float64 if noise_level.dtype == torch.float64 else torch.float32
         phase = noise_level.to(wide)[:, None] * self.frequencies.to(wide)[None, :]
         return math.sqrt(2.0) * torch.cat([phase.cos(), phase.sin()], dim=1)
@@ -91,6 +92,7 @@ class Conditioning(nn.Module):
             self.absent = nn.Parameter(torch.zeros(embedding))
 
     def forward(self, noise_level: Tensor, cond: Tensor | None = None) -> Tensor:
+        """noise_level (B,), cond -> (B, width)."""
         if noise_level.ndim != 1:
             raise ValueError(
                 f"expected one noise level per sample, shape (B,), got {tuple(noise_level.shape)}"

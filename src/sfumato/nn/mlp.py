@@ -87,4 +87,5 @@ class MLP(nn.Module):
         return y
 
     def forward(self, x: Tensor, noise_level: Tensor, cond: Tensor | None = None) -> Tensor:
+        """x (B, in_features), noise_level (B,), cond -> (B, out_features)."""
         return self.head(self.features(x, noise_level, cond)).to(x.dtype)

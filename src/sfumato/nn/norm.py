@@ -15,7 +15,20 @@ GROUP_CHANNELS = 16
 
 
 def groups_for(channels: int) -> int:
-    """Number of groups: as many as leave at least 16 channels in each and divide the channels."""
+    """Number of groups: as many as leave at least 16 channels in each and divide the channels.
+
+    Not fewer channels, because the channels-last kernel of PyTorch runs along the channels of a
+    group. Norm, scale-shift and SiLU together, 64 channels at 14x14, batch 32, milliseconds of one
+    thread (AVX-512 CPU, torch 2.13), forward / forward + backward:
+
+        channels per group          4            16           32
+        float32  contiguous         0.63 / 1.9   0.66 / 2.0   0.67 / 1.9
+        float32  channels-last      0.96 / 2.7   0.58 / 1.9   0.53 / 2.1
+        bfloat16 contiguous         1.20 / 2.3   1.22 / 2.4   1.19 / 2.3
+        bfloat16 channels-last      3.94 / 8.0   0.65 / 1.7   0.62 / 1.7
+
+    A hand-written backward pass of the whole expression was slower than this one.
+    """
     groups = max(1, min(32, channels // GROUP_CHANNELS))
     while channels % groups:
         groups -= 1
@@ -41,15 +54,21 @@ class GroupNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise: (B, C, H, W) -> (B, C, H, W)."""
         return F.group_norm(x, self.groups, self.weight, self.bias, EPSILON)
 
     def modulate(
         self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
     ) -> Tensor:
+        """Normalise, scale and shift, SiLU: (B, C, H, W) -> (B, C, H, W)."""
         u = self(x)
-        if scale is not None and shift is not None:
-            u = torch.addcmul(shift[:, :, None, None], u, 1 + scale[:, :, None, None])
-        return F.silu(u)
+        if torch.is_grad_enabled():
+            if scale is not None and shift is not None:
+                u = torch.addcmul(shift[:, :, None, None], u, 1 + scale[:, :, None, None])
+            return F.silu(u)
+        if scale is not None and shift is not None:  # in place: a fifth off the whole expression
+            u = u.mul_(1 + scale[:, :, None, None]).add_(shift[:, :, None, None])
+        return F.silu(u, inplace=True)
 
 
 def scaled_conv(x: Tensor, conv: nn.Conv2d, scale: float) -> Tensor:

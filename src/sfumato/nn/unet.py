@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast, final
+from typing import Literal, cast, final
 
 import torch
 from torch import Tensor, nn
 
-from .blocks import Resample, ResidualBlock, conv3x3
+from .blocks import Resample, ResidualBlock, convolution
 from .config import UNetConfig
 from .dispatch import memory_format
 from .embed import Conditioning
@@ -42,16 +42,16 @@ class UNet(nn.Module):
         self.conditioning = Conditioning(
             config.channels, EMBEDDING_WIDTH * config.channels, config.labels, config.embedding
         )
-        self.input = conv3x3(config.in_channels, widths[0])
+        self.input = convolution(config.in_channels, widths[0])
         self.encoder = nn.ModuleList()
         self.images = nn.ModuleList()
         skips, width = [widths[0]], widths[0]
         for level in range(levels):
             if level:
-                self.encoder.append(self._down(width, level))
+                self.encoder.append(self._change(width, width, "down"))
                 if config.residual_input:
                     inputs = config.in_channels if level == 1 else width
-                    self.images.append(conv3x3(inputs, width))
+                    self.images.append(convolution(inputs, width))
                 skips.append(width)
             for _ in range(config.blocks_per_level[level]):
                 self.encoder.append(self._block(width, widths[level], sides[level]))
@@ -67,9 +67,11 @@ class UNet(nn.Module):
                 self.decoder.append(self._block(width + skips.pop(), widths[level], sides[level]))
                 width = widths[level]
             if level:
-                self.decoder.append(self._up(width, level))
+                outputs = widths[level - 1] if config.narrow_upsampling else width
+                self.decoder.append(self._change(width, outputs, "up"))
+                width = outputs
         self.norm = GroupNorm(width)
-        self.output = conv3x3(width, config.out_channels, zero=True)
+        self.output = convolution(width, config.out_channels, zero=True)
         self.sizes = [
             2 * block.outputs for block in self._stages() if isinstance(block, ResidualBlock)
         ]
@@ -94,20 +96,17 @@ class UNet(nn.Module):
         attends = side in self.config.attention
         return self._residual(inputs, outputs, self._heads(outputs) if attends else None)
 
-    def _down(self, width: int, level: int) -> nn.Module:
+    def _change(self, inputs: int, outputs: int, direction: Literal["down", "up"]) -> nn.Module:
         c = self.config
         if not c.resample_blocks:
-            return Resample(width, "down", c.fir)
+            return Resample(inputs, outputs, direction, c.fir)
         return ResidualBlock(
-            width, width, direction="down", dropout=c.dropout, fir=c.fir, scale=c.skip_scale
-        )
-
-    def _up(self, width: int, level: int) -> nn.Module:
-        c = self.config
-        if not c.resample_blocks:
-            return Resample(width, "up", c.fir)
-        return ResidualBlock(
-            width, width, direction="up", dropout=c.dropout, fir=c.fir, scale=c.skip_scale
+            inputs,
+            outputs,
+            direction=direction,
+            dropout=c.dropout,
+            fir=c.fir,
+            scale=c.skip_scale,
         )
 
     def _check(self, x: Tensor, noise_level: Tensor) -> None:
@@ -158,4 +157,5 @@ class UNet(nn.Module):
         return cast(Tensor, self.output(self.norm.modulate(features)))
 
     def forward(self, x: Tensor, noise_level: Tensor, cond: Tensor | None = None) -> Tensor:
+        """x (B, in_channels, R, R), noise_level (B,), cond -> (B, out_channels, R, R)."""
         return self.head(self.features(x, noise_level, cond)).to(x.dtype)
