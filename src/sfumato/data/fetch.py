@@ -160,7 +160,9 @@ def _members(file: Path, client: Client) -> Iterator[Members]:
                     raise SfumatoError("a .deb needs the command 'dpkg-deb' to be unpacked")
                 with (
                     subprocess.Popen(
-                        ["dpkg-deb", "--fsys-tarfile", str(file)], stdout=subprocess.PIPE
+                        ["dpkg-deb", "--fsys-tarfile", str(file)],
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.DEVNULL,
                     ) as unpack,
                     tarfile.open(fileobj=unpack.stdout, mode="r|") as tar,
                 ):
