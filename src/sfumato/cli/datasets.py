@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Literal, final
 
 from sfumato.errors import UsageError, unknown
 
@@ -26,12 +26,16 @@ class Wish:
         n: at most so many examples; 0 for all.
         resolution: for data sets that are drawn at any; 0 for the usual one.
         seed: of point sets, which are drawn afresh.
+        channels: of the images in a folder, 1 (grey) or 3.
+        skip_broken: leave out images of a folder that cannot be read.
     """
 
     split: str = "train"
     n: int = 0
     resolution: int = 0
     seed: int = 0
+    channels: int = 3
+    skip_broken: bool = False
 
 
 @final
@@ -39,6 +43,7 @@ class Wish:
 class Known:
     """A data set that has a name."""
 
+    name: str
     summary: str
     load: Callable[[Wish], ImageSet | PointSet]
     package: str = ""
@@ -60,40 +65,41 @@ def _digits(wish: Wish) -> ImageSet:
 def _avatars(wish: Wish) -> ImageSet:
     from sfumato.data import avatars
 
-    split = "test" if wish.split == "test" else "train"
-    return avatars(split, wish.resolution or 32, wish.n or None)
+    return avatars(
+        "test" if wish.split == "test" else "train", wish.resolution or 32, wish.n or None
+    )
 
 
-def _points(name: str) -> Callable[[Wish], PointSet]:
+def _plane(name: str, summary: str) -> Known:
     def load(wish: Wish) -> PointSet:
         from sfumato.data import points
 
         # train and test are other draws of the same law
         return points(name, wish.n or 10_000, 2 * wish.seed + (wish.split == "test"))
 
-    return load
+    return Known(name, f"points in the plane: {summary}", load)
 
 
 class DataSets(Enum):
     """Every data set with a name; any folder or zip of images may stand in its place."""
 
-    FASHION_MNIST = Known("70,000 grey pictures of clothes, 28x28", _fashion, "fashion-mnist")
-    DIGITS = Known("10,000 handwritten digits, 28x28", _digits, "digits")
-    AVATARS = Known("illustrated faces with known attributes, drawn at any resolution", _avatars)
-    GAUSSIANS_8 = Known("2-D points: 8 Gaussians on a circle", _points("8-gaussians"))
-    GAUSSIANS_25 = Known("2-D points: 25 Gaussians on a grid", _points("25-gaussians"))
-    SWISS_ROLL = Known("2-D points: a rolled-up band", _points("swiss-roll"))
-
-    @property
-    def label(self) -> str:
-        """The name on the command line."""
-        head, _, tail = self.name.lower().replace("_", "-").rpartition("-")
-        return f"{tail}-{head}" if tail.isdigit() else self.name.lower().replace("_", "-")
+    FASHION_MNIST = Known(
+        "fashion-mnist", "70,000 grey pictures of clothes, 28x28", _fashion, "fashion-mnist"
+    )
+    DIGITS = Known("digits", "10,000 handwritten digits, 28x28", _digits, "digits")
+    AVATARS = Known("avatars", "illustrated faces with known attributes, at any size", _avatars)
+    GAUSSIANS_8 = _plane("8-gaussians", "8 Gaussians on a circle")
+    GAUSSIANS_25 = _plane("25-gaussians", "25 Gaussians on a grid")
+    DIAMOND = _plane("diamond", "9 Gaussians on a turned grid")
+    SWISS_ROLL = _plane("swiss-roll", "a spiral")
+    MULTI_SWISS_ROLL = _plane("multi-swiss-roll", "5 small spirals")
+    CHECKERBOARD = _plane("checkerboard", "8 squares of a board")
+    TWO_MOONS = _plane("two-moons", "two interlocking half circles")
 
 
 def table() -> dict[str, Known]:
     """The data sets by name."""
-    return {d.label: d.value for d in DataSets}
+    return {d.value.name: d.value for d in DataSets}
 
 
 def check(name: str, wish: Wish) -> None:
@@ -120,7 +126,8 @@ def load(name: str, wish: Wish) -> ImageSet | PointSet:
 
         if not wish.resolution:
             raise UsageError(f"{name} is a folder: say the --resolution its images should have")
-        data = folder(Path(name), wish.resolution)
+        channels: Literal[1, 3] = 1 if wish.channels == 1 else 3
+        data = folder(Path(name), wish.resolution, channels=channels, skip_broken=wish.skip_broken)
     if wish.n and wish.n < len(data):
         data = data.subset(range(wish.n))
     return data

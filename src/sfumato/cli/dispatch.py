@@ -41,7 +41,7 @@ _EXAMPLES = """\
 examples:
   sfumato tour                                            a page of pictures, to begin with
   sfumato models                                          what is shipped
-  sfumato sample fashion-edm --n 64 --steps 18 --out sheet.png
+  sfumato sample fashion --n 64 --steps 18 --out sheet.png
   sfumato train fashion --out runs/fashion                 train; add --resume to go on
   sfumato evaluate runs/fashion --data fashion-mnist --steps 10,18,50
 """

@@ -65,20 +65,15 @@ def make_times(grid: GridName, process: Process, steps: int) -> Tensor:
     ``auto``: Karras's for processes with a noise level σ/α, uniform for straight paths, and
     quadratic otherwise. Raises UsageError for a grid that the process has not.
     """
-    scheduled = isinstance(process, Scheduled)
     if grid is GridName.AUTO:
-        straight = scheduled and isinstance(process.schedule, RectifiedFlow)
-        grid = GridName.UNIFORM if straight else GridName.KARRAS
-        grid = grid if scheduled else GridName.QUADRATIC
+        grid = GridName.QUADRATIC
+        if isinstance(process, Scheduled):
+            straight = isinstance(process.schedule, RectifiedFlow)
+            grid = GridName.UNIFORM if straight else GridName.KARRAS
     if grid is GridName.UNIFORM:
         return uniform(steps)
     if grid is GridName.QUADRATIC:
         return quadratic(steps)
-    if not scheduled:
-        raise UsageError(
-            f"--grid {grid.value} needs a process with one noise level; this model's has none, "
-            "take uniform or quadratic"
-        )
     return karras(process, steps) if grid is GridName.KARRAS else log_snr(process, steps)
 
 

@@ -15,7 +15,7 @@ _ABOUT = """List the shipped models, or show the card of one.
 
 examples:
   sfumato models
-  sfumato models fashion-edm
+  sfumato models fashion
   sfumato models --json | python3 -m json.tool
 """
 

@@ -85,6 +85,7 @@ def _integers(words: list[str]) -> tuple[int, ...]:
 
 
 Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
 Solver = Annotated[SolverName, choice(SolverName, "solver")]
 Grid = Annotated[GridName, choice(GridName, "grid")]
 Device = Annotated[DeviceName, choice(DeviceName, "device")]

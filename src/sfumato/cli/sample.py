@@ -19,9 +19,9 @@ the same command is given again.
 Without --label the classes take turns; of several label axes each is drawn at random.
 
 examples:
-  sfumato sample fashion-edm --n 64 --steps 18 --out sheet.png
-  sfumato sample fashion-edm --label sneaker+bag --guidance 2 --out sheet.png
-  sfumato sample avatars-edm --label style=micah,glasses=yes --n 8 --out faces/
+  sfumato sample fashion --n 64 --steps 18 --out sheet.png
+  sfumato sample fashion --label sneaker+bag --guidance 2 --out sheet.png
+  sfumato sample avatars --label style=micah,glasses=yes --n 8 --out faces/
   sfumato sample runs/fashion --n 10000 --solver heun --out samples.npz
 """
 

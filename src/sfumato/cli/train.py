@@ -24,6 +24,8 @@ class Recipes(Enum):
 
     FASHION = Recipe("sfumato.recipes.fashion", "Fashion-MNIST 28x28, class-conditional EDM")
     AVATARS = Recipe("sfumato.recipes.avatars", "illustrated faces, conditional on attributes")
+    DIGITS = Recipe("sfumato.recipes.digits", "handwritten digits 28x28, class-conditional EDM")
+    POINTS = Recipe("sfumato.recipes.points", "points in the plane, under a process you choose")
     IMAGES = Recipe("sfumato.recipes.images", "your own folder or zip of images")
 
 

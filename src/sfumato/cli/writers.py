@@ -169,6 +169,21 @@ class Folder(Output):
             _replace(self.path / "labels.csv", text.getvalue().encode())
 
 
+@final
+class Memory(Output):
+    """Keeps the samples as an array ``x``; the path only names where parts of a run are kept."""
+
+    x: NDArray[Any]
+
+    def ours(self) -> bool:
+        """Nothing is written there."""
+        return True
+
+    def write(self, chunks: Chunks, shape: tuple[int, ...], labels: Labelled, about: About) -> None:
+        """Keep them."""
+        self.x = np.concatenate(list(chunks))
+
+
 def output(path: Path, columns: int | None = None) -> Output:
     """The output that the suffix of ``path`` asks for; ``columns`` are those of a sheet.
 
@@ -184,6 +199,20 @@ def output(path: Path, columns: int | None = None) -> Output:
     raise UsageError(
         f"--out {path}: expected .png or .webp (a sheet), .npz (arrays) or a folder; got {suffix!r}"
     )
+
+
+def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write an .npz, whole or not at all; the same arrays give the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+            for name, value in arrays.items():
+                with _member(archive, name) as out:
+                    np.lib.format.write_array(out, np.asarray(value), allow_pickle=False)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 class Parts:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sfumato.errors import SfumatoError, UsageError, unknown
-from sfumato.zoo.cards import folders
+from sfumato.zoo.cards import card, folders
 
 if TYPE_CHECKING:
     from sfumato.denoise import Preconditioned
@@ -46,9 +46,13 @@ def load(name: str) -> tuple[Preconditioned, ModelConfig]:
         SfumatoError: damaged files, files of a newer sfumato, or weights of another model.
     """
     folder = find(name)
+    if name in folders() and (kind := card(name).kind) != "denoiser":
+        raise UsageError(f"{name!r} is a {kind}, expected a generative model")
     from sfumato.recipes.model import load_model
 
     try:
         return load_model(folder)
+    except KeyError as error:
+        raise SfumatoError(f"{folder} is not a generative model: no {error} in it") from error
     except UsageError as error:  # what is wrong is the files, not how they were asked for
         raise SfumatoError(str(error)) from error

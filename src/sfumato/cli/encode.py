@@ -1,0 +1,199 @@
+"""``sfumato encode``: data to latents along the probability-flow ODE, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from sfumato.cli import datasets
+from sfumato.cli.how import How
+from sfumato.cli.options import Name, SolverName, Source, at_least, parse
+from sfumato.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sfumato.cli.drawing import Drawer
+    from sfumato.cli.reading import Read
+
+_ABOUT = """Turn data into latents along the model's ODE, or latents back into data.
+
+A latent is the state at t = 1 that the ODE leads to the data, so that `--decode` brings the data
+back up to the error of the solver, which is printed: the root mean square over pixels in
+[-1, 1], and as a peak signal-to-noise ratio. Labels are those of the data where they are known.
+
+examples:
+  sfumato encode fashion pictures.npz --out latents.npz
+  sfumato encode fashion fashion-mnist --n 32 --steps 80 --out latents.npz
+  sfumato encode fashion photo.png --label bag --out latents.npz
+  sfumato encode fashion latents.npz --decode --out sheet.png
+"""
+
+
+@final
+@dataclass(frozen=True)
+class EncodeConfig:
+    """What to encode, or decode."""
+
+    name: Name
+    """A shipped model, or the folder of a checkpoint or of a run."""
+    source: Source
+    """An .npz, a picture, a folder of pictures or a data set; with --decode, latents."""
+    out: Path = Path("latents.npz")
+    """Where latents go, an .npz; with --decode, .png, .webp, .npz or a folder."""
+    decode: bool = False
+    """Lead latents back to data."""
+    n: int = 64
+    """At most so many."""
+    steps: int = 40
+    """How many steps between data and noise."""
+    label: str = ""
+    """The labels, if the data does not say: as for sfumato sample."""
+    seed: int = 0
+    """The seed of what is drawn: velocities, in phase space."""
+    force: bool = False
+    """Overwrite the output even if this command did not make it."""
+    quiet: bool = False
+    """No progress bar."""
+    drawing: How = field(default_factory=lambda: How(solver=SolverName.HEUN))
+
+
+def main(argv: list[str]) -> None:
+    """Run ``sfumato encode``."""
+    run(parse(EncodeConfig, "encode", argv, _ABOUT))
+
+
+def run(config: EncodeConfig) -> None:
+    """Encode or decode, and say how exact it was.
+
+    Raises UsageError for options that make no sense, SfumatoError for files that cannot be read.
+    """
+    from sfumato import zoo
+    from sfumato.cli import writers
+
+    at_least("n", config.n, 1)
+    at_least("steps", config.steps, 2)
+    how = config.drawing
+    how.check()
+    stochastic = (SolverName.ANCESTRAL, SolverName.EULER_MARUYAMA)
+    if how.solver in stochastic or how.eta or how.churn:
+        raise UsageError("encoding follows an ODE: take a solver without noise, eta and churn 0")
+    out = writers.output(config.out)
+    if not config.decode and not isinstance(out, writers.Npz):
+        raise UsageError(f"latents are written as .npz, got --out {config.out}")
+    out.check(config.force)
+    zoo.find(config.name)
+
+    from sfumato.cli.drawing import Drawer
+
+    denoiser, model = zoo.load(config.name)
+    drawer = Drawer.of(denoiser, model, how, config.steps, config.seed)
+    (_decode if config.decode else _encode)(config, drawer, out)
+    print(f"wrote {config.out}")
+
+
+def _encode(config: EncodeConfig, drawer: Drawer, out: Any) -> None:
+    import numpy as np
+
+    from sfumato.cli import odes
+    from sfumato.cli.writers import save_arrays
+
+    read = _source(config, drawer)
+    x = read.x[: config.n]
+    labels = _labels(config, drawer, read, len(x))
+    data = odes.to_data(x, drawer)
+    latents, back = [], []
+    for indices in _batches(config, len(x), drawer, "encoding"):
+        z = odes.encode(drawer, data[indices.start : indices.stop], labels[indices], indices)
+        latents.append(z.numpy())
+        back.append(odes.decode(drawer, z, labels[indices]).numpy())
+    error = np.concatenate(back) - data.numpy()
+    rms = float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
+    scale = "pixels in [-1, 1]" if data.ndim == 4 else "coordinates"
+    ratio = f", {20 * np.log10(2 / rms):.1f} dB" if data.ndim == 4 and rms > 0 else ""
+    print(f"{len(x)} encoded in {config.steps} steps; round trip: rms {rms:.2g} ({scale}){ratio}")
+    about = {"sfumato": "latents", "model": config.name, "steps": config.steps, "rms": rms}
+    arrays = {"latents": np.concatenate(latents), "labels": labels}
+    save_arrays(out.path, {**arrays, "about": np.array(json.dumps(about))})
+
+
+def _decode(config: EncodeConfig, drawer: Drawer, out: Any) -> None:
+    import numpy as np
+    import torch
+
+    from sfumato.cli import odes
+    from sfumato.cli.reading import read_npz
+    from sfumato.cli.writers import Labelled
+
+    arrays = read_npz(Path(config.source))
+    shape = odes.state_shape(drawer)
+    z = arrays.get("latents", np.empty(0))[: config.n]
+    if z.dtype != np.float32 or z.shape[1:] != shape:
+        raise UsageError(
+            f"{config.source}: expected latents float32 (N, {', '.join(map(str, shape))}) of this "
+            f"model, got {z.dtype} {z.shape}"
+        )
+    given = arrays.get("labels")
+    labels = _given(config, drawer, len(z), None if given is None else given[: config.n])
+    chunks = []
+    for indices in _batches(config, len(z), drawer, "decoding"):
+        x = odes.decode(drawer, torch.from_numpy(z[indices.start : indices.stop]), labels[indices])
+        chunks.append(odes.to_samples(x))
+    axes = tuple((axis.name, axis.values) for axis in drawer.config.axes)
+    about = {"sfumato": "decoded", "model": config.name, "steps": config.steps}
+    out.write(chunks, (len(z), *drawer.config.shape), Labelled(labels, axes), about)
+
+
+def _source(config: EncodeConfig, drawer: Drawer) -> Read:
+    from sfumato.cli.reading import Read, read_images
+    from sfumato.data import ImageSet
+
+    shape = drawer.config.shape
+    channels, resolution = (shape[0], shape[-1]) if len(shape) == 3 else (0, 0)
+    if config.source in datasets.table():
+        wish = datasets.Wish("test", config.n, resolution, config.seed)
+        data = datasets.load(config.source, wish)
+        axes = tuple((axis.name, axis.values) for axis in data.axes)
+        return Read(data.images if isinstance(data, ImageSet) else data.points, data.labels, axes)
+    if not Path(config.source).exists():
+        datasets.check(config.source, datasets.Wish())
+    return read_images(Path(config.source), resolution, channels)
+
+
+def _labels(config: EncodeConfig, drawer: Drawer, read: Read, n: int) -> NDArray[np.int64]:
+    axes = tuple((axis.name, axis.values) for axis in drawer.config.axes)
+    found = read.labels_on(axes)
+    return _given(config, drawer, n, None if found is None else found[:n])
+
+
+def _given(
+    config: EncodeConfig, drawer: Drawer, n: int, found: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    """The labels asked for, else those of the data, else none."""
+    from sfumato.cli.labels import ANY, labels
+
+    axes = [(axis.name, axis.values) for axis in drawer.config.axes]
+    if config.label or found is None:
+        return labels(config.label or (ANY if axes else ""), axes, n).labels
+    sizes = drawer.config.labels
+    if found.shape != (n, len(sizes)) or (n and ((found < 0) | (found > sizes)).any()):
+        raise UsageError(
+            f"{config.source}: expected labels (N, {len(sizes)}) below {sizes}, got {found.shape}"
+        )
+    return found
+
+
+def _batches(config: EncodeConfig, n: int, drawer: Drawer, what: str) -> Any:
+    from sfumato.cli.progress import bar
+
+    size = drawer.how.batch
+    advance: Callable[[int], None]
+    with bar(what, n, quiet=config.quiet) as advance:
+        for start in range(0, n, size):
+            indices = range(start, min(start + size, n))
+            yield indices
+            advance(len(indices))

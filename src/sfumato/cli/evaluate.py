@@ -1,0 +1,185 @@
+"""``sfumato evaluate``: measure a model, or pictures, against real data."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from sfumato.cli import datasets
+from sfumato.cli.how import How
+from sfumato.cli.options import Integers, Name, at_least, parse
+from sfumato.errors import UsageError
+
+if TYPE_CHECKING:
+    from sfumato.cli.judging import Judge
+
+_ABOUT = """Measure a model, or pictures, against real data.
+
+Images: Frechet and kernel distance, precision, recall, density and coverage, in features whose
+name is printed with every figure, and how often a classifier reads the labels that were asked
+for. Points: sliced Wasserstein distance and MMD. Distances fall as --n grows: compare equal --n.
+
+examples:
+  sfumato evaluate fashion --n 10000 --steps 10,18,50 --out scores.json
+  sfumato evaluate runs/faces --n 2000 --solver heun --features mobilenet
+  sfumato evaluate samples.npz --data fashion-mnist --accuracy
+  sfumato evaluate pictures/ --data avatars --resolution 32
+"""
+
+
+@final
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What to measure, and against what."""
+
+    name: Name
+    """A shipped model, the folder of a checkpoint or run, an .npz of images, or their folder."""
+    data: str = ""
+    """The real data: a data set, or a folder of images; by default what the model learned from."""
+    n: int = 10_000
+    """How many samples are drawn and measured."""
+    steps: Integers = (18,)
+    """How many steps from noise to data; several give a row of the table each."""
+    seed: int = 0
+    """The seed of all randomness."""
+    features: str = "auto"
+    """What to compare by: a shipped classifier, mobilenet, pixels, or a TorchScript file."""
+    split: str = "test"
+    """Which real images to compare with: train or test."""
+    real: int = 0
+    """At most so many real images; 0 takes all of the split."""
+    resolution: int = 0
+    """Pixels along a side, for folders of images and for data drawn at any."""
+    skip_broken: bool = False
+    """Leave out images of a --data folder that cannot be read."""
+    accuracy: bool = False
+    """Also train a classifier on the samples and test it on real images (takes minutes)."""
+    out: Path | None = None
+    """Write the figures as JSON, with the command, seed and machine."""
+    quiet: bool = False
+    """No progress bar."""
+    drawing: How = field(default_factory=How)
+
+
+def main(argv: list[str]) -> None:
+    """Run ``sfumato evaluate``."""
+    run(parse(EvaluateConfig, "evaluate", argv, _ABOUT), argv)
+
+
+def run(config: EvaluateConfig, argv: list[str]) -> None:
+    """Draw, measure, print and write.
+
+    Raises UsageError for options that make no sense, SfumatoError for data or models that cannot
+    be read.
+    """
+    from sfumato import zoo
+
+    at_least("n", config.n, 20)
+    at_least("real", config.real, 0)
+    for steps in config.steps:
+        at_least("steps", steps, 1)
+    config.drawing.check()
+    wish = datasets.Wish(
+        config.split,
+        config.real,
+        config.resolution,
+        config.seed,
+        skip_broken=config.skip_broken,
+    )
+    if config.data:
+        datasets.check(config.data, wish)
+    given = is_pictures(Path(config.name))
+    if given and not config.data:
+        raise UsageError("say with --data what the pictures should be compared with")
+    if not given:
+        zoo.find(config.name)
+
+    from sfumato.cli.judging import Judge
+
+    if given:
+        judge = Judge.of(config.data, wish, config.features, config.accuracy)
+        rows = [_pictures(config, judge)]
+    else:
+        rows = _model(config, wish)
+    if rows:
+        from sfumato.cli.report import record, table
+
+        table(config.name, rows)
+        if config.out is not None:
+            settings = json.loads(json.dumps(asdict(config), default=_plain))
+            config.out.parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(record("evaluate", argv, config.seed, settings, rows), indent=2)
+            config.out.write_text(text + "\n", encoding="utf-8")
+            print(f"wrote {config.out}")
+
+
+def is_pictures(path: Path) -> bool:
+    """Whether ``path`` holds pictures, and is not the folder of a model."""
+    if path.suffix == ".npz":
+        return True
+    model = (path / "model.json").exists() or (path / "checkpoints").exists()
+    return path.is_dir() and not model
+
+
+def _pictures(config: EvaluateConfig, judge: Judge) -> dict[str, Any]:
+    from sfumato.cli.reading import read_images
+
+    read = read_images(Path(config.name), judge.resolution, judge.channels)
+    labels = read.labels_on(judge.axes)
+    images = read.x[: config.n]
+    labels = None if labels is None else labels[: config.n]
+    return {"steps": None, "n": len(images), "scores": judge.scores(images, labels)}
+
+
+def _model(config: EvaluateConfig, wish: datasets.Wish) -> list[dict[str, Any]]:
+    """A row for each number of steps; only in the first of several processes."""
+    from sfumato import zoo
+    from sfumato.cli.drawing import Drawer, processes, stream
+    from sfumato.cli.judging import Judge
+    from sfumato.cli.labels import labels
+    from sfumato.cli.progress import bar
+    from sfumato.cli.writers import Memory
+    from sfumato.seeds import fold
+
+    denoiser, model = zoo.load(config.name)
+    if len(model.shape) == 3:
+        resolution = wish.resolution or model.shape[-1]
+        wish = replace(wish, resolution=resolution, channels=model.shape[0])
+    axes = [(axis.name, axis.values) for axis in model.axes]
+    wanted = labels("", axes, config.n, lambda axis, i: fold(config.seed, "label", axis, i))
+    judge: Judge | None = None
+    rows = []
+    for steps in config.steps:
+        drawer = Drawer.of(denoiser, model, config.drawing, steps, config.seed)
+        first = processes(drawer.device).index == 0
+        if first and judge is None:  # before drawing: say early if something is missing
+            judge = Judge.of(config.data or model.data, wish, config.features, config.accuracy)
+        memory = Memory(Path(f"evaluate-{steps}"))
+        plan = {"model": config.name, "weights": drawer.weights(), "how": str(config.drawing)}
+        plan |= {"steps": str(steps), "seed": str(config.seed)}
+        began = time.perf_counter()
+        with bar(f"{steps} steps", config.n, quiet=config.quiet or not first) as advance:
+            drawn = stream(drawer, wanted, memory, plan, advance)
+        spent = time.perf_counter() - began
+        if judge is None:
+            continue
+        scores = judge.scores(memory.x, wanted.labels if axes else None)
+        rows.append(
+            {
+                "steps": steps,
+                "solver": config.drawing.solver.value,
+                "nfe": drawn.nfe,
+                "n": config.n,
+                "seconds": round(spent, 2),
+                "per_second": round(drawn.samples / spent, 1),
+                "scores": scores,
+            }
+        )
+    return rows
+
+
+def _plain(value: object) -> str:
+    return str(getattr(value, "value", value))

@@ -1,0 +1,148 @@
+"""Samples measured against real data: the features by name, and the scores for what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sfumato import zoo
+from sfumato.cli import datasets
+from sfumato.data import ImageSet, PointSet
+from sfumato.data.weights import mobilenet_weights_path
+from sfumato.errors import UsageError, unknown
+from sfumato.metrics import (
+    Axis,
+    ClassifierFeatures,
+    Features,
+    Inception,
+    LabelledClassifier,
+    MobileNet,
+    Pixels,
+    Score,
+    accuracy_score,
+    compare_features,
+    extract,
+    label_accuracy,
+    load_classifier,
+    mmd,
+    sliced_wasserstein,
+)
+
+Labels = NDArray[np.int64] | None
+
+
+def classifiers() -> dict[str, Path]:
+    """The folders of the shipped classifiers by name."""
+    return {c.name: zoo.folders()[c.name] for c in zoo.cards() if c.kind == "classifier"}
+
+
+def classifier_for(data: str) -> LabelledClassifier | None:
+    """The shipped classifier that was trained on the data set of that name, if there is one."""
+    for card in zoo.cards():
+        if card.kind == "classifier" and card.data == data:
+            return load_classifier(zoo.folders()[card.name])
+    return None
+
+
+def features(name: str, data: ImageSet) -> Features:
+    """The features of that name.
+
+    "auto" takes the classifier shipped for the data set, or the pixels if there is none. Raises
+    UsageError for an unknown name, SfumatoError if weights are missing.
+    """
+    shape = (data.channels, data.resolution, data.resolution)
+    if name == "auto":
+        shipped = classifier_for(data.name)
+        return ClassifierFeatures(shipped) if shipped else Pixels(shape)
+    if name == "pixels":
+        return Pixels(shape)
+    if name == "mobilenet":
+        return MobileNet(mobilenet_weights_path())
+    if name in classifiers():
+        return ClassifierFeatures(load_classifier(classifiers()[name]))
+    if Path(name).is_file():
+        return Inception(name)
+    raise unknown("features", name, ["auto", "pixels", "mobilenet", *classifiers()])
+
+
+@final
+@dataclass(frozen=True)
+class Judge:
+    """Real data, and what samples are compared with it by."""
+
+    data: ImageSet | PointSet
+    real: Tensor
+    features: Features | None
+    reader: LabelledClassifier | None
+    accuracy: bool
+
+    @classmethod
+    def of(cls, data: str, wish: datasets.Wish, name: str, accuracy: bool) -> Judge:
+        """Load the real data and take its features.
+
+        Raises UsageError for names that do not exist or do not go together.
+        """
+        found = datasets.load(data, wish)
+        if isinstance(found, PointSet):
+            if name != "auto":
+                raise UsageError(f"points are compared as they are, without --features {name}")
+            return cls(found, torch.from_numpy(found.points), None, None, False)
+        if accuracy and found.labels is None:
+            raise UsageError(f"--accuracy needs labels, and {data} has none")
+        chosen = features(name, found)
+        real = extract(chosen, found.images, batch=256)
+        return cls(found, real, chosen, classifier_for(found.name), accuracy)
+
+    @property
+    def resolution(self) -> int:
+        """Pixels along a side; 0 for points."""
+        return self.data.resolution if isinstance(self.data, ImageSet) else 0
+
+    @property
+    def channels(self) -> int:
+        """1 or 3; 0 for points."""
+        return self.data.channels if isinstance(self.data, ImageSet) else 0
+
+    @property
+    def axes(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The names and values of the real data's label axes."""
+        return tuple((axis.name, axis.values) for axis in self.data.axes)
+
+    def scores(self, x: NDArray[Any], labels: Labels) -> list[Score]:
+        """All scores of images uint8 (N, C, H, W), or of points (N, d)."""
+        if isinstance(self.data, PointSet):
+            if x.ndim != 2:
+                raise UsageError(f"{self.data.name} are points, but images came")
+            points = torch.from_numpy(np.ascontiguousarray(x))
+            return [sliced_wasserstein(self.real, points), mmd(self.real, points)]
+        if x.ndim != 4:
+            raise UsageError(f"{self.data.name} are images, but points came")
+        if self.features is None:
+            raise ValueError("a judge of images needs features")
+        seen = extract(self.features, x, batch=256)
+        scores = list(compare_features(self.real, seen, self.features.name).scores)
+        if labels is not None and self.reader is not None and _same(self.reader, self.data, labels):
+            scores += label_accuracy(self.reader, x, labels)
+        if self.accuracy:
+            scores += self._accuracy(x, labels)
+        return scores
+
+    def _accuracy(self, x: NDArray[Any], labels: Labels) -> Sequence[Score]:
+        data = self.data
+        if labels is None or not isinstance(data, ImageSet) or data.labels is None:
+            raise UsageError("--accuracy needs samples with labels")
+        axes = tuple(Axis(a.name, a.values) for a in data.axes)
+        return accuracy_score(x, labels, data.images, data.labels, axes)
+
+
+def _same(reader: LabelledClassifier, data: ImageSet | PointSet, labels: NDArray[Any]) -> bool:
+    """Whether the classifier's axes are those of the labels."""
+    ours = [(a.name, a.values) for a in data.axes]
+    return ours == [(a.name, a.values) for a in reader.axes] and labels.shape[1] == len(ours)

@@ -1,0 +1,105 @@
+"""Figures as a table for people, and as a record that says how they were made."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sfumato.metrics import Score
+
+Row = dict[str, Any]
+
+
+def table(title: str, rows: Sequence[Row]) -> None:
+    """Print a line per metric and a column per setting; every metric with its features and n."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from sfumato.metrics.score import plus_minus
+
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    made.add_column(title, no_wrap=True)
+    for row in rows:
+        head = "" if row["steps"] is None else f"{row['solver']}, {row['steps']} steps"
+        made.add_column(head, justify="right", no_wrap=True)
+    if rows[0]["steps"] is not None:
+        made.add_row("network evaluations per sample", *(str(row["nfe"]) for row in rows))
+        made.add_row("samples per second", *(f"{row['per_second']:g}" for row in rows))
+    for i, score in enumerate(rows[0]["scores"]):
+        figures = (row["scores"][i] for row in rows)
+        made.add_row(_name(score), *(plus_minus(s.value, s.error) + s.unit for s in figures))
+    console = Console()
+    width = console.measure(made).maximum
+    Console(width=max(width, console.width)).print(made)
+
+
+def record(
+    command: str, argv: Sequence[str], seed: int, settings: dict[str, Any], rows: Sequence[Row]
+) -> dict[str, Any]:
+    """Everything needed to do it again, and the figures."""
+    from sfumato import __version__
+
+    return {
+        "command": shlex.join(["sfumato", command, *argv]),
+        "sfumato": __version__,
+        "commit": commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": seed,
+        "machine": machine(),
+        "settings": settings,
+        "results": [{**row, "scores": [s.as_dict() for s in row["scores"]]} for row in rows],
+    }
+
+
+def machine() -> dict[str, Any]:
+    """The machine, as far as it bears on speed and on the last digits."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "system": platform.system(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def commit() -> str | None:
+    """The git commit of the current folder, with "+" if files were changed since; or None."""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(
+        ["git", *words], capture_output=True, text=True, timeout=10, check=True, env=None
+    )
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _name(score: Score) -> str:
+    about = ", ".join(part for part in (score.features, f"n={score.n}", score.setting) if part)
+    return f"{score.metric} ({about})"
