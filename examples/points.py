@@ -1,6 +1,6 @@
 """Train a small network on points in the plane, sample it two ways, and draw a picture.
 
-python examples/points.py            about ten seconds on one core; writes points.png
+python examples/points.py            a few seconds on one core; writes points.png
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sfumato.metrics import sliced_wasserstein
 from sfumato.nn import MLP, MLPConfig
 
 
-def main(steps: int = 1500, batch: int = 256) -> None:
+def main(steps: int = 600, batch: int = 256) -> None:
     """Train, sample, compare with fresh data."""
     data = points("swiss-roll", 10_000, seed=0)
     process = sf.Scheduled(sf.RectifiedFlow())
