@@ -99,9 +99,7 @@ def _union(value: Any, args: tuple[Any, ...], allowed: tuple[type, ...], where: 
     raise UsageError("; or ".join(tries))
 
 
-def _dataclass(
-    value: dict[str, Any], hint: type, allowed: tuple[type, ...], where: str
-) -> Any:
+def _dataclass(value: dict[str, Any], hint: type, allowed: tuple[type, ...], where: str) -> Any:
     options = {c.__name__: c for c in (hint, *allowed) if dataclasses.is_dataclass(c)}
     options = {n: c for n, c in options.items() if issubclass(c, hint)}
     name = value.get("type")

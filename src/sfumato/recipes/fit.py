@@ -103,7 +103,8 @@ def fit(
 ) -> Path:
     """Build the model, train it, and return the run folder.
 
-    ``config.json`` of the run keeps the recipe's name and its configuration; `sfumato.recipes.again` reads it.
+    ``config.json`` in the run folder keeps the recipe's name and its configuration;
+    `sfumato.recipes.again` runs it again.
 
     Raises:
         UsageError, SfumatoError: see `sfumato.train.train`.

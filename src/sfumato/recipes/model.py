@@ -12,13 +12,13 @@ from torch import nn
 
 from sfumato.damped import CriticallyDamped
 from sfumato.data import LabelAxis
-from sfumato.denoise import Prediction, Preconditioned
+from sfumato.denoise import Preconditioned, Prediction
 from sfumato.errors import UsageError
 from sfumato.nn import MLP, MLPConfig, UNet, UNetConfig
 from sfumato.noise import GaussianField, Noise, White
 from sfumato.process import Process, Scheduled
 from sfumato.recipes.codec import decode, encode
-from sfumato.schedule import VE, EDM, RectifiedFlow, Schedule, VPCosine, VPLinear
+from sfumato.schedule import EDM, VE, RectifiedFlow, Schedule, VPCosine, VPLinear
 from sfumato.seeds import fold
 from sfumato.train import checkpoint as ck
 

@@ -11,8 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import final
 
-from sfumato.data import PointSet
-from sfumato.data import points
+from sfumato.data import PointSet, points
 from sfumato.denoise import Prediction
 from sfumato.loss import TimeLaw, Uniform
 from sfumato.nn import MLPConfig

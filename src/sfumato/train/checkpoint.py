@@ -150,13 +150,18 @@ def checkpoint_folders(run: Path) -> list[Path]:
     return sorted(p for p in parent.iterdir() if _STEP.fullmatch(p.name))
 
 
+def step_folder(run: Path, step: int) -> Path:
+    """Where the checkpoint after a step lies."""
+    return run / "checkpoints" / f"step-{step:08d}"
+
+
 def write_checkpoint(run: Path, step: int, files: Mapping[str, bytes], keep: int) -> Path:
     """Write a checkpoint atomically, then delete all but the ``keep`` newest.
 
     Raises:
         SfumatoError: the disk refuses; every earlier checkpoint still stands.
     """
-    target = run / "checkpoints" / f"step-{step:08d}"
+    target = step_folder(run, step)
     if target.exists():
         try:
             read_folder(target)
@@ -189,7 +194,7 @@ def newest_checkpoint(run: Path) -> tuple[Checkpoint | None, list[str]]:
     Raises:
         SfumatoError: there are checkpoints, but none is readable.
     """
-    refused = []
+    refused: list[str] = []
     for folder in reversed(checkpoint_folders(run)):
         try:
             return Checkpoint(folder, read_folder(folder)), refused

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import UsageError
+from sfumato.loss import TimeLaw
 from sfumato.process import Process
 from sfumato.seeds import fold, generator
-from sfumato.loss import TimeLaw
 from sfumato.train.config import TrainConfig
 
 

@@ -15,7 +15,7 @@ import copy
 from typing import final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sfumato.train.config import TrainConfig
 
@@ -44,7 +44,7 @@ class Ema:
     @torch.no_grad()
     def update(self, module: nn.Module, decay: float) -> None:
         """Move the average towards the module's weights; buffers are copied."""
-        mine = list(self.module.parameters())
+        mine: list[Tensor] = list(self.module.parameters())
         theirs = [p.detach().float() for p in module.parameters()]
         torch._foreach_lerp_(mine, theirs, 1.0 - decay)
         for mine_b, theirs_b in zip(self.module.buffers(), module.buffers(), strict=True):

@@ -8,10 +8,10 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from sfumato.loss import TimeLaw
 from sfumato.process import Process
 from sfumato.schedule import as_time
 from sfumato.seeds import generator
-from sfumato.loss import TimeLaw
 
 
 def level(process: Process, t: Tensor) -> Tensor:

@@ -1,0 +1,52 @@
+"""Run again what a run folder's ``config.json`` says was run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from sfumato.errors import SfumatoError, unknown
+from sfumato.nn import UNetConfig
+from sfumato.recipes import avatars, digits, fashion, images, points
+from sfumato.recipes.codec import decode
+from sfumato.train import TrainConfig
+
+
+@final
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe's configuration and what trains it."""
+
+    config: type
+    run: Callable[[Any], Path]
+
+
+RECIPES = {
+    "avatars": Recipe(avatars.Config, avatars.run),
+    "digits": Recipe(digits.Config, digits.run),
+    "fashion": Recipe(fashion.Config, fashion.run),
+    "images": Recipe(images.Config, images.run),
+    "points": Recipe(points.Config, points.run),
+}
+
+
+def read_run(folder: Path | str) -> tuple[Recipe, Any]:
+    """The recipe and the configuration that a run folder was made with.
+
+    Raises:
+        SfumatoError: no readable ``config.json`` in it.
+        UsageError: a recipe or a setting that this version does not know.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        about = json.loads(path.read_text("utf-8"))
+        name, config = about["recipe"], about["config"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SfumatoError(f"{path} does not say what was run: {error!r}") from error
+    if name not in RECIPES:
+        raise unknown("recipe", str(name), RECIPES)
+    recipe = RECIPES[name]
+    return recipe, decode(config, recipe.config, (UNetConfig, TrainConfig), str(path))

@@ -1,0 +1,58 @@
+"""From a run to a folder that can be shipped: averaged weights, description, card, checksums."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+
+from sfumato.errors import UsageError
+from sfumato.store import write_folder
+from sfumato.train import checkpoint as ck
+
+
+def export(
+    source: Path | str,
+    out: Path | str,
+    card: Mapping[str, Any],
+    *,
+    half: bool = False,
+    replace: bool = False,
+) -> Path:
+    """Write a model folder from a run's newest checkpoint, or from one checkpoint.
+
+    Args:
+        source: a run folder or a checkpoint folder.
+        out: the folder to make: ``model.safetensors`` (the averaged weights), ``model.json``,
+            ``card.json``, ``SHA256SUMS``.
+        card: what a person should know; the number of parameters and the trained steps are
+            added as ``params`` and ``steps``.
+        half: keep the weights in float16, half the size; they are float32 again when loaded.
+        replace: write over an older folder.
+
+    Raises:
+        UsageError: the source holds no averaged weights, or they overflow float16.
+        SfumatoError: damaged files, ``out`` exists, or the disk refuses.
+    """
+    found = ck.find_checkpoint(Path(source))
+    if ck.EMA not in found.files:
+        raise UsageError(f"{found.folder} has no averaged weights to export")
+    described = ck.parse_json(found.files, ck.DESCRIPTION, found.folder)
+    state = ck.parse_json(found.files, ck.STATE, found.folder)
+    weights = load_tensors(found.files[ck.EMA])
+    params = sum(w.numel() for w in weights.values())
+    if half:
+        weights = {k: w.to(torch.float16) for k, w in weights.items()}
+        if bad := [k for k, w in weights.items() if not w.isfinite().all()]:
+            raise UsageError(f"{bad[0]} does not fit float16; export in float32")
+    full = {**card, "params": params, "steps": state["step"]}
+    files = {
+        ck.MODEL: ck.pack_tensors(weights),
+        ck.DESCRIPTION: ck.pack_json(described),
+        "card.json": (json.dumps(full, indent=2, ensure_ascii=False) + "\n").encode(),
+    }
+    return write_folder(Path(out), files, replace=replace)
