@@ -30,6 +30,8 @@ class Read:
 
         A value that the other axis has not becomes "no label".
         """
+        if not axes:
+            return np.empty((len(self.x), 0), np.int64)
         if self.labels is None:
             return None
         if not self.axes:

@@ -34,9 +34,7 @@ def table(title: str, rows: Sequence[Row]) -> None:
     for i, score in enumerate(rows[0]["scores"]):
         figures = (row["scores"][i] for row in rows)
         made.add_row(_name(score), *(plus_minus(s.value, s.error) + s.unit for s in figures))
-    console = Console()
-    width = console.measure(made).maximum
-    Console(width=max(width, console.width)).print(made)
+    Console(width=max(Console().width, 100 + 25 * len(rows))).print(made)  # never cut a figure
 
 
 def record(

@@ -62,8 +62,9 @@ pre { overflow-x: auto; border: 1px solid var(--line); border-radius: 4px; paddi
   font-size: .92rem; max-width: 42rem; }
 footer { border-top: 1px solid var(--line); margin-top: 2.5rem; padding-top: 1.2rem;
   color: var(--soft); font-size: .85rem; }
-@media (max-width: 34rem) { nav { columns: 1; } .rows { grid-template-columns: 1fr; }
-  .rows > span { text-align: left; } }
+.grid { gap: .5rem .9rem; }
+@media (max-width: 34rem) { nav { columns: 1; }
+  .rows:not(.grid) { grid-template-columns: 1fr; } .rows:not(.grid) > span { text-align: left; } }
 @media print { body { background: #fff; } figure { break-inside: avoid; } }
 """
 
@@ -109,6 +110,25 @@ class Section:
             image = inline_image(picture, f"{label}: {caption}", False)
             cells.append(f"<span>{html.escape(label)}</span>{image}")
         self.parts.append(_figure(f'<div class="rows">{"".join(cells)}</div>', caption))
+
+    def grid(
+        self,
+        rows: Sequence[str],
+        columns: Sequence[str],
+        cells: Sequence[Sequence[Image.Image]],
+        caption: str,
+    ) -> None:
+        """Add a table of pictures with a label before each row and above each column."""
+        head = "".join(f"<b>{html.escape(c)}</b>" for c in columns)
+        parts = [f"<span></span>{head}"]
+        for label, pictured in zip(rows, cells, strict=True):
+            parts.append(f"<span>{html.escape(label)}</span>")
+            for column, picture in zip(columns, pictured, strict=True):
+                parts.append(inline_image(picture, f"{label}, {column}", False))
+        style = f"grid-template-columns:max-content repeat({len(columns)},minmax(0,max-content))"
+        self.parts.append(
+            _figure(f'<div class="rows grid" style="{style}">{"".join(parts)}</div>', caption)
+        )
 
     def drawing(self, svg: str, caption: str) -> None:
         """Add a drawing that is SVG text already."""

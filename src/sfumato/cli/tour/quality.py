@@ -1,0 +1,66 @@
+"""The section that measures: Frechet distance over network evaluations, solver by solver."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sfumato.cli import judging
+from sfumato.cli.options import SolverName
+from sfumato.cli.tour.page import Section
+from sfumato.cli.tour.plot import lines
+from sfumato.cli.tour.samples import steps_for
+from sfumato.cli.tour.shown import Shown
+from sfumato.metrics import ClassifierFeatures, frechet_distance
+from sfumato.metrics.score import plus_minus
+
+_SOLVERS = {
+    SolverName.DDIM: "DDIM",
+    SolverName.DPMPP2M: "DPM++ 2M",
+    SolverName.HEUN: "Heun",
+    SolverName.ANCESTRAL: "ancestral",
+}
+_BUDGETS = (5, 9, 17)
+_FEWEST = 100
+
+
+def quality(section: Section, shown: list[Shown], seconds: float) -> None:
+    """A curve per solver, on a few hundred samples, said so."""
+    for s in (s for s in shown if s.images and s.axes):
+        reader = judging.classifier_for(s.config.data)
+        if reader is None:
+            continue
+        cost = len(_SOLVERS) * sum(_BUDGETS)
+        n = int(np.clip(seconds * s.rate / cost, _FEWEST, 500))
+        real = s.real(1000)
+        if real is None:
+            section.note(
+                f"The quality of `{s.card.name}` needs real images of {s.config.data}: "
+                f"`sfumato data fetch {s.config.data}`, then run the tour again."
+            )
+            continue
+        features = ClassifierFeatures(reader)
+        base = features(real[0])
+        half = len(base) // 2
+        floor = frechet_distance(base[half:], base[:half][:n], features=features.name)
+        labels = s.labels(n)
+        series, rows = {}, []
+        for solver, name in _SOLVERS.items():
+            points, cells = [], [name]
+            for budget in _BUDGETS:
+                x, nfe = s.draw(n, labels, steps=steps_for(solver, budget), solver=solver)
+                score = frechet_distance(base, features(x), features=features.name)
+                points.append((float(nfe), score.value))
+                cells.append(f"{plus_minus(score.value, score.error)} at {nfe}")
+            series[name] = points
+            rows.append(cells)
+        section.heading(s.card.name)
+        section.drawing(
+            lines(series, "network evaluations per sample", "Fréchet distance"),
+            f"Fréchet distance in the features of {features.name}, {n} samples per point against "
+            f"{len(base)} real test images. So few samples make every figure too large by about "
+            f"as much as real images score against real ones ({floor.n} against "
+            f"{len(base) - half}): {plus_minus(floor.value, floor.error)}. Compare the curves, "
+            "not the figures with those of papers.",
+        )
+        section.table(("solver", *(f"about {b} evaluations" for b in _BUDGETS)), rows)
+        return  # one model is enough to show it; the others' figures are on their cards

@@ -1,0 +1,159 @@
+"""The visit itself: load the models, draw section after section, write the page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import torch
+
+from sfumato import __version__, zoo
+from sfumato.cli.options import torch_device
+from sfumato.cli.tour import TourConfig
+from sfumato.cli.tour.edits import attributes, inpainting, interpolation
+from sfumato.cli.tour.haze import haze
+from sfumato.cli.tour.page import Section, page
+from sfumato.cli.tour.points import points
+from sfumato.cli.tour.quality import quality
+from sfumato.cli.tour.samples import guidance, samples, solvers
+from sfumato.cli.tour.shown import Shown
+from sfumato.errors import SfumatoError
+
+_LEAD = (
+    "To let a form come out of haze by imperceptible degrees. A process turns data into noise, "
+    "a denoiser guesses the data behind the noise, a solver walks back from noise to data. "
+    "Every picture below was drawn from the shipped weights while this page was written."
+)
+
+
+@final
+@dataclass(frozen=True)
+class Scene:
+    """A section of the page, and the share of the time that it may take."""
+
+    title: str
+    draw: Callable[[Section, list[Shown], float], None]
+    share: float
+
+
+SCENES = (
+    Scene("Samples", samples, 0.08),
+    Scene("Out of the haze", haze, 0.03),
+    Scene("Solvers and steps", solvers, 0.12),
+    Scene("Guidance", guidance, 0.1),
+    Scene("Attributes", attributes, 0.08),
+    Scene("Inpainting", inpainting, 0.08),
+    Scene("Interpolation", interpolation, 0.11),
+    Scene("Quality over evaluations", quality, 0.35),
+    Scene("Points in the plane", points, 0.05),
+)
+
+
+def visit(config: TourConfig) -> Path:
+    """Write ``index.html`` in the folder asked for; returns its path."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    began = time.perf_counter()
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("loading", total=len(SCENES) + 1)
+        shown, skipped = load(config)
+        progress.advance(task)
+        sections, start = [], time.perf_counter()
+        for i, scene in enumerate(SCENES):
+            progress.update(task, description=scene.title.lower())
+            section = Section(scene.title)
+            left = max(config.seconds - (time.perf_counter() - start), 0.1 * config.seconds)
+            seconds = left * scene.share / sum(later.share for later in SCENES[i:])
+            try:
+                scene.draw(section, shown, seconds)
+            except SfumatoError as error:
+                section.note(f"This section is not complete: {error}")
+            if section.parts:
+                sections.append(section)
+            progress.advance(task)
+        sections.append(about(shown, skipped))
+    spent = time.perf_counter() - began
+    footer = (
+        f"Drawn by sfumato {__version__} in {spent:.0f} seconds with seed {config.seed} on "
+        f"{shown[0].device.type if shown else 'no device'}, {torch.get_num_threads()} threads. "
+        "This page is one file and asks nothing of the network."
+    )
+    path = config.out / "index.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page("sfumato", _LEAD, sections, footer), encoding="utf-8")
+    print(f"wrote {path.resolve()} in {spent:.0f} s; open it in a browser")
+    return path
+
+
+def load(config: TourConfig) -> tuple[list[Shown], list[str]]:
+    """The generative models of the zoo, images first, and why others could not be loaded."""
+    device = torch_device(config.device)
+    shown, skipped = [], []
+    for card in zoo.cards():
+        if card.kind != "denoiser":
+            continue
+        try:
+            denoiser, model = zoo.load(card.name)
+        except SfumatoError as error:
+            skipped.append(f"The model `{card.name}` is missing here: {error}")
+            continue
+        one = Shown(card, denoiser.to(device), model, device, config.seed)
+        one.time()
+        shown.append(one)
+    return sorted(shown, key=lambda s: (not s.images, len(s.axes), s.card.name)), skipped
+
+
+def about(shown: list[Shown], skipped: list[str]) -> Section:
+    """The models on this page, their scores, and the commands that lead further."""
+    section = Section("The models")
+    if not shown:
+        section.note(
+            "No weights were found, so there is nothing to draw. Train a model with "
+            "`sfumato train`, or point SFUMATO_ZOO to a folder of models."
+        )
+    rows = [
+        (
+            f"`{s.card.name}`",
+            s.card.system,
+            s.card.data,
+            f"{sum(p.numel() for p in s.denoiser.parameters()):,}",
+            f"{s.rate:,.0f}",
+            s.card.licence,
+        )
+        for s in shown
+    ]
+    if rows:
+        head = ("name", "system", "data", "parameters", "evaluations/s here", "licence")
+        section.table(head, rows)
+    for s in shown:
+        if s.card.scores:
+            section.heading(f"{s.card.name}: what was measured when it was shipped")
+            section.table(
+                ("score", "value"), [(str(k), _figure(v)) for k, v in s.card.scores.items()]
+            )
+        if s.card.command:
+            section.text(f"Trained by `{s.card.command}`. {s.card.time}".strip())
+    for line in skipped:
+        section.note(line)
+    if shown:
+        name = shown[0].card.name
+        section.heading("Go on")
+        section.code(
+            f"sfumato sample {name} --n 64 --steps 18 --out sheet.png\n"
+            f"sfumato sample {name} --n 1000 --solver heun --out samples.npz\n"
+            f"sfumato models {name}\n"
+            "sfumato train --help"
+        )
+    return section
+
+
+def _figure(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
