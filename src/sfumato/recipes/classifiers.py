@@ -20,7 +20,7 @@ from sfumato.metrics.shipping import train_feature_classifier
 
 NAMES = ("fashion-classifier", "avatars-classifier")
 FASHION = ClassifierTraining(epochs=8, batch=128, rate=4e-3)
-AVATARS = ClassifierTraining(epochs=8, batch=128, rate=4e-3, flip=False, shift=1)
+AVATARS = ClassifierTraining(epochs=5, batch=128, rate=4e-3, flip=False, shift=1)
 
 
 def sets(name: str) -> tuple[ImageSet, ImageSet, ClassifierTraining]:
