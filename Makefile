@@ -1,7 +1,10 @@
 # Two commands matter: `make tour` and `make test`. Each sets up all that it needs, once, in .venv.
-# Variables: PYTHON (an interpreter >= 3.11), TORCH_INDEX (a package index to take torch from).
+# Variables: PYTHON (an interpreter >= 3.11), TORCH_INDEX (a package index to take torch from),
+# JOBS (test processes).
 SHELL := /bin/sh
 BIN := .venv/bin
+# Test files are shared out among this many processes, of one thread each.
+JOBS ?= auto
 INPUTS := pyproject.toml constraints.txt tools/setup.sh
 export PYTHON TORCH_INDEX
 
@@ -36,7 +39,7 @@ data: .venv/.ready-tour
 		echo "warning: Fashion-MNIST could not be fetched; tests that need it will be skipped" >&2
 
 test: .venv/.ready-test data lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: .venv/.ready-test
 	$(BIN)/ruff format --check .
