@@ -60,6 +60,28 @@ def test_accumulation_changes_nothing_but_rounding(toy, tmp_path):
     assert 0 <= furthest(one, two) < 1e-5
 
 
+def test_bf16_computes_in_bf16_and_keeps_float32(toy, tmp_path):
+    seen = set()
+    denoiser = toy.build(toy.toy_model())
+    denoiser.network.second[0].register_forward_hook(lambda m, i, out: seen.add(out.dtype))
+    settings = replace(toy.SETTINGS, mixed_precision="bf16")
+    bf16 = toy.toy_train(tmp_path / "bf16", settings, denoiser=denoiser)
+    assert seen == {torch.bfloat16}
+    fp32 = toy.toy_train(tmp_path / "fp32")  # in the same process: the setting does not stick
+    assert {v.dtype for v in load_file(bf16 / "model.safetensors").values()} == {torch.float32}
+    assert 1e-6 < furthest(bf16, fp32) < 0.05
+
+
+@pytest.mark.slow
+def test_compiled_training_is_the_same_training(toy, tmp_path):
+    """Compiled: the same weights but for rounding, and a checkpoint that does not know of it."""
+    settings = replace(toy.SETTINGS, steps=10)
+    eager = toy.toy_train(tmp_path / "eager", settings)
+    compiled = toy.toy_train(tmp_path / "compiled", replace(settings, compile=True))
+    assert furthest(eager, compiled) < 1e-4
+    toy.toy_train(tmp_path / "compiled", replace(settings, steps=12), resume=True)
+
+
 def draws(toy, labels=(3,), rank=0, world=1, **settings) -> Draws:
     config = TrainConfig(**{"batch": 12, "seed": 3, **settings})
     process = Scheduled(EDM())

@@ -46,15 +46,15 @@ class Config:
             3,
             3,
             channels=16,
-            multipliers=(1, 2, 4),
-            blocks=(1, 2, 2),
+            multipliers=(1, 2, 6),
+            blocks=(1, 1, 2),
             attention=(8,),
+            head_channels=0,
             resolution=32,
+            resample_blocks=False,
         )
     )
-    train: TrainConfig = TrainConfig(
-        steps=4_500, lr=2e-3, warmup=200, axis_dropout=0.1, sheet_every=500
-    )
+    train: TrainConfig = TrainConfig(steps=4_000, batch=64, lr=1e-3, warmup=200, axis_dropout=0.1)
     resume: bool = False
 
 
@@ -64,9 +64,7 @@ def run(config: Config) -> Path:
     Raises:
         UsageError, SfumatoError: the faces cannot be drawn, or see `sfumato.train.train`.
     """
-    data = avatars(
-        "train", config.resolution, config.n, root=config.root, workers=config.workers
-    )
+    data = avatars("train", config.resolution, config.n, root=config.root, workers=config.workers)
     model = edm_model(data, config.network, config.sigma_data)
     law = edm_times(model.sigma_data)
     return fit("avatars", config, model, data, law, config.train, config.out, config.resume)

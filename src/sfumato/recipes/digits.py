@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from sfumato.data.digits import digits
+from sfumato.data import digits
 from sfumato.nn import UNetConfig
 from sfumato.recipes.edm import edm_model, edm_times
 from sfumato.recipes.fit import fit

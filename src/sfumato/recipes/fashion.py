@@ -35,10 +35,17 @@ class Config:
     sigma_data: float = 0.0
     network: UNetConfig = field(
         default_factory=lambda: UNetConfig(
-            1, 1, channels=16, multipliers=(1, 2, 4), blocks=(1, 2, 2), attention=(7,)
+            1,
+            1,
+            channels=16,
+            multipliers=(1, 2, 6),
+            blocks=(1, 1, 2),
+            attention=(7,),
+            head_channels=0,
+            resample_blocks=False,
         )
     )
-    train: TrainConfig = TrainConfig(steps=4_500, lr=2e-3, warmup=200, sheet_every=500)
+    train: TrainConfig = TrainConfig(steps=6_000, batch=64, lr=1e-3, warmup=200)
     resume: bool = False
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import final
+from typing import Literal, final
 
 from sfumato.data import folder
 from sfumato.errors import UsageError
@@ -24,9 +24,10 @@ class Config:
     """A model of a folder or zip of images.
 
     Args:
-        path: the folder or zip; a file labels.csv or subfolders there become labels.
+        path: the folder or zip; its labels.csv, labels.json or subfolders become labels.
         out: the run folder.
         resolution: side of the images in pixels; a multiple of 4 for the default network.
+        channels: 3 for colour, 1 for grey.
         skip_broken: go on without images that cannot be read.
         sigma_data: root mean square of the data; 0 measures it.
         network: sizes of the U-Net; channels, resolution and labels follow the data.
@@ -37,6 +38,7 @@ class Config:
     path: Path = Path()
     out: Path = Path("runs/images")
     resolution: int = 32
+    channels: Literal[1, 3] = 3
     skip_broken: bool = False
     sigma_data: float = 0.0
     network: UNetConfig = field(
@@ -57,7 +59,12 @@ def run(config: Config) -> Path:
     """
     if config.path == Path():
         raise UsageError("which images? give the folder or zip with --path")
-    data = folder(config.path, config.resolution, skip_broken=config.skip_broken)
+    data = folder(
+        config.path,
+        config.resolution,
+        channels=config.channels,
+        skip_broken=config.skip_broken,
+    )
     model = edm_model(data, config.network, config.sigma_data)
     law = edm_times(model.sigma_data)
     return fit("images", config, model, data, law, config.train, config.out, config.resume)

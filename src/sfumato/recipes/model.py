@@ -89,6 +89,7 @@ class ModelConfig:
         prediction: what the network predicts.
         sigma_data: standard deviation of the data that the preconditioning assumes.
         axes: names and values of the label axes; () is an unconditional model.
+        mixed: in phase space, the network corrects the score of a normal velocity.
 
     Raises:
         UsageError: network and axes do not fit.
@@ -100,6 +101,7 @@ class ModelConfig:
     prediction: Prediction = Prediction.EDM
     sigma_data: float = 0.5
     axes: tuple[LabelAxis, ...] = ()
+    mixed: bool = False
 
     def __post_init__(self) -> None:
         if self.network.labels != self.labels:
@@ -123,6 +125,8 @@ class ModelConfig:
     def to_json(self) -> dict[str, Any]:
         """JSON-able; `from_json` is its inverse."""
         made: dict[str, Any] = encode(self)
+        if not self.mixed:
+            del made["mixed"]  # a setting of phase space alone
         return made
 
     @staticmethod
@@ -145,7 +149,9 @@ def build(config: ModelConfig, seed: int = 0) -> Preconditioned:
         else:
             network = MLP(config.network)
     process = config.process.build()
-    return Preconditioned(network, process, config.prediction, sigma_data=config.sigma_data)
+    return Preconditioned(
+        network, process, config.prediction, sigma_data=config.sigma_data, mixed=config.mixed
+    )
 
 
 def with_labels(

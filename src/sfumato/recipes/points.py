@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import final
 
-from sfumato.data import PointSet, points
+from sfumato.data import PointName, PointSet, points
 from sfumato.denoise import Prediction
 from sfumato.loss import TimeLaw, Uniform
 from sfumato.nn import MLPConfig
@@ -65,7 +65,7 @@ class Config:
     """
 
     out: Path = Path("runs/points")
-    name: str = "swiss-roll"
+    name: PointName = PointName.SWISS_ROLL
     n: int = 20_000
     kind: Kind = Kind.EDM
     width: int = 128
@@ -92,6 +92,7 @@ def point_model(data: PointSet, kind: Kind, width: int, blocks: int) -> tuple[Mo
         ),
         process=process,
         prediction=prediction,
+        mixed=kind is Kind.DAMPED,
         sigma_data=sigma_data,
         axes=data.axes,
     )
@@ -102,7 +103,7 @@ def run(config: Config) -> Path:
     """Train; returns the run folder.
 
     Raises:
-        UsageError, SfumatoError: unknown point set, or see `sfumato.train.train`.
+        UsageError, SfumatoError: n out of range, or see `sfumato.train.train`.
     """
     data = points(config.name, config.n, seed=config.train.seed)
     model, law = point_model(data, config.kind, config.width, config.blocks)
