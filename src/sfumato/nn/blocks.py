@@ -87,8 +87,8 @@ class ResidualBlock(nn.Module):
         h = scaled_conv(h, self.conv1, self.scale)
         if self.skip is None:
             h = torch.add(h, _resample(x, self.direction, self.fir), alpha=self.scale)
-        elif self.direction == "up":  # the 1x1 convolution commutes with R: do the cheaper first
-            h = h + upsample(scaled_conv(x, self.skip, self.scale), self.fir)
+        elif self.direction == "up" and not self.fir:  # they commute: do the cheaper first
+            h = h + upsample(scaled_conv(x, self.skip, self.scale))
         else:
             h = h + scaled_conv(_resample(x, self.direction, self.fir), self.skip, self.scale)
         return h if self.attention is None else self.attention(h)

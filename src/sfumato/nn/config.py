@@ -101,6 +101,11 @@ class UNetConfig:
             raise ValueError(f"expected at least one class per label axis, got {self.labels}")
         if self.embedding < 0:
             raise ValueError(f"expected embedding >= 0, got {self.embedding}")
+        if self.labels and self.embedding:
+            raise ValueError(
+                f"expected labels or an embedding, got both (labels={self.labels}, "
+                f"embedding={self.embedding}); set one of them to nothing"
+            )
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"expected 0 <= dropout < 1, got {self.dropout}")
         if not self.skip_scale > 0.0:

@@ -23,25 +23,26 @@ class NoiseFeatures(nn.Module):
     2022, arXiv 2206.00364, table 1), so the lowest frequency is monotone over the whole range and
     the highest resolves 1/16 of a unit. Fixed frequencies take the place of the random ones of
     Song et al. 2021 (arXiv 2011.13456, appendix C.1): same idea, but the same in every run, and no
-    state to save. Computed in float32 (float64 stays float64): bf16 has too few digits for phases.
+    state to save. Computed in float32 (float64 stays float64) whatever the dtype of the module:
+    bfloat16 has too few digits for phases.
 
     Raises ValueError if `width` is odd or below 4.
     """
 
-    LOWEST, HIGHEST = 2.0**-4, 2.0**3
+    LOWEST, HIGHEST = 2.0**-4, 2.0**3  # cycles per unit of noise level
 
     def __init__(self, width: int) -> None:
         super().__init__()
         if width < 4 or width % 2:
             raise ValueError(f"expected an even noise embedding width >= 4, got {width}")
-        span = torch.linspace(math.log(self.LOWEST), math.log(self.HIGHEST), width // 2)
-        self.frequencies: Tensor
-        self.register_buffer("frequencies", 2 * math.pi * span.exp(), persistent=False)
+        self.count = width // 2
 
     def forward(self, noise_level: Tensor) -> Tensor:
         """(B,) -> (B, width)."""
         wide = torch.float64 if noise_level.dtype == torch.float64 else torch.float32
-        phase = noise_level.to(wide)[:, None] * self.frequencies.to(wide)[None, :]
+        low, high = math.log2(self.LOWEST), math.log2(self.HIGHEST)
+        octaves = torch.linspace(low, high, self.count, dtype=wide, device=noise_level.device)
+        phase = 2 * math.pi * noise_level.to(wide)[:, None] * octaves.exp2()
         return math.sqrt(2.0) * torch.cat([phase.cos(), phase.sin()], dim=1)
 
 

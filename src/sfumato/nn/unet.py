@@ -45,13 +45,13 @@ class UNet(nn.Module):
         self.input = convolution(config.in_channels, widths[0])
         self.encoder = nn.ModuleList()
         self.images = nn.ModuleList()
-        skips, width = [widths[0]], widths[0]
+        skips, width, image_width = [widths[0]], widths[0], config.in_channels
         for level in range(levels):
             if level:
                 self.encoder.append(self._change(width, width, "down"))
                 if config.residual_input:
-                    inputs = config.in_channels if level == 1 else width
-                    self.images.append(convolution(inputs, width))
+                    self.images.append(convolution(image_width, width))
+                    image_width = width
                 skips.append(width)
             for _ in range(config.blocks_per_level[level]):
                 self.encoder.append(self._block(width, widths[level], sides[level]))
