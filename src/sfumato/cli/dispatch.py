@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -111,7 +112,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(command: Command, words: list[str]) -> int:
     run: Callable[[list[str]], int | None] = importlib.import_module(command.module).main
-    return run(words) or 0
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return run(words) or 0
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning is a sentence too, without the line of code that it comes from."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _find(name: str) -> Command:

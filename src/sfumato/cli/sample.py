@@ -9,6 +9,7 @@ from typing import Any, final
 
 from sfumato.cli.how import How
 from sfumato.cli.options import Name, at_least, parse
+from sfumato.errors import UsageError
 
 _ABOUT = """Draw samples from a shipped model, a checkpoint or a run.
 
@@ -80,6 +81,8 @@ def run(config: SampleConfig) -> None:
     from sfumato.seeds import fold
 
     denoiser, model = zoo.load(config.name)
+    if len(model.shape) == 1 and isinstance(out, writers.Folder):
+        raise UsageError("points are written as .png, .webp or .npz, not as a folder")
     axes = [(axis.name, axis.values) for axis in model.axes]
     wanted = labels(
         config.label, axes, config.n, lambda axis, i: fold(config.seed, "label", axis, i)

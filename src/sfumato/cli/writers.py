@@ -146,8 +146,6 @@ class Folder(Output):
 
     def write(self, chunks: Chunks, shape: tuple[int, ...], labels: Labelled, about: About) -> None:
         """Write the files; pictures of an earlier, longer run of this command are removed."""
-        if len(shape) != 4:
-            raise UsageError("points are written as .png, .webp or .npz, not as a folder")
         self.path.mkdir(parents=True, exist_ok=True)
         digits, i = max(6, len(str(shape[0] - 1))), 0
         _replace(self.path / "sample.json", json.dumps(about, indent=2).encode())

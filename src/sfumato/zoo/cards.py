@@ -76,16 +76,28 @@ class Card:
         return cls(**{n: v for n, v in raw.items() if n in known})
 
 
+SHIPPED = Path(__file__).parent
+"""Where the shipped models are."""
+
+
+def shipped() -> dict[str, Path]:
+    """The folders of the models that come with this copy of sfumato, by name, sorted."""
+    return _in(SHIPPED)
+
+
 def folders() -> dict[str, Path]:
-    """The folders of all shipped models by name, sorted; the first of a name counts."""
-    extra = [Path(p) for p in os.environ.get("SFUMATO_ZOO", "").split(os.pathsep) if p]
-    found: dict[str, Path] = {}
-    for root in [Path(__file__).parent, *extra]:
-        if root.is_dir():
-            for entry in sorted(root.iterdir()):
-                if (entry / "card.json").is_file() and not entry.name.startswith("."):
-                    found.setdefault(entry.name, entry)
+    """The folders of all models by name, sorted: shipped, or in SFUMATO_ZOO."""
+    found = shipped()
+    for root in filter(None, os.environ.get("SFUMATO_ZOO", "").split(os.pathsep)):
+        found = {**_in(Path(root)), **found}
     return dict(sorted(found.items()))
+
+
+def _in(root: Path) -> dict[str, Path]:
+    if not root.is_dir():
+        return {}
+    entries = [e for e in sorted(root.iterdir()) if not e.name.startswith(".")]
+    return {e.name: e for e in entries if (e / "card.json").is_file()}
 
 
 def cards() -> list[Card]:

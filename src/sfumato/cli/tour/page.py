@@ -24,9 +24,9 @@ body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.55
 main { max-width: 62rem; margin: 0 auto; padding: 5vw 1.4rem 6rem; }
 header { margin: 2.5rem 0 3.5rem; }
 h1 { font-size: clamp(3rem, 9vw, 5.6rem); line-height: 1; margin: 0 0 1.2rem; font-weight: 500;
-  letter-spacing: -0.03em;
-  background: linear-gradient(90deg, var(--ink) 20%, var(--accent) 60%, transparent 115%);
-  -webkit-background-clip: text; background-clip: text; color: transparent; }
+  letter-spacing: -0.03em; }
+@supports (background-clip: text) { h1 { color: transparent; background-clip: text;
+  background-image: linear-gradient(90deg, var(--ink) 5%, var(--accent) 22%, transparent 42%); } }
 header p { font-size: 1.25rem; max-width: 38rem; margin: 0; color: var(--soft); }
 h2 { font-size: 1.7rem; font-weight: 500; letter-spacing: -0.01em; margin: 0 0 .5rem; }
 h3 { font-size: 1.1rem; font-weight: 600; margin: 2rem 0 .4rem; }
@@ -46,6 +46,7 @@ figcaption { color: var(--soft); font-size: .88rem; line-height: 1.5; max-width:
   margin-top: .7rem; }
 .rows { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .35rem .9rem;
   align-items: center; font-size: .86rem; }
+.rows img { justify-self: start; }
 .rows > span { text-align: right; color: var(--soft); }
 .rows > b { font-weight: 500; color: var(--soft); font-size: .8rem; }
 .side { display: flex; flex-wrap: wrap; gap: 1.6rem; }

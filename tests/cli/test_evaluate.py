@@ -1,0 +1,97 @@
+"""``sfumato evaluate``: figures for models and for pictures, and the record of them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sfumato.cli import datasets, main
+from sfumato.cli.reading import Read, read_images
+from sfumato.data import Card, ImageSet, LabelAxis
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.metrics import Pixels, compare
+
+CLASSES = LabelAxis("class", tuple("abcdefghij"))
+
+
+@pytest.fixture
+def real(monkeypatch: pytest.MonkeyPatch) -> ImageSet:
+    """120 real images in the place of Fashion-MNIST."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (120, 1, 28, 28)).astype(np.uint8)
+    labels = random.integers(0, 10, (120, 1)).astype(np.int64)
+    data = ImageSet("fashion-mnist", images, labels, (CLASSES,), Card("x", "x", "x", "x"))
+    monkeypatch.setattr(datasets, "load", lambda name, wish: data)
+    return data
+
+
+def test_a_model_at_several_numbers_of_steps(
+    real: ImageSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "tiny-grey", "--n", "30", "--steps", "1,2", "--solver", "heun"]
+    assert main([*words, "--seed", "5", "--out", "scores.json"]) == 0
+    out = capsys.readouterr().out
+    assert "heun, 1 steps" in out and "heun, 2 steps" in out
+    assert "Fréchet distance (pixels 1x28x28, n=30)" in out
+    record = json.loads(Path("scores.json").read_text())
+    assert record["command"] == "sfumato " + " ".join([*words, "--seed", "5", "--out"]) + (
+        " scores.json"
+    )
+    assert record["seed"] == 5 and record["machine"]["torch"] and "commit" in record
+    assert [row["nfe"] for row in record["results"]] == [1, 3]
+    scores = {s["metric"]: s for s in record["results"][1]["scores"]}
+    assert {"Fréchet distance", "kernel distance", "precision", "recall"} <= set(scores)
+    assert all(s["features"] == "pixels 1x28x28" and s["n"] == 30 for s in scores.values())
+    # the same figures as for the same samples drawn by `sfumato sample`
+    sample = ["sample", "tiny-grey", "--n", "30", "--steps", "2", "--solver", "heun"]
+    assert main([*sample, "--seed", "5", "--out", "a.npz"]) == 0
+    by_hand = compare(real.images, read_images(Path("a.npz")).x, Pixels((1, 28, 28)))
+    assert by_hand.scores[0].value == pytest.approx(scores["Fréchet distance"]["value"], rel=1e-4)
+
+
+def test_pictures_against_data(real: ImageSet, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("same.npz", images=real.images[:60])
+    assert main(["evaluate", "same.npz", "--data", "fashion-mnist"]) == 0
+    out = capsys.readouterr().out
+    assert "precision" in out and "steps" not in out
+
+
+def test_points_are_measured_as_points(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "tiny-points", "--n", "50", "--steps", "2", "--real", "500"]) == 0
+    out = capsys.readouterr().out
+    assert "sliced W2 (points, n=50" in out and "MMD" in out
+    assert main(["evaluate", "tiny-points", "--n", "50", "--features", "pixels"]) == 2
+
+
+def test_unknown_features(real: ImageSet, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "tiny-grey", "--n", "30", "--features", "mobilnet"]) == 2
+    assert "did you mean 'mobilenet'" in capsys.readouterr().err
+
+
+def test_labels_are_matched_by_name() -> None:
+    x = np.zeros((4, 1, 2, 2), np.uint8)
+    labels = np.array([[0, 1], [1, 0], [1, 2], [0, 0]])
+    read = Read(x, labels, (("size", ("big", "small")), ("kind", ("bag", "hat", "cup"))))
+    wanted = (("kind", ("hat", "bag")),)
+    assert read.labels_on(wanted).tolist() == [[0], [1], [2], [1]]  # a cup is "no label"
+    assert read.labels_on((("colour", ("red",)),)) is None
+    assert Read(x).labels_on(wanted) is None
+    assert Read(x, labels).labels_on((("a", ("0",)), ("b", ("0",)))).tolist() == labels.tolist()
+
+
+def test_files_that_are_no_images(tmp_path: Path) -> None:
+    np.savez(tmp_path / "floats.npz", images=np.zeros((3, 1, 4, 4)))
+    with pytest.raises(UsageError, match="uint8"):
+        read_images(tmp_path / "floats.npz")
+    np.savez(tmp_path / "other.npz", pictures=np.zeros(3))
+    with pytest.raises(UsageError, match="'images' or 'points', got pictures"):
+        read_images(tmp_path / "other.npz")
+    np.savez(tmp_path / "pickled.npz", images=np.array([{}], dtype=object))
+    with pytest.raises(SfumatoError, match="cannot read"):
+        read_images(tmp_path / "pickled.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "other.npz").read_bytes()[:60])
+    with pytest.raises(SfumatoError, match="cannot read"):
+        read_images(tmp_path / "cut.npz")
+    np.savez(tmp_path / "last.npz", images=np.zeros((3, 6, 5, 3), np.uint8))
+    assert read_images(tmp_path / "last.npz").x.shape == (3, 3, 6, 5)

@@ -1,0 +1,89 @@
+"""Cards and how models are found; and every model that is shipped."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from sfumato import zoo
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.store import read_folder
+
+
+def write(root: Path, name: str, **card: object) -> Path:
+    folder = root / name
+    folder.mkdir(parents=True)
+    (folder / "card.json").write_text(json.dumps(card))
+    return folder
+
+
+def test_folders_of_the_environment_come_after_the_shipped_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFUMATO_ZOO", os.pathsep.join([str(tmp_path / "a"), str(tmp_path / "b")]))
+    monkeypatch.setattr("sfumato.zoo.cards.SHIPPED", tmp_path / "c")
+    for root, data in (("a", "from a"), ("b", "from b")):
+        write(tmp_path / root, "same", name="same", system="s", data=data)
+    write(tmp_path / "b", "other", name="other", system="s", data="from b", later="field")
+    write(tmp_path / "b", ".hidden", name=".hidden", system="s", data="d")
+    assert [(c.name, c.data) for c in zoo.cards()] == [("other", "from b"), ("same", "from a")]
+    write(tmp_path / "c", "same", name="same", system="s", data="from c")
+    assert zoo.card("same").data == "from c"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "cannot read the card"),
+        ("[]", "expected a JSON object, got list"),
+        ('{"name": "x", "system": "s"}', "lacks data"),
+        ('{"name": "x", "system": "s", "data": 3}', "'data' should be str, got int"),
+        ('{"name": "x", "system": "s", "data": "d", "labels": []}', "'labels' should be"),
+    ],
+)
+def test_broken_cards_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "card.json").write_text(text)
+    with pytest.raises(SfumatoError, match=message.replace("[", r"\[")):
+        zoo.Card.read(tmp_path)
+
+
+def test_what_a_name_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFUMATO_ZOO", str(tmp_path / "zoo"))
+    shipped = write(tmp_path / "zoo", "mine", name="mine", system="s", data="d")
+    assert zoo.find("mine") == shipped
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    assert zoo.find(str(run)) == run
+    with pytest.raises(UsageError, match="did you mean 'mine'"):
+        zoo.find("mien")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        zoo.find(str(tmp_path / "file"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SfumatoError, match="not a model"):
+        zoo.find(str(tmp_path / "empty"))
+
+
+def test_a_classifier_is_not_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFUMATO_ZOO", str(tmp_path))
+    write(tmp_path, "judge", name="judge", system="s", data="d", kind="classifier")
+    with pytest.raises(UsageError, match="'judge' is a classifier, expected a generative model"):
+        zoo.load("judge")
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in zoo.shipped().values()))
+def test_shipped_models_are_whole_small_and_have_a_full_card(name: str) -> None:
+    folder = zoo.shipped()[name]
+    files = read_folder(folder)  # every checksum
+    assert {"model.safetensors", "model.json", "card.json"} <= set(files)
+    assert sum(map(len, files.values())) < 10_000_000
+    card = zoo.Card.read(folder)
+    assert card.name == name
+    for field in ("system", "data", "licence", "command", "time"):
+        assert getattr(card, field), f"the card of {name} lacks {field}"
+    assert card.scores and card.params > 0
+    if card.kind == "denoiser":
+        denoiser, config = zoo.load(name)
+        assert sum(p.numel() for p in denoiser.parameters()) == card.params
+        assert {a.name: list(a.values) for a in config.axes} == dict(card.labels)
