@@ -30,6 +30,7 @@ def test_a_model_at_several_numbers_of_steps(
     real: ImageSet, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["evaluate", "tiny-grey", "--n", "30", "--steps", "1,2", "--solver", "heun"]
+    words += ["--features", "pixels"]
     assert main([*words, "--seed", "5", "--out", "scores.json"]) == 0
     out = capsys.readouterr().out
     assert "heun, 1 steps" in out and "heun, 2 steps" in out
@@ -52,7 +53,7 @@ def test_a_model_at_several_numbers_of_steps(
 
 def test_pictures_against_data(real: ImageSet, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez("same.npz", images=real.images[:60])
-    assert main(["evaluate", "same.npz", "--data", "fashion-mnist"]) == 0
+    assert main(["evaluate", "same.npz", "--data", "fashion-mnist", "--features", "pixels"]) == 0
     out = capsys.readouterr().out
     assert "precision" in out and "steps" not in out
 

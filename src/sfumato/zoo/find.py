@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sfumato.errors import SfumatoError, UsageError, unknown
-from sfumato.zoo.cards import card, folders
+from sfumato.zoo.listing import card, folders
 
 if TYPE_CHECKING:
     from sfumato.denoise import Preconditioned

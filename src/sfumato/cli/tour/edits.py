@@ -22,15 +22,15 @@ def attributes(section: Section, shown: list[Shown], seconds: float) -> None:
         rows_axis, columns_axis = _two_axes(s)
         rows, columns = s.axes[rows_axis][1], s.axes[columns_axis][1]
         each = int(np.clip(seconds * s.rate / (18 * 2 * len(rows) * len(columns)), 2, 5))
-        cells = []
-        for r in range(len(rows)):
-            row = []
-            for c in range(len(columns)):
-                labels = s.labels(each)
-                labels[:, rows_axis], labels[:, columns_axis] = r, c
-                x, _ = s.draw(each, labels, steps=18, guidance=1.5)
-                row.append(pictures.sheet(x, each, gap=1, transparent=True))
-            cells.append(row)
+        labels = np.tile(s.labels(each), (len(rows) * len(columns), 1))
+        labels[:, rows_axis] = np.arange(len(rows)).repeat(len(columns) * each)
+        labels[:, columns_axis] = np.tile(np.arange(len(columns)).repeat(each), len(rows))
+        drawn, _ = s.draw([*range(each)] * (len(labels) // each), labels, steps=18, guidance=1.5)
+        tiles = [
+            pictures.sheet(drawn[i : i + each], each, gap=1, transparent=True)
+            for i in range(0, len(drawn), each)
+        ]
+        cells = [tiles[i : i + len(columns)] for i in range(0, len(tiles), len(columns))]
         names = s.axes[rows_axis][0], s.axes[columns_axis][0].replace("_", " ")
         section.heading(f"{s.card.name}: {names[0]} and {names[1]}")
         section.grid(

@@ -47,7 +47,7 @@ def quality(section: Section, shown: list[Shown], seconds: float) -> None:
         for solver, name in _SOLVERS.items():
             points, cells = [], [name]
             for budget in _BUDGETS:
-                x, nfe = s.draw(n, labels, steps=steps_for(solver, budget), solver=solver)
+                x, nfe = s.draw(range(n), labels, steps=steps_for(solver, budget), solver=solver)
                 score = frechet_distance(base, features(x), features=features.name)
                 points.append((float(nfe), score.value))
                 cells.append(f"{plus_minus(score.value, score.error)} at {nfe}")

@@ -17,7 +17,7 @@ def samples(section: Section, shown: list[Shown], seconds: float) -> None:
         columns = len(s.axes[0][1]) if len(s.axes) == 1 and len(s.axes[0][1]) <= 12 else 12
         rows = int(np.clip(seconds / len(models) * s.rate / 18 / columns, 2, 6))
         labels = s.labels(rows * columns)
-        x, nfe = s.draw(rows * columns, labels, steps=18)
+        x, nfe = s.draw(range(rows * columns), labels, steps=18)
         what = ""
         if len(s.axes) == 1:
             what = f" Columns, left to right: {', '.join(s.axes[0][1][:columns])}."
@@ -60,7 +60,7 @@ def solvers(section: Section, shown: list[Shown], seconds: float) -> None:
         for solver in _SOLVERS:
             row = []
             for budget in budgets:
-                x, _ = s.draw(n, labels, steps=steps_for(solver, budget), solver=solver)
+                x, _ = s.draw(range(n), labels, steps=steps_for(solver, budget), solver=solver)
                 row.append(pictures.sheet(x, n, gap=1, transparent=True))
             cells.append(row)
         section.heading(s.card.name)
@@ -90,7 +90,7 @@ def guidance(section: Section, shown: list[Shown], seconds: float) -> None:
         labels = s.labels(n)
         rows = []
         for w in weights:
-            x, _ = s.draw(n, labels, steps=steps, guidance=w)
+            x, _ = s.draw(range(n), labels, steps=steps, guidance=w)
             rows.append((f"w = {w:g}", pictures.sheet(x, n, transparent=True)))
         section.heading(s.card.name)
         section.rows(

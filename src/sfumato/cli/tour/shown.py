@@ -117,12 +117,22 @@ class Shown:
                 save_path=save_path,
             )
 
-    def draw(self, n: int, labels: NDArray[np.int64], **how: Any) -> tuple[NDArray[Any], int]:
-        """Samples 0 .. n-1 as pixels or points, in batches, and the evaluations of each."""
+    def draw(
+        self,
+        indices: Sequence[int],
+        labels: NDArray[np.int64],
+        *,
+        steps: int,
+        solver: SolverName = SolverName.DPMPP2M,
+        guidance: float = 1.0,
+    ) -> tuple[NDArray[Any], int]:
+        """Samples as pixels or points, drawn in batches, and the evaluations of each."""
         done, nfe = [], 0
-        for i in range(0, n, _BATCH):
-            indices = range(i, min(i + _BATCH, n))
-            solution = self.walk(indices, labels[i : i + _BATCH], **how)
+        for i in range(0, len(indices), _BATCH):
+            part = slice(i, i + _BATCH)
+            solution = self.walk(
+                indices[part], labels[part], steps=steps, solver=solver, guidance=guidance
+            )
             done.append(self.pixels(self.denoiser.process.read(solution.x)))
             nfe = solution.nfe
         return np.concatenate(done), nfe

@@ -11,8 +11,8 @@ from sfumato.errors import SfumatoError, UsageError
 from sfumato.store import read_folder
 
 
-def write(root: Path, name: str, **card: object) -> Path:
-    folder = root / name
+def write(root: Path, /, **card: object) -> Path:
+    folder = root / str(card["name"])
     folder.mkdir(parents=True)
     (folder / "card.json").write_text(json.dumps(card))
     return folder
@@ -22,13 +22,13 @@ def test_folders_of_the_environment_come_after_the_shipped_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SFUMATO_ZOO", os.pathsep.join([str(tmp_path / "a"), str(tmp_path / "b")]))
-    monkeypatch.setattr("sfumato.zoo.cards.SHIPPED", tmp_path / "c")
+    monkeypatch.setattr("sfumato.zoo.listing.SHIPPED", tmp_path / "c")
     for root, data in (("a", "from a"), ("b", "from b")):
-        write(tmp_path / root, "same", name="same", system="s", data=data)
-    write(tmp_path / "b", "other", name="other", system="s", data="from b", later="field")
-    write(tmp_path / "b", ".hidden", name=".hidden", system="s", data="d")
+        write(tmp_path / root, name="same", system="s", data=data)
+    write(tmp_path / "b", name="other", system="s", data="from b", later="field")
+    write(tmp_path / "b", name=".hidden", system="s", data="d")
     assert [(c.name, c.data) for c in zoo.cards()] == [("other", "from b"), ("same", "from a")]
-    write(tmp_path / "c", "same", name="same", system="s", data="from c")
+    write(tmp_path / "c", name="same", system="s", data="from c")
     assert zoo.card("same").data == "from c"
 
 
@@ -50,7 +50,7 @@ def test_broken_cards_are_refused(tmp_path: Path, text: str, message: str) -> No
 
 def test_what_a_name_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFUMATO_ZOO", str(tmp_path / "zoo"))
-    shipped = write(tmp_path / "zoo", "mine", name="mine", system="s", data="d")
+    shipped = write(tmp_path / "zoo", name="mine", system="s", data="d")
     assert zoo.find("mine") == shipped
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
@@ -67,7 +67,7 @@ def test_what_a_name_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_classifier_is_not_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFUMATO_ZOO", str(tmp_path))
-    write(tmp_path, "judge", name="judge", system="s", data="d", kind="classifier")
+    write(tmp_path, name="judge", system="s", data="d", kind="classifier")
     with pytest.raises(UsageError, match="'judge' is a classifier, expected a generative model"):
         zoo.load("judge")
 
