@@ -52,3 +52,15 @@ def test_a_value_that_was_not_measured_is_an_error(figures: ModuleType) -> None:
         figures.render("<!-- value results.json absent -->1<!-- end -->")
     with pytest.raises(FileNotFoundError, match="nothing"):
         figures.render("<!-- value nothing.json score -->1<!-- end -->")
+
+
+def test_a_table_of_many_files_names_them_and_says_when_there_is_none(figures: ModuleType) -> None:
+    mark = (
+        "<!-- table {} scores | Model = file | Score = name | Value = value :.1f -->\n<!-- end -->"
+    )
+    assert "Not measured yet" in figures.render(mark.format("zoo/*/card.json"))
+    folder = figures.ROOT / "zoo" / "one"
+    folder.mkdir(parents=True)
+    (folder / "card.json").write_text(json.dumps({"scores": {"distance": 2.04}}))
+    new = figures.render(mark.format("zoo/*/card.json"))
+    assert new.splitlines()[-2] == "| one | distance | 2.0 |"

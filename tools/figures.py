@@ -10,9 +10,11 @@ No figure in the documentation is typed by hand. A page marks where a table or a
 
 FILE is a JSON file, relative to the root of the repository; with a `*` in it, one row comes from
 each file that matches. ROWS is the dotted path of a list (or of an object, whose entries become
-rows and whose names are the key `name`) inside the file, `.` for the file itself. A key is a dotted
-path inside a row; what follows a colon is a Python format, and `first/second` takes the first that
-is there. A missing key shows as an empty cell in a table and is an error for a value.
+rows and whose names are the key `name`) inside the file, `.` for the file itself. Every row also
+has the key `file`, the file's name (the folder's, for `card.json`). A key is a dotted path inside
+a row; what follows a colon is a Python format, and `first/second` takes the first that is there. A
+missing key shows as an empty cell in a table, a missing file as a line that says so; for a value
+both are errors.
 
     python tools/figures.py            rewrite the pages
     python tools/figures.py --check    exit 1 and name the pages that would change
@@ -83,21 +85,24 @@ def rows(pattern: str, path: str) -> list[Any]:
     for name, data in load(pattern):
         part = look(data, path)
         if isinstance(part, list):
-            found += part
+            more = part
         elif path != "." and isinstance(part, dict):
-            found += [
+            more = [
                 {"name": key, **(value if isinstance(value, dict) else {"value": value})}
                 for key, value in part.items()
             ]
-        elif part is not None:
-            found.append({"name": name, **part})
+        else:
+            more = [] if part is None else [{"name": name, **part}]
+        found += [{"file": name, **row} for row in more]
     return found
 
 
 def table(what: str) -> str:
     """Markdown for `FILE ROWS | Title = key | ...`."""
     head, *columns = (part.strip() for part in what.split("|"))
-    pattern, path = head.split()
+    pattern, path = head.split(maxsplit=1)
+    if not list(ROOT.glob(pattern)):
+        return f"Not measured yet: there is no `{pattern}`."
     titles, keys = zip(*(re.split(r"\s*=\s*", c, maxsplit=1) for c in columns))
     lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
     for row in rows(pattern, path):
