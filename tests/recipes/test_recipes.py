@@ -23,7 +23,7 @@ from sfumato.recipes.edm import edm_times
 from sfumato.recipes.export import export
 from sfumato.recipes.fit import draw_samples, root_mean_square
 from sfumato.recipes.model import load_model
-from sfumato.store import read_folder
+from sfumato.store import read_folder, write_folder
 from sfumato.train import TrainConfig, read_log
 
 QUICK = TrainConfig(
@@ -113,6 +113,24 @@ def test_fashion_from_data_to_a_model_folder(clothes, tmp_path):
     longer = replace(config, resume=True, train=replace(QUICK, steps=6))
     fashion.run(longer)
     assert [line["step"] for line in read_log(run)] == [2, 4, 6]
+
+
+def test_a_run_of_an_older_version_goes_on(clothes, tmp_path):
+    """A setting that the checkpoint does not know yet has its default; it is no other model."""
+    network = replace(SMALL, multipliers=(1, 2, 2))
+    train = replace(QUICK, steps=2, sheet_every=0)
+    config = fashion.Config(out=tmp_path / "run", root=clothes, train=train, network=network)
+    fashion.run(config)
+    folder = tmp_path / "run" / "checkpoints" / "step-00000002"
+    files = read_folder(folder)
+    model = json.loads(files["model.json"])
+    del model["model"]["network"]["fir"]
+    write_folder(folder, {**files, "model.json": json.dumps(model).encode()}, replace=True)
+    again = replace(config, resume=True, train=replace(train, steps=3))
+    fashion.run(again)
+    other = replace(again, network=replace(network, fir=True))
+    with pytest.raises(UsageError, match=r"network\.fir: False there, True here"):
+        fashion.run(other)
 
 
 def test_a_damaged_run_description_is_refused(tmp_path):

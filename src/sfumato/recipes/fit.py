@@ -123,5 +123,6 @@ def fit(
         about={"recipe": recipe, "config": encode(config)},
         sheet=sheet,
         resume=resume,
+        update=lambda older: ModelConfig.from_json(older).to_json(),
     )
     return Path(out)

@@ -26,7 +26,7 @@ from sfumato.errors import SfumatoError
 from sfumato.loss import TimeLaw
 from sfumato.train.config import TrainConfig
 from sfumato.train.draws import Data, Draws
-from sfumato.train.run import Loss, Run, Sheet, standard_loss
+from sfumato.train.run import Loss, Run, Sheet, Update, same, standard_loss
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}
 
@@ -44,6 +44,7 @@ def train(
     sheet: Sheet | None = None,
     loss: Loss = standard_loss,
     resume: bool = False,
+    update: Update = same,
 ) -> Path:
     """Train a denoiser in place and return the folder of the last checkpoint.
 
@@ -60,6 +61,8 @@ def train(
         loss: another loss per example.
         resume: go on from the newest readable checkpoint in ``out``; from the beginning if
             there is none yet.
+        update: brings the description of an older version's checkpoint up to date, before it
+            is compared with ``model``.
 
     Raises:
         UsageError: ``out`` holds a run and ``resume`` is false; the checkpoint belongs to another
@@ -75,7 +78,7 @@ def train(
     with torch.random.fork_rng(devices=devices):
         run = Run(config, denoiser, draws, out, accelerator, dict(model or {}), sheet, loss)
         try:
-            report = run.open(resume, about)
+            report = run.open(resume, about, update)
             try:
                 return run.go(report)
             finally:

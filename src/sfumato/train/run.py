@@ -35,6 +35,15 @@ Sheet = Callable[[Denoiser], Image.Image]
 """Draws a picture from the averaged model; must not use torch's global generator."""
 
 
+Update = Callable[[dict[str, Any]], dict[str, Any]]
+"""Brings a model's description, written by an older version, up to date."""
+
+
+def same(description: dict[str, Any]) -> dict[str, Any]:
+    """The description as it is."""
+    return description
+
+
 class Stopped(SfumatoError):
     """A signal stopped the run after it had saved a checkpoint."""
 
@@ -108,7 +117,7 @@ class Run:
         self.norm = 0.0
         self.saved: Path | None = None
 
-    def open(self, resume: bool, about: Mapping[str, Any] | None) -> Report:
+    def open(self, resume: bool, about: Mapping[str, Any] | None, update: Update) -> Report:
         """Take up an older run, or start a new one in an empty folder."""
         found: ck.Checkpoint | None = None
         refused: list[str] = []
@@ -123,7 +132,7 @@ class Run:
         if resume:
             found, refused = ck.newest_checkpoint(self.out)
             if found is not None:
-                self.restore(found)
+                self.restore(found, update)
         self.accelerator.wait_for_everyone()
         if self.main:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -146,10 +155,10 @@ class Run:
             report.say(f"no checkpoint in {self.out} yet: starting from the beginning")
         return report
 
-    def restore(self, found: ck.Checkpoint) -> None:
+    def restore(self, found: ck.Checkpoint, update: Update) -> None:
         """Become what a checkpoint holds."""
         folder, files = found
-        theirs = ck.parse_json(files, ck.DESCRIPTION, folder).get("model", {})
+        theirs = update(ck.parse_json(files, ck.DESCRIPTION, folder).get("model", {}))
         if changed := ck.differences(theirs, self.model):
             raise UsageError(f"{folder} belongs to another model: " + "; ".join(changed))
         state = ck.parse_json(files, ck.STATE, folder)
