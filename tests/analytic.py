@@ -237,16 +237,16 @@ def propagate(denoiser: Linear, solver: sf.Solver, times: Tensor, start: Moments
 
 @final
 class Counted(nn.Module):
-    """A network that counts its own calls; returns a fixed multiple of the first channels."""
+    """A network that counts its own calls; returns a fixed multiple of its input's first block."""
 
-    def __init__(self, gain: float = 0.3) -> None:
+    def __init__(self, gain: float = 0.3, blocks: int = 1) -> None:
         super().__init__()
-        self.gain = gain
+        self.gain, self.blocks = gain, blocks
         self.calls = 0
 
     def forward(self, x: Tensor, noise_level: Tensor, cond: Tensor | None = None) -> Tensor:
         self.calls += 1
-        return self.gain * x
+        return self.gain * x.chunk(self.blocks, dim=1)[0]
 
 
 PROCESSES: dict[str, Callable[..., sf.Process]] = {

@@ -185,7 +185,18 @@ class Preconditioned(Denoiser):
         return self.network(x, level.expand(x_t.shape[0]), cond).to(x_t.dtype)
 
     def forward(self, x_t: Tensor, t: Time, cond: Cond = None) -> Tensor:
-        """x̂_0 = c_skip x_t + c_out F."""
+        """x̂_0 = c_skip x_t + c_out F.
+
+        Raises:
+            ValueError: the prediction does not tell x_0 at t, as ε where α = 0.
+        """
+        if self.predicts in (Prediction.EPSILON, Prediction.SCORE):
+            signal = self.process.marginal(t).A[..., 0, 0]
+            if not bool((signal > 0).all()):
+                raise ValueError(
+                    f"{self.predicts.value!r} does not tell x_0 where α = 0 (t = 1 of this "
+                    "process): start below it, or predict v, flow, edm or x0"
+                )
         return mix(self.coefficients(t)[1], x_t, self.predict(x_t, t, cond))
 
     def residual(self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Cond = None) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from sfumato.denoise import Cond, Denoiser
 from sfumato.integrate import integrate
+from sfumato.pinned import Pinned
 from sfumato.process import Process, mix
 from sfumato.sample import enter
 from sfumato.seeds import Generators, randn
@@ -94,11 +95,13 @@ def log_likelihood(
         generator: draws the probes, and velocities in phase space.
 
     Raises:
-        ValueError: probes < 1, or start outside (0, 1).
+        ValueError: probes < 1, start outside (0, 1), or a bridge.
     """
     if probes < 1 or not 0 < start < 1:
         raise ValueError(f"expected probes >= 1 and 0 < start < 1, got {probes} and {start}")
     process = denoiser.process
+    if isinstance(process, Pinned):
+        raise ValueError("a likelihood needs a prior at t = 1, which a bridge does not have")
     t = torch.tensor(start, dtype=torch.float64)
     x = enter(denoiser, x0, t, generator)
     signs = None

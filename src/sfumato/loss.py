@@ -86,6 +86,10 @@ class Uniform(TimeLaw):
 
     start: float = 1e-5
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < 1:
+            raise ValueError(f"expected 0 <= start < 1, got {self.start}")
+
     def draw(self, process: Process, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Uniform times."""
         u = torch.rand(n, generator=generator, dtype=torch.float64)

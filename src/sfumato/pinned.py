@@ -120,10 +120,14 @@ class Pinned(Process):
         """Draw x_t on the bridge; returns x_t and (x_t - M_t x_0)/σ_t, I²SB's target.
 
         Raises:
-            ValueError: no x_1 was given.
+            ValueError: no x_1 was given, or one of another shape.
         """
         if x1 is None:
             raise ValueError("a bridge needs both ends: pass x1, shaped like x0")
+        if x1.shape != x0.shape:
+            raise ValueError(
+                f"expected x1 shaped like x0, {tuple(x0.shape)}, got {tuple(x1.shape)}"
+            )
         q, inner = self.bridge(t), self.inner.marginal(t)
         x_t = mix(_cat(q.A, q.root()), x0, x1, self.noise.sample(x0, generator))
         scale = inner.root()

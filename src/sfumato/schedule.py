@@ -22,7 +22,7 @@ def as_time(t: Time) -> Tensor:
     """A time as a tensor: float64, or float32 if a float32 tensor came.
 
     Raises:
-        ValueError: the time is an integer tensor or lies outside [0, 1].
+        ValueError: the time is an integer tensor.
     """
     if isinstance(t, Tensor):
         if not t.is_floating_point():

@@ -11,9 +11,13 @@ from sfumato.process import Process, Scheduled
 from sfumato.schedule import Schedule
 
 
-def _fractions(n: int) -> Tensor:
+def _check(n: int) -> None:
     if n < 1:
         raise UsageError(f"expected at least 1 step, got {n}")
+
+
+def _fractions(n: int) -> Tensor:
+    _check(n)
     return torch.linspace(0, 1, n + 1, dtype=torch.float64)
 
 
@@ -55,6 +59,7 @@ def karras(
 
     The levels are mapped to times by the schedule, and are cut at the schedule's own largest.
     """
+    _check(n)
     schedule = schedule_of(process)
     top = float((-0.5 * schedule.log_snr(1.0)).exp())
     high = min(sigma_max, top)
@@ -77,6 +82,7 @@ def schedule_end(schedule: Schedule, levels: Tensor) -> Tensor:
 
 def log_snr(process: Process, n: int, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Tensor:
     """Noise levels equally spaced in ln(σ/α), then 0: uniform in the log-SNR (Lu et al. 2022)."""
+    _check(n)
     schedule = schedule_of(process)
     high = min(sigma_max, float((-0.5 * schedule.log_snr(1.0)).exp()))
     if not 0 < sigma_min < high:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from analytic import PROCESSES, Scripted
 from torch import Tensor, nn
 
 import sfumato as sf
+from analytic import PROCESSES, Scripted
 from sfumato.process import mix
 
 F64 = torch.float64
@@ -36,15 +36,15 @@ class Answer(nn.Module):
         return self.value
 
 
-def truth(process: sf.Process, predicts: sf.Prediction, t: float, x0: Tensor, eps: Tensor, x: Tensor,
-          mixed: bool) -> Tensor:  # fmt: skip
+def truth(denoiser: sf.Preconditioned, t: float, x0: Tensor, eps: Tensor, x: Tensor) -> Tensor:
     """The exact prediction from its definition in words, (B, C)."""
+    process, predicts = denoiser.process, denoiser.predicts
     if predicts is P.X0:
         return x0
     if predicts is P.VELOCITY_NOISE:
         c = x0.shape[1]
         e_v = eps[:, c:]
-        if not mixed:
+        if not denoiser.mixed:
             return e_v
         cov = process.marginal(t).cov
         ell = (cov[0, 0] / torch.linalg.det(cov)).sqrt()
@@ -75,7 +75,7 @@ def test_exact_prediction_gives_the_data_back(
     g = torch.Generator().manual_seed(0)
     x0 = torch.randn(4, 3, generator=g, dtype=F64)
     x, eps = process.perturb(x0, t, g)
-    network.value = truth(process, predicts, t, x0, eps, x, mixed)
+    network.value = truth(denoiser, t, x0, eps, x)
     torch.testing.assert_close(denoiser(x, t), x0, rtol=1e-7, atol=1e-7)
     residual = denoiser.residual(x, t, x0, eps)
     scale = float(network.value.abs().max())

@@ -13,11 +13,11 @@ from decimal import Decimal, getcontext
 import numpy as np
 import pytest
 import torch
-from analytic import PROCESSES
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm, solve_continuous_lyapunov
 
 import sfumato as sf
+from analytic import PROCESSES
 
 F64 = torch.float64
 Matrix = np.ndarray

@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
-from analytic import PROCESSES
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 import sfumato as sf
+from analytic import PROCESSES
 from sfumato import times
 
 F64 = torch.float64

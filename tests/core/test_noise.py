@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from analytic import F64, Linear, Scripted, propagate
 from scipy.special import gamma, kv
 
 import sfumato as sf
+from analytic import F64, Linear, Scripted, propagate
 
 
 def covariance(noise: sf.GaussianField, *grid: int) -> torch.Tensor:

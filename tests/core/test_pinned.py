@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from analytic import Scripted
 from scipy.integrate import quad, solve_ivp
 
 import sfumato as sf
+from analytic import Scripted
 from sfumato.process import mix
 
 F64 = torch.float64
@@ -70,7 +70,7 @@ def test_bridge_conditions_the_joint_gaussian(inner: sf.Schedule) -> None:
 
 @each
 def test_bridge_kernels_compose(inner: sf.Schedule) -> None:
-    """q(x_t | x_r, x_1) = ∫ q(x_t | x_s, x_1) q(x_s | x_r, x_1), and from r = 0 it is the bridge."""
+    """q(x_t | x_r, x_1) = ∫ q(x_t | x_s, x_1) q(x_s | x_r, x_1); from r = 0 it is bridge."""
     process = sf.Pinned(sf.Scheduled(inner))
     for r, s, t in ((0.0, 0.3, 0.8), (0.1, 0.5, 0.6)):
         one, two, both = process.kernel(r, s), process.kernel(s, t), process.kernel(r, t)
@@ -162,7 +162,7 @@ def test_walk_with_the_true_data_ends_at_it_for_every_solver() -> None:
             super().__init__()
             self.process, self.x0 = process, x0
 
-        def forward(self, x_t, t, cond=None):  # noqa: ANN
+        def forward(self, x_t, t, cond=None):
             return self.x0
 
     g = torch.Generator().manual_seed(0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from analytic import PROCESSES, Scripted
 from scipy.integrate import solve_ivp
 
 import sfumato as sf
+from analytic import PROCESSES, Scripted
 from sfumato.process import Gaussian, mix
 
 F64 = torch.float64

@@ -59,8 +59,10 @@ class Classifier(Denoiser):
         x0 = self.denoiser(x_t, t, cond if self.share else None)
         q = self.process.marginal(t)
         gain = torch.where(q.A > 0, self.scale * q.cov / q.A, torch.zeros_like(q.A))
+        keep = torch.is_grad_enabled() and x_t.requires_grad  # a likelihood differentiates this
         with torch.enable_grad():
-            x = x_t.detach().requires_grad_()
+            x = x_t if keep else x_t.detach().requires_grad_()
             time = as_time(t).to(x.device).expand(x.shape[0])
-            (slope,) = torch.autograd.grad(self.log_prob(x, time, cond).sum(), x)
+            total = self.log_prob(x, time, cond).sum()
+            (slope,) = torch.autograd.grad(total, x, create_graph=keep)
         return x0 + mix(gain, slope)

@@ -20,6 +20,9 @@ class Projected(Denoiser):
         project: maps data to data that satisfies the constraint, e.g. a clamp, a known total,
             or a physics simulation.
         start, end: times between which the projection is applied.
+
+    Raises:
+        ValueError: the window is empty.
     """
 
     def __init__(
@@ -30,6 +33,8 @@ class Projected(Denoiser):
         end: float = 1.0,
     ) -> None:
         super().__init__()
+        if not start <= end:
+            raise ValueError(f"expected start <= end, got {start} and {end}")
         self.denoiser = denoiser
         self.process = denoiser.process
         self.project = project

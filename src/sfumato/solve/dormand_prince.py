@@ -25,7 +25,7 @@ class DormandPrince(Solver):
 
     Args:
         rtol, atol: relative and absolute tolerance per step.
-        adaptive: if false, one fifth-order step per interval, six evaluations each and one more.
+        adaptive: if false, one fifth-order step per interval, six evaluations each.
 
     Raises:
         ValueError: a tolerance that is not positive.

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from sfumato.denoise import Cond, Denoiser
-from sfumato.process import Process, _cat, mix
+from sfumato.process import Process, Scheduled, _cat, mix
 from sfumato.sample import Carry, Solver
 from sfumato.seeds import Generators
 
@@ -79,7 +79,7 @@ class Exponential(Solver):
 
     Args:
         order: 1, 2 or 3.
-        eta: order 1 and k = 1 only. 0 follows the flow; 1 is the ancestral step
+        eta: order 1 and scheduled processes only. 0 follows the flow; 1 is the ancestral step
             (Song et al. 2021, eq. 16).
 
     Raises:
@@ -96,6 +96,11 @@ class Exponential(Solver):
             raise ValueError(
                 f"expected eta in [0, 1], and 0 above order 1, got {self.eta} at order {self.order}"
             )
+
+    @property
+    def deterministic(self) -> bool:  # type: ignore[override]
+        """Whether no noise is drawn."""
+        return self.eta == 0
 
     def init(self, x: Tensor) -> History:
         """No estimates yet."""
@@ -140,8 +145,8 @@ class Exponential(Solver):
         s: Tensor,
         generator: Generators,
     ) -> Tensor:
-        if process.k != 1:
-            raise ValueError(f"eta needs a process of one block, got {process.k}: use Ancestral")
+        if not isinstance(process, Scheduled):
+            raise ValueError(f"eta needs a scheduled process, got {process!r}: use Ancestral")
         now, then = process.marginal(t), process.marginal(s)
         var = self.eta**2 * process.posterior(s, t).cov
         ratio = ((then.cov - var).clamp_min(0) / now.cov).sqrt()

@@ -38,7 +38,7 @@ class EulerMaruyama(Solver):
         """One step.
 
         Raises:
-            ValueError: the drift is infinite at t, as where α = 0.
+            ValueError: the drift is infinite at t, as where α = 0, or there is no noise at all.
         """
         process = denoiser.process
         drift, power, now = process.drift(t), process.diffusion(t), process.marginal(t)
@@ -47,6 +47,8 @@ class EulerMaruyama(Solver):
                 f"the reverse SDE is infinite at t = {float(t):g} for {process!r}: "
                 "start the grid below it, or use Ancestral"
             )
+        if not bool(power.any()) and float(t) > 0:
+            raise ValueError(f"there is no reverse SDE without noise for {process!r}: use Euler")
         x0 = denoiser(x_t, t, cond)
         if float(s) == 0:
             return mix(process.posterior(s, t).A, x_t, x0), carry
