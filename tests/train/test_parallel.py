@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -34,11 +35,15 @@ def test_two_processes_equal_one(toy, tmp_path):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--main_process_port", str(port), str(SCRIPT), "train", str(tmp_path / "two")]
-    done = subprocess.run([*command, str(steps)], capture_output=True, text=True)
+    # --multi_gpu is how accelerate's launcher starts several processes; here without any GPU.
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    command += ["--num_processes", "2", "--num_machines", "1", "--main_process_port", str(port)]
+    command += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += [str(SCRIPT), "train", str(tmp_path / "two"), str(steps)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("processes: 2") == 2, done.stdout + done.stderr
     one = toy.toy_train(tmp_path / "one", replace(toy.SETTINGS, steps=steps))
     two = tmp_path / "two" / "checkpoints" / one.name
     distance = furthest(one, two)

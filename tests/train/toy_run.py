@@ -1,6 +1,6 @@
 """A tiny run on points: used by the tests in their own process and, as a script, in others.
 
-``python toy_run.py train OUT STEPS [resume]``   one run (also under accelerate launch)
+``python toy_run.py train OUT STEPS``   one run, or one process of it under a launcher
 ``python toy_run.py kill REFERENCE OUT STEPS KILLS SEED``   kill and resume until it is done
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import Tensor
 
 from sfumato.data import Card, LabelAxis, PointSet
@@ -181,6 +182,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     what, *rest = sys.argv[1:]
     if what == "train":
-        toy_train(Path(rest[0]), replace(SETTINGS, steps=int(rest[1])), "resume" in rest)
+        toy_train(Path(rest[0]), replace(SETTINGS, steps=int(rest[1]), cpu=False))
+        print(f"processes: {PartialState().num_processes}", flush=True)
     else:
         kill_and_resume(Path(rest[0]), Path(rest[1]), *(int(r) for r in rest[2:]))

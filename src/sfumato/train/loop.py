@@ -12,6 +12,7 @@ processes, devices and precision are accelerate's; everything random is a functi
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,9 +93,12 @@ def train(
 
 
 def _accelerator(config: TrainConfig) -> Accelerator:
+    # Without a GPU and without cpu=True, accelerate takes several processes for separate runs.
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    cpu = config.cpu or (several and not torch.cuda.is_available())
     AcceleratorState._reset_state()  # or a second run in one process keeps the first's precision
     return Accelerator(
-        cpu=config.cpu,
+        cpu=cpu,
         mixed_precision=config.mixed_precision,
         gradient_accumulation_steps=config.accumulate,
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
