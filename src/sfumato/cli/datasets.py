@@ -28,6 +28,7 @@ class Wish:
         seed: of point sets, which are drawn afresh.
         channels: of the images in a folder, 1 (grey) or 3.
         skip_broken: leave out images of a folder that cannot be read.
+        progress: show a bar where loading takes long.
     """
 
     split: str = "train"
@@ -36,6 +37,7 @@ class Wish:
     seed: int = 0
     channels: int = 3
     skip_broken: bool = False
+    progress: bool = True
 
 
 @final
@@ -66,7 +68,10 @@ def _avatars(wish: Wish) -> ImageSet:
     from sfumato.data import avatars
 
     return avatars(
-        "test" if wish.split == "test" else "train", wish.resolution or 32, wish.n or None
+        "test" if wish.split == "test" else "train",
+        wish.resolution or 32,
+        wish.n or None,
+        progress=wish.progress,
     )
 
 

@@ -27,7 +27,7 @@ class TourConfig:
 
     out: Path = Path("tour")
     """The folder of the page, index.html."""
-    seconds: float = 75.0
+    seconds: float = 60.0
     """About how long the networks may run in all; fewer seconds, fewer pictures."""
     seed: int = 0
     """The seed of all randomness."""

@@ -20,7 +20,7 @@ _SOLVERS = {
     SolverName.ANCESTRAL: "ancestral",
 }
 _BUDGETS = (5, 9, 17)
-_FEWEST = 100
+_FEWEST, _MOST = 100, 500
 
 
 def quality(section: Section, shown: list[Shown], seconds: float) -> None:
@@ -29,8 +29,16 @@ def quality(section: Section, shown: list[Shown], seconds: float) -> None:
         reader = judging.classifier_for(s.config.data)
         if reader is None:
             continue
-        cost = len(_SOLVERS) * sum(_BUDGETS)
-        n = int(np.clip(seconds * s.rate / cost, _FEWEST, 500))
+        affordable = seconds * s.rate / sum(_BUDGETS)  # samples by one solver at all budgets
+        count = int(np.clip(affordable / _FEWEST, 0, len(_SOLVERS)))
+        if count < 2:
+            section.note(
+                "There was no time to compare solvers on this machine: it needs "
+                f"{2 * _FEWEST * sum(_BUDGETS):,} network evaluations. Give `sfumato tour` more "
+                "`--seconds`."
+            )
+            return
+        n = int(min(affordable / count, _MOST))
         real = s.real(1000)
         if real is None:
             section.note(
@@ -44,7 +52,7 @@ def quality(section: Section, shown: list[Shown], seconds: float) -> None:
         floor = frechet_distance(base[half:], base[:half][:n], features=features.name)
         labels = s.labels(n)
         series, rows = {}, []
-        for solver, name in _SOLVERS.items():
+        for solver, name in list(_SOLVERS.items())[:count]:
             points, cells = [], [name]
             for budget in _BUDGETS:
                 x, nfe = s.draw(range(n), labels, steps=steps_for(solver, budget), solver=solver)

@@ -147,7 +147,8 @@ class Shown:
         if self._real is None or len(self._real[0]) < n:
             resolution = self.config.shape[-1] if self.images else 0
             try:
-                data = datasets.load(self.config.data, datasets.Wish("test", n, resolution))
+                wish = datasets.Wish("test", n, resolution, progress=False)
+                data = datasets.load(self.config.data, wish)
             except SfumatoError:
                 return None
             x, labels = data.batch(range(min(n, len(data))))
