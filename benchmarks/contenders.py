@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sfumato import Preconditioned, Prediction, Scheduled, VPLinear, denoising_loss, sample, times
 from sfumato.errors import require
 from sfumato.nn import UNet, UNetConfig
+from sfumato.nn.blocks import Resample
 from sfumato.solve import Exponential
 from sfumato.train.ema import Ema
 
@@ -68,8 +69,12 @@ class Contender(ABC):
         """Number of parameters."""
         return sum(p.numel() for p in self.network.parameters())
 
+    def saved(self) -> int:
+        """Operations per image that an exact rewriting of the network's formula spares."""
+        return 0
+
     def flops(self) -> int:
-        """Floating point operations of one evaluation of one image, two per multiply-add."""
+        """Operations executed by one evaluation of one image, two per multiply-add."""
         p = next(self.network.parameters())
         x, y = torch.zeros(1, 1, SIDE, SIDE), torch.zeros(1, dtype=torch.long)
         counter = FlopCounterMode(display=False)
@@ -105,6 +110,15 @@ class Sfumato(Contender):
         if compiled:
             unet.compile(dynamic=False)
         self.optimizer = torch.optim.AdamW(unet.parameters(), RATE, fused=True)
+
+    def saved(self) -> int:
+        """Up-sampling and 3x3 convolution are merged: 4 of 9 multiplications are left."""
+        up = [m for m in self.network.modules() if isinstance(m, Resample) and m.direction == "up"]
+        sides = [SIDE >> i for i in reversed(range(len(up)))]
+        return sum(
+            2 * (9 - 4) * m.conv.in_channels * m.conv.out_channels * side**2
+            for m, side in zip(up, sides, strict=True)
+        )
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         result: Tensor = self.network(x, torch.zeros(x.shape[0], device=x.device), y)

@@ -15,7 +15,7 @@ from sfumato.nn.attention import Attention, attend, attend_explicitly
 from sfumato.nn.blocks import Resample, ResidualBlock
 from sfumato.nn.dispatch import explicit_attention
 from sfumato.nn.norm import GroupNorm, groups_for, scaled_conv, scaled_linear
-from sfumato.nn.resample import downsample, upsample
+from sfumato.nn.resample import downsample, upsample, upsample_convolve
 
 FIR = np.array([1.0, 3.0, 3.0, 1.0])
 
@@ -57,6 +57,19 @@ def test_resampling_keeps_constants_inside(fir):
     inside = (slice(None), slice(None), slice(1, -1), slice(1, -1))
     torch.testing.assert_close(downsample(x, fir)[inside], x[:, :, :2, :2])
     torch.testing.assert_close(upsample(x, fir)[inside], torch.full((1, 2, 14, 14), 1.7))
+
+
+def test_merged_upsampling_is_repetition_then_convolution():
+    conv = torch.nn.Conv2d(3, 5, 3, padding=1).double()
+    x = torch.randn(2, 3, 4, 6, dtype=torch.float64, requires_grad=True)
+    want = conv(x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3))
+    got = upsample_convolve(x, conv)
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-12)
+    weights = torch.randn_like(want)
+    inputs = (x, conv.weight, conv.bias)
+    a = torch.autograd.grad((got * weights).sum(), inputs)
+    b = torch.autograd.grad((want * weights).sum(), inputs)
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .attention import Attention
 from .norm import GroupNorm, scaled_conv
-from .resample import downsample, upsample
+from .resample import downsample, upsample, upsample_convolve
 
 __all__ = ["Resample", "ResidualBlock", "convolution"]
 
@@ -35,6 +35,12 @@ def _resample(x: Tensor, direction: Direction, fir: bool) -> Tensor:
     if direction == "down":
         return downsample(x, fir)
     return upsample(x, fir) if direction == "up" else x
+
+
+def _resample_convolve(x: Tensor, direction: Direction, fir: bool, conv: nn.Conv2d) -> Tensor:
+    if direction == "up" and not fir:
+        return upsample_convolve(x, conv)
+    return conv(_resample(x, direction, fir))
 
 
 @final
@@ -79,7 +85,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         """x (B, inputs, H, W), modulation (B, 2 outputs) = (shift, scale) -> y."""
-        h = self.conv0(_resample(self.norm0.modulate(x), self.direction, self.fir))
+        h = _resample_convolve(self.norm0.modulate(x), self.direction, self.fir, self.conv0)
         shift, scale = modulation.chunk(2, dim=1)
         h = self.norm1.modulate(h, scale, shift)
         if self.dropout:
@@ -114,4 +120,4 @@ class Resample(nn.Module):
         """(B, inputs, H, W) -> (B, outputs, H/2, W/2) or (B, outputs, 2H, 2W)."""
         if self.direction == "down" and not self.fir:
             return self.conv(x)
-        return self.conv(_resample(x, self.direction, self.fir))
+        return _resample_convolve(x, self.direction, self.fir, self.conv)
