@@ -44,8 +44,8 @@ SOLVERS: dict[str, tuple[sf.Solver, tuple[int, int]]] = {
     "Exponential 2": (Exponential(2), (80, 160)),
     "Exponential 3": (Exponential(3), (80, 160)),
     "Dormand-Prince": (DormandPrince(adaptive=False), (48, 96)),
-    "Ancestral": (Ancestral(), (100, 200)),
-    "Euler-Maruyama": (EulerMaruyama(), (100, 200)),
+    "Ancestral": (Ancestral(), (60, 120)),
+    "Euler-Maruyama": (EulerMaruyama(), (60, 120)),
 }
 NAMES = {
     "vp": "VP linear",

@@ -260,7 +260,7 @@ PROCESSES: dict[str, Callable[..., sf.Process]] = {
 }
 """Every process that can be sampled without a partner x_1."""
 
-SPAN = dict.fromkeys(PROCESSES, (0.8, 0.2)) | {"edm": (0.05, 0.004), "ve": (0.6, 0.3)}
+SPAN = dict.fromkeys(PROCESSES, (0.8, 0.2)) | {"edm": (0.05, 0.004), "ve": (0.7, 0.4)}
 """Times between which the mixture's flow bends, and orders are measured."""
 
 

@@ -52,12 +52,12 @@ def test_more_probes_spread_less() -> None:
 @pytest.mark.parametrize("name", ["vp", "cld"])
 def test_gaussian_field_as_noise(name: str) -> None:
     """White data of variance 1/4 under a process whose noise is correlated."""
-    noise = sf.GaussianField(0.2, 1.5, 1)
+    noise = sf.GaussianField(0.1, 1.5, 1)
     process = PROCESSES[name](noise)
     row = torch.fft.fft(noise.power((4,))).real
     field = torch.stack([row.roll(i) for i in range(4)])
     denoiser = Linear(
-        process, torch.linspace(-1, 1, 4, dtype=F64), 0.25 * torch.eye(4, dtype=F64), field
+        process, torch.linspace(-0.5, 0.5, 4, dtype=F64), 0.25 * torch.eye(4, dtype=F64), field
     )
     g = torch.Generator().manual_seed(0)
     x0 = denoiser.mean + 0.5 * torch.randn(3, 4, generator=g, dtype=F64)

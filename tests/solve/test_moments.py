@@ -44,7 +44,7 @@ def test_weak_order_one(name: str, method: str) -> None:
         pytest.skip("η is defined for one block")
     denoiser, solver = gaussian(name), ORDER_ONE[method]
     begin, end = SPAN[name]
-    steps = [100, 200]
+    steps = [60, 120]
     errors = [bias(denoiser, solver, sf.times.uniform(n, begin, end)) for n in steps]
     assert slope(errors, steps) == pytest.approx(solver.order, abs=0.15)
 
