@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -157,9 +158,11 @@ def _model(config: EvaluateConfig, wish: datasets.Wish) -> list[dict[str, Any]]:
         first = processes(drawer.device).index == 0
         if first and judge is None:  # before drawing: say early if something is missing
             judge = Judge.of(config.data or model.data, wish, config.features, config.accuracy)
-        memory = Memory(Path(f"evaluate-{steps}"))
         plan = {"model": config.name, "weights": drawer.weights(), "how": str(config.drawing)}
-        plan |= {"steps": str(steps), "seed": str(config.seed)}
+        plan |= {"steps": str(steps), "seed": str(config.seed), "n": str(config.n)}
+        # a name of its own, so that two evaluations at once do not share half-done work
+        mark = fold(config.seed, *(f"{k}={v}" for k, v in sorted(plan.items())))
+        memory = Memory(Path(tempfile.gettempdir()) / f"sfumato-evaluate-{mark:016x}")
         began = time.perf_counter()
         with bar(f"{steps} steps", config.n, quiet=config.quiet or not first) as advance:
             drawn = stream(drawer, wanted, memory, plan, advance)
