@@ -164,7 +164,7 @@ def precision(device: torch.device, dtype: DTypeName) -> Iterator[None]:
 @final
 @dataclass(frozen=True)
 class Drawn:
-    """What a run of :func:`stream` did in this process."""
+    """What a run of :func:`stream` did: samples drawn now, by all processes, and the NFE of one."""
 
     samples: int
     nfe: int
@@ -187,7 +187,7 @@ def stream(
     chunks = [range(i, min(i + batch, n)) for i in range(0, n, batch)]
     shape = (n, *drawer.config.shape)
     state = processes(drawer.device)
-    made = nfe = 0
+    nfe = 0
     if len(chunks) == 1 and state.count == 1:
         pixels, nfe = drawer.draw(chunks[0], labels.labels)
         advance(n)
@@ -197,13 +197,14 @@ def stream(
     if state.index == 0:
         parts.prepare()
     state.wait()
+    made = sum(len(indices) for indices in chunks if not parts.has(indices))
+    state.wait()
     for number, indices in enumerate(chunks):
         if number % state.count != state.index:
             continue
         if not parts.has(indices):
             pixels, nfe = drawer.draw(indices, labels.labels[indices.start : indices.stop])
             parts.write(indices, pixels)
-            made += len(indices)
         advance(len(indices) * state.count)
     state.wait()
     if state.index == 0:

@@ -71,21 +71,22 @@ def _table(cards: list[zoo.Card]) -> None:
         print("no models are shipped with this copy; train one: sfumato train --help")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("name", "system", "data", "pixels", "labels", "parameters", "size", "licence"):
-        table.add_column(heading, overflow="fold")
+    for heading in ("name", "system", "data", "pixels", "label axes", "parameters", "size"):
+        table.add_column(heading, no_wrap=True)
     for card in cards:
         table.add_row(
             card.name,
             card.system,
             card.data,
             f"{card.resolution}x{card.resolution}" if card.resolution else "-",
-            ", ".join(card.labels) or "-",
+            str(len(card.labels)) if len(card.labels) != 1 else next(iter(card.labels)),
             f"{card.params / 1e6:.2f} M",
             f"{_size(zoo.folders()[card.name]) / 1e6:.1f} MB",
-            card.licence,
         )
     Console().print(table)
-    print("\nsfumato models NAME shows a card; sfumato sample NAME --out sheet.png draws from it")
+    print(
+        "\nsfumato models NAME shows a card with licence and scores; sfumato sample NAME --out sheet.png draws from it"
+    )
 
 
 def _show(card: zoo.Card) -> None:

@@ -96,11 +96,10 @@ def run(config: SampleConfig) -> None:
     spent = time.perf_counter() - began
     if first and not config.quiet:
         what = "points" if len(model.shape) == 1 else "images"
-        if drawn.samples:
-            rate = config.n / spent if drawn.samples == config.n else drawn.samples / spent
+        if drawn.nfe:
             print(
                 f"{config.n} {what}, {drawn.nfe} network evaluations each, "
-                f"{rate:.1f} {what}/s ({spent:.1f} s)"
+                f"{drawn.samples / spent:.1f} {what}/s ({spent:.1f} s)"
             )
         print(f"wrote {config.out}")
 

@@ -126,12 +126,11 @@ def about(shown: list[Shown], skipped: list[str]) -> Section:
             s.card.data,
             f"{sum(p.numel() for p in s.denoiser.parameters()):,}",
             f"{s.rate:,.0f}",
-            s.card.licence,
         )
         for s in shown
     ]
     if rows:
-        head = ("name", "system", "data", "parameters", "evaluations/s here", "licence")
+        head = ("name", "system", "data", "parameters", "evaluations/s here")
         section.table(head, rows)
     for s in shown:
         if s.card.scores:
@@ -140,7 +139,9 @@ def about(shown: list[Shown], skipped: list[str]) -> Section:
                 ("score", "value"), [(str(k), _figure(v)) for k, v in s.card.scores.items()]
             )
         if s.card.command:
-            section.text(f"Trained by `{s.card.command}`. {s.card.time}".strip())
+            section.text(f"`{s.card.name}` was trained by `{s.card.command}`. {s.card.time}".strip())
+        if s.card.licence:
+            section.text(f"Licence of `{s.card.name}`: {s.card.licence}.")
     for line in skipped:
         section.note(line)
     if shown:
