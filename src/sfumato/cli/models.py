@@ -83,10 +83,9 @@ def _table(cards: list[zoo.Card]) -> None:
             f"{card.params / 1e6:.2f} M",
             f"{_size(zoo.folders()[card.name]) / 1e6:.1f} MB",
         )
-    Console().print(table)
-    print(
-        "\nsfumato models NAME shows a card with licence and scores; sfumato sample NAME --out sheet.png draws from it"
-    )
+    Console(width=max(100, Console().width)).print(table)
+    print("\nsfumato models NAME shows a card, with licence and scores")
+    print("sfumato sample NAME --out sheet.png draws from a generative one")
 
 
 def _show(card: zoo.Card) -> None:
