@@ -186,28 +186,31 @@ Moments = tuple[Tensor, Tensor]
 
 
 def affine(
-    run: Callable[[Tensor], Tensor], noise: Scripted, wide: int, block: int
+    run: Callable[[Tensor], Tensor], noise: Scripted, wide: int, block: int, calls: int
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Offset (w,), matrix (w, w) and one noise matrix (w, block) per draw of an affine map.
+
+    One batch holds everything: a row of zeros, the unit states, and the unit draws of each call.
 
     Args:
         run: states (B, w) to states (B, w), drawing from ``noise`` on the way.
         noise: the process's scripted noise.
         wide: w, size of a state.
         block: numbers in one draw.
+        calls: draws that are expected; the map is run again if there are others.
     """
-    noise.play()
-    offset = run(torch.zeros(1, wide, dtype=F64))[0]
-    calls = noise.calls
-    noise.play()
-    matrix = (run(torch.eye(wide, dtype=F64)) - offset).T
-    columns = []
-    for i in range(calls):
-        still = torch.zeros(block, block, dtype=F64)
-        noise.play(*[torch.eye(block, dtype=F64) if i == j else still for j in range(calls)])
-        columns.append((run(torch.zeros(block, wide, dtype=F64)) - offset).T)
-    noise.play()
-    return offset, matrix, columns
+    rows = 1 + wide + calls * block
+    x = torch.zeros(rows, wide, dtype=F64)
+    x[1 : 1 + wide] = torch.eye(wide, dtype=F64)
+    lines = torch.zeros(calls, rows, block, dtype=F64)
+    for i, line in enumerate(lines):
+        line[1 + wide + i * block : 1 + wide + (i + 1) * block] = torch.eye(block, dtype=F64)
+    noise.play(*lines)
+    y = run(x)
+    if noise.calls != calls:
+        return affine(run, noise, wide, block, noise.calls)
+    moved = (y[1:] - y[0]).T
+    return y[0], moved[:, :wide], list(moved[:, wide:].split(block, dim=1)) if calls else []
 
 
 def propagate(denoiser: Linear, solver: sf.Solver, times: Tensor, start: Moments) -> Moments:
@@ -221,13 +224,14 @@ def propagate(denoiser: Linear, solver: sf.Solver, times: Tensor, start: Moments
     assert isinstance(noise, Scripted)
     mean, cov = start
     spans = [times] if solver.deterministic else [times[i : i + 2] for i in range(len(times) - 1)]
+    calls = 0
     for span in spans:
-        offset, matrix, columns = affine(
-            lambda x, span=span: sf.sample(denoiser, solver, span, x).x,  # type: ignore[misc]
-            noise,
-            len(mean),
-            len(denoiser.mean),
-        )
+
+        def run(x: Tensor, span: Tensor = span) -> Tensor:
+            return sf.sample(denoiser, solver, span, x).x
+
+        offset, matrix, columns = affine(run, noise, len(mean), len(denoiser.mean), calls)
+        calls = len(columns)
         mean = matrix @ mean + offset
         cov = matrix @ cov @ matrix.T
         for c in columns:

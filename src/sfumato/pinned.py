@@ -138,6 +138,7 @@ class Pinned(Process):
         shape: Sequence[int],
         generator: Generators = None,
         *,
+        t: Time = 1.0,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> Tensor:

@@ -172,12 +172,17 @@ class Process(ABC):
         shape: Sequence[int],
         generator: Generators = None,
         *,
+        t: Time = 1.0,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> Tensor:
-        """Draw x_1 from the prior, N(0, Σ_1 ⊗ K); ``shape`` is that of data, (B, C, ...)."""
+        """Draw x_1 from the prior, N(0, Σ_1 ⊗ K); ``shape`` is that of data, (B, C, ...).
+
+        Give ``t = times[0]`` for a grid that begins below 1: N(0, Σ_t ⊗ K), which leaves out what
+        little data x_t still holds.
+        """
         like = self.lift(torch.zeros(tuple(shape), dtype=dtype, device=device))
-        return self.draw(self.marginal(1.0).root(), like, generator)
+        return self.draw(self.marginal(t).root(), like, generator)
 
     def perturb(
         self, x0: Tensor, t: Time, generator: Generators = None, x1: Tensor | None = None

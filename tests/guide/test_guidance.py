@@ -161,7 +161,7 @@ def test_projection_onto_a_line_moves_the_mean_there() -> None:
     denoiser = Projected(plain, put)
     denoiser.mean, denoiser.field = plain.mean, plain.field
     times = sf.times.log_snr(process, 200, 1e-3)
-    got, cov = propagate(denoiser, Exponential(2), times, plain.state(1.0))  # type: ignore[arg-type]
+    got, cov = propagate(denoiser, Exponential(2), times, plain.state(float(times[0])))  # type: ignore[arg-type]
     torch.testing.assert_close(got, put(mean[None])[0], rtol=0, atol=1e-4)
     along = torch.tensor([-0.8, 0.6], dtype=F64)
     assert float(normal @ cov @ normal) < 1e-20

@@ -56,7 +56,7 @@ def test_moments_of_the_data_are_reached_from_the_prior(name: str, method: str) 
     denoiser, solver = gaussian(name), ORDER_ONE[method]
     process = denoiser.process
     errors = []
-    for n in (150, 300):
+    for n in (100, 200):
         if process.k == 2:
             times = sf.times.quadratic(n)
         else:

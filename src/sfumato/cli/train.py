@@ -35,7 +35,7 @@ examples:
   sfumato train fashion --out runs/fashion --resume              go on where it stopped
   sfumato train images --path photos/ --resolution 32 --out runs/photos
   sfumato train fashion --train.steps 200 --train.batch 64       a quick try
-  accelerate launch --num_processes 2 -m sfumato train avatars --out runs/avatars
+  accelerate launch --multi_gpu --num_processes 2 -m sfumato train avatars       also on CPUs
 """
 
 
