@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfumato.metrics.frechet import frechet_distance, gaussian_frechet, moments
-from sfumato.metrics.moments import GroupedMoments, Moments
+from sfumato.metrics.moments import GroupedMoments, Moments, parts_of
 
 
 def normal(seed: int, *shape: int) -> torch.Tensor:
@@ -105,8 +105,9 @@ def test_groups_follow_the_stream() -> None:
     grouped = GroupedMoments(2, 5)
     for part in x.split(4):
         grouped.update(part)
+    mine = parts_of(0, 23, 5)
     for g, part in enumerate(grouped.parts):
-        assert float((part.mean - x[g::5].mean(0)).abs().max()) < 1e-14
+        assert float((part.mean - x[mine == g].mean(0)).abs().max()) < 1e-14
 
 
 def test_error_and_bias_are_those_of_repeated_experiments() -> None:
@@ -152,3 +153,25 @@ def test_says_what_is_wrong() -> None:
         gaussian_frechet(x[0], torch.eye(3), x[0], torch.eye(2))
     with pytest.raises(ValueError, match="proper subset"):
         moments(x).without(moments(x))
+
+
+def test_classes_that_take_turns_do_not_fall_into_one_part() -> None:
+    """Parts are of one size, in any batches, and each has every class in its share."""
+    whole = parts_of(0, 1000, 10)
+    assert torch.equal(whole, torch.cat([parts_of(0, 7, 10), parts_of(7, 993, 10)]))
+    for part in range(10):
+        classes = torch.arange(1000)[whole == part] % 10
+        assert len(classes) == 100
+        assert classes.bincount(minlength=10).max() <= 30
+
+
+def test_error_of_periodic_data_is_that_of_shuffled_data() -> None:
+    g = torch.Generator().manual_seed(0)
+    centres = 4 * torch.randn(10, 3, generator=g)
+    x = centres[torch.arange(4000) % 10] + torch.randn(4000, 3, generator=g)
+    real = centres[torch.arange(4000) % 10] + torch.randn(4000, 3, generator=g)
+    shuffled = x[torch.randperm(4000, generator=g)]
+    one = frechet_distance(real, x, features="test").error
+    two = frechet_distance(real, shuffled, features="test").error
+    assert one is not None and two is not None
+    assert one < 3 * two

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -87,11 +88,30 @@ class Moments:
         self.n = total
 
 
+def parts_of(start: int, count: int, groups: int) -> Tensor:
+    """The part, 0 .. groups - 1, of each of ``count`` samples from position ``start`` on.
+
+    Every run of ``groups`` samples, counted from position 0, is dealt out in an order of its
+    own. So the parts are equal in size, and nothing periodic in the stream, such as classes
+    that take turns, is the same in all of a part.
+    """
+    first, last = start // groups, -(-(start + count) // groups)
+    position = np.arange(first * groups, last * groups, dtype=np.uint64)
+    with np.errstate(over="ignore"):  # splitmix64 (Steele et al. 2014), modulo 2^64
+        z = (position + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    order = np.argsort(z.reshape(-1, groups), axis=1).reshape(-1)
+    skip = start - first * groups
+    return torch.from_numpy(order[skip : skip + count])
+
+
 @final
 class GroupedMoments:
-    """Moments of a stream and of ``groups`` interleaved parts of it, for a jackknife.
+    """Moments of a stream and of ``groups`` random parts of it, for a jackknife.
 
-    Sample i of the stream belongs to group i mod ``groups``. Memory is groups · F² float64.
+    The part of a sample follows from its position, see `parts_of`. Memory is groups · F² float64.
     """
 
     def __init__(self, dim: int, groups: int = 10) -> None:
@@ -106,10 +126,9 @@ class GroupedMoments:
 
     def update(self, features: Tensor) -> None:
         """Adds a batch (B, F) that continues the stream."""
-        start = self.n
-        groups = len(self.parts)
+        mine = parts_of(self.n, len(features), len(self.parts))
         for g, part in enumerate(self.parts):
-            part.update(features[(g - start) % groups :: groups])
+            part.update(features[mine == g])
 
     def merge(self, other: GroupedMoments) -> None:
         """Adds what another process's accumulator has seen."""
