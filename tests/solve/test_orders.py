@@ -124,8 +124,11 @@ def test_order_on_a_deterministic_bridge(name: str, method: str) -> None:
     denoiser = Halves(BRIDGES[name])
     x = torch.randn(12, 2, generator=torch.Generator().manual_seed(0), dtype=F64)
     begin, end = (0.45, 0.1) if "brownian" in name else (0.9, 0.1)  # β has a kink at 1/2
-    end_state = exact(denoiser, sf.times.uniform(400, begin, end), x)
-    grids = [sf.times.uniform(n, begin, end) for n in steps]
+    end_state = exact(denoiser, sf.times.uniform(1600, begin, end), x)
+    more = 4.0  # the limit is reached slowly, and on the short bridge rounding comes soon after
+    if (name, method) == ("bridge-brownian", "dormand-prince"):
+        more = 2.5
+    grids = [sf.times.uniform(int(more * n), begin, end) for n in steps]
     assert observed(denoiser, solver, grids, x, end_state) == pytest.approx(solver.order, abs=0.15)
 
 
@@ -135,7 +138,7 @@ def test_there_and_back(name: str, method: str) -> None:
     """Encoding and decoding on one grid: the error of the round trip falls with the order."""
     solver, steps = SOLVERS[method]
     if name == "edm":
-        steps = [4 * n for n in steps]
+        steps = [(8 if method == "exponential-3" else 4) * n for n in steps]
     denoiser = mixture(PROCESSES[name]())
     begin, end = SPAN[name]
     x0 = denoiser.draw(12, torch.Generator().manual_seed(0))
