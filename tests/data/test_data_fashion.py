@@ -56,9 +56,10 @@ GOOD = idx(8, (4,), b"abcd")
         GOOD + b"x",
         idx(7, (1,), b"a"),
         b"\0\0\x08\x03\0\0\0\1",
-        gzip.compress(GOOD)[:-9],
+        gzip.compress(GOOD, mtime=0)[:-9],
         b"\x1f\x8b" + b"garbage" * 9,
     ],
+    ids=["empty", "zip", "short", "long", "type", "no-data", "cut-gzip", "bad-gzip"],
 )
 def test_damaged_idx_files_are_named(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "damaged"

@@ -117,14 +117,20 @@ class Halves(sf.Denoiser):
         return torch.tanh(3 * x_t * (1 - 0.5 * t)) + 0.2 * torch.sin(5 * t)
 
 
+@functools.cache
+def bridged(name: str) -> tuple[Halves, Tensor, Tensor, float, float]:
+    """Denoiser, state, its exact image, and the times between."""
+    denoiser = Halves(BRIDGES[name])
+    x = torch.randn(12, 2, generator=torch.Generator().manual_seed(0), dtype=F64)
+    begin, end = (0.45, 0.1) if "brownian" in name else (0.9, 0.2)  # β has a kink at 1/2
+    return denoiser, x, exact(denoiser, sf.times.uniform(1600, begin, end), x), begin, end
+
+
 @pytest.mark.parametrize("name", BRIDGES)
 @pytest.mark.parametrize("method", SOLVERS)
 def test_order_on_a_deterministic_bridge(name: str, method: str) -> None:
     solver, steps = SOLVERS[method]
-    denoiser = Halves(BRIDGES[name])
-    x = torch.randn(12, 2, generator=torch.Generator().manual_seed(0), dtype=F64)
-    begin, end = (0.45, 0.1) if "brownian" in name else (0.9, 0.2)  # β has a kink at 1/2
-    end_state = exact(denoiser, sf.times.uniform(1600, begin, end), x)
+    denoiser, x, end_state, begin, end = bridged(name)
     more = 1.0 if method == "euler" else 2.0  # the limit is reached slowly,
     if method == "dormand-prince":  # and on the short bridge rounding comes soon after
         more = 2.5 if name == "bridge-brownian" else 4.0
