@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import sfumato as sf
+from sfumato.seeds import Generators
 
 MEANS = torch.tensor([-1.0, 0.6], dtype=torch.float64)
 WEIGHTS = torch.tensor([0.4, 0.6], dtype=torch.float64)
@@ -32,7 +33,13 @@ class Mixture(sf.Denoiser):
         """One."""
         return 1
 
-    def forward(self, x_t: Tensor, t: float | Tensor, cond: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x_t: Tensor,
+        t: float | Tensor,
+        cond: Tensor | None = None,
+        generator: Generators = None,
+    ) -> Tensor:
         """A mean over the components, weighted by how likely each is, given x_t (B, 1)."""
         q = self.process.marginal(t)
         alpha, variance = q.A[..., 0], q.cov[..., 0]  # (B?, 1)

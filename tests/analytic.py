@@ -63,7 +63,9 @@ class Mixture(sf.Denoiser):
         gain = torch.einsum("bk,bmkd->bmd", m, pull)
         return log, self.means + self.variances[:, None] * gain
 
-    def forward(self, x_t: Tensor, t: Time, cond: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x_t: Tensor, t: Time, cond: Tensor | None = None, generator: Generators = None
+    ) -> Tensor:
         log, means = self.responsibility(x_t, t)
         if cond is not None:  # the components' labels: only those of the class asked for
             log = log.masked_fill(self.labels[None] != cond[:, None], -math.inf)
@@ -138,7 +140,9 @@ class Linear(sf.Denoiser):
         total = torch.kron(torch.outer(m[0], m[0]), self.cov) + torch.kron(cov[0], self.field)
         return torch.kron(m[0], self.mean), total
 
-    def forward(self, x_t: Tensor, t: Time, cond: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x_t: Tensor, t: Time, cond: Tensor | None = None, generator: Generators = None
+    ) -> Tensor:
         if isinstance(t, Tensor) and t.ndim:  # an adaptive solver's own time for each sample
             return torch.cat([self.forward(x[None], s) for x, s in zip(x_t, t, strict=True)])
         m = blocks(self.process, t, 1)[0][0]
@@ -148,7 +152,7 @@ class Linear(sf.Denoiser):
         if self.draws:
             left = self.cov - gain @ torch.kron(m[:, None], self.cov)
             root = torch.linalg.cholesky(left + 1e-18 * torch.eye(len(left), dtype=F64))
-            x0 = x0 + self.process.noise.sample(x0) @ root.T
+            x0 = x0 + self.process.noise.sample(x0, generator) @ root.T
         return x0.to(x_t.dtype)
 
     def log_prob(self, x0: Tensor) -> Tensor:

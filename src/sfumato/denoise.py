@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 from sfumato.process import Process, _matrix, mix
 from sfumato.schedule import Time, as_time
+from sfumato.seeds import Generators
 
 Cond = Tensor | None
 """Class labels (int64, (B,) or (B, axes)), an embedding (float, (B, D)), or nothing."""
@@ -63,8 +64,14 @@ class Denoiser(nn.Module, ABC):
         """Network evaluations that one call costs."""
 
     @abstractmethod
-    def forward(self, x_t: Tensor, t: Time, cond: Cond = None) -> Tensor:
-        """x̂_0 (B, C, ...) from the state x_t (B, kC, ...) at time t, () or (B,)."""
+    def forward(
+        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+    ) -> Tensor:
+        """x̂_0 (B, C, ...) from the state x_t (B, kC, ...) at time t, () or (B,).
+
+        ``generator`` is for a denoiser whose estimate is a draw; one that returns a mean
+        ignores it.
+        """
 
     def residual(self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Cond = None) -> Tensor:
         """The error whose square is the loss; by default x̂_0 - x_0."""
@@ -184,7 +191,9 @@ class Preconditioned(Denoiser):
         x = mix(c_in, x_t).to(weight.dtype)
         return self.network(x, level.expand(x_t.shape[0]), cond).to(x_t.dtype)
 
-    def forward(self, x_t: Tensor, t: Time, cond: Cond = None) -> Tensor:
+    def forward(
+        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+    ) -> Tensor:
         """x̂_0 = c_skip x_t + c_out F.
 
         Raises:

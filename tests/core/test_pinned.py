@@ -162,7 +162,7 @@ def test_walk_with_the_true_data_ends_at_it_for_every_solver() -> None:
             super().__init__()
             self.process, self.x0 = process, x0
 
-        def forward(self, x_t, t, cond=None):
+        def forward(self, x_t, t, cond=None, generator=None):
             return self.x0
 
     g = torch.Generator().manual_seed(0)

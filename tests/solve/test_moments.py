@@ -200,7 +200,7 @@ def test_stochastic_bridge_reaches_the_data() -> None:
             a, b = q.A[0]
             return a * self.mean, (a**2 * 0.25 + b**2 + q.cov[0, 0]).reshape(1, 1)
 
-        def forward(self, x_t, t, cond=None):
+        def forward(self, x_t, t, cond=None, generator=None):
             centre, cov = self.state(t)
             return self.mean + (x_t - centre) * 0.25 * process.bridge(t).A[0, 0] / cov
 

@@ -112,7 +112,7 @@ class Halves(sf.Denoiser):
         super().__init__()
         self.process = process
 
-    def forward(self, x_t, t, cond=None):
+    def forward(self, x_t, t, cond=None, generator=None):
         t = torch.as_tensor(t, dtype=F64).reshape(-1, 1)
         return torch.tanh(3 * x_t * (1 - 0.5 * t)) + 0.2 * torch.sin(5 * t)
 

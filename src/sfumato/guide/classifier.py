@@ -11,6 +11,7 @@ from torch import Tensor
 from sfumato.denoise import Cond, Denoiser
 from sfumato.process import mix
 from sfumato.schedule import Time, as_time
+from sfumato.seeds import Generators
 
 LogProb = Callable[[Tensor, Tensor, Cond], Tensor]
 """log p(c | x_t) in nats per sample, from (x_t, t (B,), cond)."""
@@ -54,9 +55,11 @@ class Classifier(Denoiser):
         """Those of the denoiser; the classifier's own pass is not a denoiser evaluation."""
         return self.denoiser.evaluations
 
-    def forward(self, x_t: Tensor, t: Time, cond: Cond = None) -> Tensor:
+    def forward(
+        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+    ) -> Tensor:
         """The estimate, moved up the classifier's gradient."""
-        x0 = self.denoiser(x_t, t, cond if self.share else None)
+        x0 = self.denoiser(x_t, t, cond if self.share else None, generator)
         q = self.process.marginal(t)
         gain = torch.where(q.A > 0, self.scale * q.cov / q.A, torch.zeros_like(q.A))
         keep = torch.is_grad_enabled() and x_t.requires_grad  # a likelihood differentiates this

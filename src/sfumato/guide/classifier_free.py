@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sfumato.denoise import Cond, Denoiser
 from sfumato.schedule import Time
+from sfumato.seeds import Generators
 
 
 @final
@@ -40,11 +41,13 @@ class ClassifierFree(Denoiser):
             return self.other.evaluations
         return self.denoiser.evaluations + self.other.evaluations
 
-    def forward(self, x_t: Tensor, t: Time, cond: Cond = None) -> Tensor:
+    def forward(
+        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+    ) -> Tensor:
         """Extrapolate from the unconditional estimate to the conditional one."""
         if self.scale == 1:
-            return self.denoiser(x_t, t, cond)
-        free = self.other(x_t, t, None)
+            return self.denoiser(x_t, t, cond, generator)
+        free = self.other(x_t, t, None, generator)
         if self.scale == 0:
             return free
-        return free + self.scale * (self.denoiser(x_t, t, cond) - free)
+        return free + self.scale * (self.denoiser(x_t, t, cond, generator) - free)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sfumato.denoise import Cond, Denoiser
 from sfumato.schedule import Time
+from sfumato.seeds import Generators
 
 
 @final
@@ -52,6 +53,8 @@ class Inpaint(Denoiser):
         """Those of the denoiser."""
         return self.denoiser.evaluations
 
-    def forward(self, x_t: Tensor, t: Time, cond: Cond = None) -> Tensor:
+    def forward(
+        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+    ) -> Tensor:
         """The estimate with the known part put in."""
-        return torch.lerp(self.denoiser(x_t, t, cond), self.known, self.mask)
+        return torch.lerp(self.denoiser(x_t, t, cond, generator), self.known, self.mask)

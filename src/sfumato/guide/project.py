@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sfumato.denoise import Cond, Denoiser
 from sfumato.schedule import Time, as_time
+from sfumato.seeds import Generators
 
 
 @final
@@ -45,9 +46,11 @@ class Projected(Denoiser):
         """Those of the denoiser."""
         return self.denoiser.evaluations
 
-    def forward(self, x_t: Tensor, t: Time, cond: Cond = None) -> Tensor:
+    def forward(
+        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+    ) -> Tensor:
         """The projected estimate."""
-        x0 = self.denoiser(x_t, t, cond)
+        x0 = self.denoiser(x_t, t, cond, generator)
         inside = (as_time(t) >= self.start) & (as_time(t) <= self.end)
         if not bool(inside.any()):
             return x0

@@ -38,7 +38,7 @@ class Ancestral(Solver):
         generator: Generators = None,
     ) -> tuple[Tensor, Carry]:
         """J x_t + (M_s - J M_t) x̂_0 + R z, with R Rᵀ the posterior covariance."""
-        x0 = denoiser(x_t, t, cond)
+        x0 = denoiser(x_t, t, cond, generator)
         q = denoiser.process.posterior(s, t)
         noise = denoiser.process.draw(q.root(), x_t, generator)
         return mix(q.A, x_t, x0) + noise, carry

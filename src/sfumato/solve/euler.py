@@ -33,7 +33,7 @@ class Euler(Solver):
     ) -> tuple[Tensor, Carry]:
         """One evaluation."""
         process = denoiser.process
-        x0 = denoiser(x_t, t, cond)
+        x0 = denoiser(x_t, t, cond, generator)
         if float(s) == 0:
             return mix(process.transport(t, s), x_t, x0), carry
         return x_t + float(s - t) * process.velocity(x_t, x0, t), carry

@@ -119,7 +119,7 @@ class Exponential(Solver):
     ) -> tuple[Tensor, Carry]:
         """One step on the polynomial through this estimate and the remembered ones."""
         process = denoiser.process
-        x0 = denoiser(x_t, t, cond)
+        x0 = denoiser(x_t, t, cond, generator)
         if self.eta > 0:
             return self._stochastic(process, x_t, x0, t, s, generator), carry
         history: History = ((t, x0), *carry)[: self.order]
@@ -129,7 +129,7 @@ class Exponential(Solver):
             return mix(process.transport(t, s), x_t, x0), history
         if self.order == 3 and len(history) == 1:
             guess = mix(process.transport(t, s), x_t, x0)
-            then = denoiser(guess, s, cond)
+            then = denoiser(guess, s, cond, generator)
             x_s = mix(weights(process, t, s, [t, s]), x_t, x0, then)
             return x_s, history
         past = [p for p, _ in history]

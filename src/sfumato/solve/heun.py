@@ -64,13 +64,13 @@ class Heun(Solver):
         process = denoiser.process
         if self.churn > 0:
             x_t, t = self._stir(process, x_t, t, generator)
-        x0 = denoiser(x_t, t, cond)
+        x0 = denoiser(x_t, t, cond, generator)
         if float(s) == 0:
             return mix(process.transport(t, s), x_t, x0), carry
         h = float(s - t)
         slope = process.velocity(x_t, x0, t)
         guess = x_t + h * slope
-        end = process.velocity(guess, denoiser(guess, s, cond), s)
+        end = process.velocity(guess, denoiser(guess, s, cond, generator), s)
         return x_t + 0.5 * h * (slope + end), carry
 
     def _stir(

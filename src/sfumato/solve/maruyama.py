@@ -49,7 +49,7 @@ class EulerMaruyama(Solver):
             )
         if not bool(power.any()) and float(t) > 0:
             raise ValueError(f"there is no reverse SDE without noise for {process!r}: use Euler")
-        x0 = denoiser(x_t, t, cond)
+        x0 = denoiser(x_t, t, cond, generator)
         if float(s) == 0:
             return mix(process.posterior(s, t).A, x_t, x0), carry
         gain = now.solve(power).mT  # G Gᵀ Σ⁻¹
