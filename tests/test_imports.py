@@ -17,7 +17,7 @@ CORE = {
     "schedule", "noise", "process", "damped", "pinned", "denoise",
     "loss", "times", "seeds", "sample", "likelihood", "integrate",
 }  # fmt: skip
-FILES = {"store", "pictures"}  # checksummed folders and contact sheets: no mathematics in them
+FILES = {"store", "pictures", "cards"}  # folders, contact sheets, cards: no mathematics in them
 ACTING = CORE | {"solve", "guide"}
 
 # What each layer may import of ours, beside itself. A new top-level module must be placed here.

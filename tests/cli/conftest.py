@@ -8,7 +8,7 @@ import torch
 
 from sfumato.data import LabelAxis
 from sfumato.nn import MLPConfig, UNetConfig
-from sfumato.recipes.model import ModelConfig, build
+from sfumato.recipes.model import ModelConfig
 from sfumato.store import write_folder
 from sfumato.train.checkpoint import pack_json, pack_tensors
 
@@ -33,7 +33,7 @@ def unet(axes: tuple[LabelAxis, ...], channels: int, resolution: int = 8) -> UNe
 
 def write_model(root: Path, name: str, config: ModelConfig, system: str = "EDM") -> Path:
     """A folder of the zoo with random weights, none of them zero."""
-    denoiser = build(config)
+    denoiser = config.build()
     random = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for p in denoiser.parameters():

@@ -60,7 +60,7 @@ def page(
     for name in ("tiny-faces", "tiny-points"):
         shutil.copytree(zoo_folder / name, tmp_path / "zoo" / name)
     monkeypatch.setenv("SFUMATO_ZOO", str(tmp_path / "zoo"))
-    monkeypatch.setattr("sfumato.zoo.listing.SHIPPED", tmp_path / "nothing")
+    monkeypatch.setattr("sfumato.cards.SHIPPED", tmp_path / "nothing")
     monkeypatch.setattr(datasets, "load", no_data)
     assert main(["tour", "--out", "here", "--seconds", "1"]) == 0
     path = Path("here/index.html")
@@ -104,7 +104,7 @@ def test_a_zoo_with_a_damaged_model_still_gives_a_page(
     shutil.copytree(zoo_folder / "tiny-grey", root / "tiny-grey")
     (root / "tiny-grey" / "model.safetensors").write_bytes(b"damaged")
     monkeypatch.setenv("SFUMATO_ZOO", str(root))
-    monkeypatch.setattr("sfumato.zoo.listing.SHIPPED", tmp_path / "nothing")
+    monkeypatch.setattr("sfumato.cards.SHIPPED", tmp_path / "nothing")
     assert main(["tour", "--seconds", "1"]) == 0
     text = Path("tour/index.html").read_text(encoding="utf-8")
     read(Path("tour/index.html"))
@@ -114,7 +114,7 @@ def test_a_zoo_with_a_damaged_model_still_gives_a_page(
 
 def test_an_empty_zoo_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFUMATO_ZOO", "")
-    monkeypatch.setattr("sfumato.zoo.listing.SHIPPED", tmp_path / "nothing")
+    monkeypatch.setattr("sfumato.cards.SHIPPED", tmp_path / "nothing")
     assert main(["tour", "--seconds", "1"]) == 0
     text = Path("tour/index.html").read_text(encoding="utf-8")
     assert "No weights were found" in text and "sfumato train" in text

@@ -16,11 +16,11 @@ from sfumato.noise import GaussianField
 from sfumato.recipes import avatars, digits, fashion, images, points
 from sfumato.recipes.again import RECIPES
 from sfumato.recipes.codec import decode, encode
+from sfumato.recipes.load import read_model
 from sfumato.recipes.model import (
     CriticallyDampedConfig,
     ModelConfig,
     ScheduledConfig,
-    build,
 )
 from sfumato.schedule import EDM, VE, RectifiedFlow, VPCosine, VPLinear
 
@@ -51,7 +51,7 @@ MODELS = [
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: f"{m.process}"[:30])
 def test_there_and_back(model):
     text = json.dumps(model.to_json())
-    assert ModelConfig.from_json(json.loads(text)) == model
+    assert read_model(json.loads(text)) == model
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: f"{m.process}"[:30])
@@ -59,10 +59,10 @@ def test_the_built_model_denoises(model):
     """A denoiser of the right shapes, the same for the same seed; global randomness untouched."""
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    a, b = build(model, 1), build(model, 1)
+    a, b = model.build(1), model.build(1)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
-    other = build(model, 2)
+    other = model.build(2)
     assert any(not torch.equal(x, y) for x, y in zip(a.parameters(), other.parameters()))
     x = a.process.start((3, *model.shape), torch.Generator().manual_seed(0))
     cond = torch.zeros(3, len(model.axes), dtype=torch.int64) if model.axes else None
@@ -80,22 +80,22 @@ def test_what_is_not_known_is_refused_by_name():
     bad = json.loads(json.dumps(good))
     bad["process"]["schedule"]["type"] = "EMD"
     with pytest.raises(UsageError, match=r"'EMD'; did you mean 'EDM'"):
-        ModelConfig.from_json(bad)
+        read_model(bad)
     with pytest.raises(UsageError, match="ModelConfig has no colour"):
-        ModelConfig.from_json({**good, "colour": 1})
+        read_model({**good, "colour": 1})
     with pytest.raises(UsageError, match="needs data"):
-        ModelConfig.from_json({k: v for k, v in good.items() if k != "data"})
+        read_model({k: v for k, v in good.items() if k != "data"})
     with pytest.raises(UsageError, match="sigma_data: expected float, got 'x'"):
-        ModelConfig.from_json({**good, "sigma_data": "x"})
+        read_model({**good, "sigma_data": "x"})
     with pytest.raises(UsageError, match=r"prediction 'EDN'; did you mean 'EDM'"):
-        ModelConfig.from_json({**good, "prediction": "EDN"})
+        read_model({**good, "prediction": "EDN"})
 
 
 def test_a_file_cannot_name_a_class_of_its_own():
     bad = MODELS[0].to_json()
     bad["network"] = {"type": "Path", "parts": []}
     with pytest.raises(UsageError):
-        ModelConfig.from_json(bad)
+        read_model(bad)
 
 
 @pytest.mark.parametrize("recipe", [avatars, digits, fashion, images, points])

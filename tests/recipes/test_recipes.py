@@ -22,7 +22,7 @@ from sfumato.recipes.again import read_run
 from sfumato.recipes.edm import edm_times
 from sfumato.recipes.export import export
 from sfumato.recipes.fit import draw_samples, root_mean_square
-from sfumato.recipes.model import load_model
+from sfumato.recipes.load import load_model
 from sfumato.store import read_folder, write_folder
 from sfumato.train import TrainConfig, read_log
 

@@ -16,7 +16,7 @@ import pytest
 
 from sfumato import store
 from sfumato.errors import SfumatoError
-from sfumato.recipes.model import load_model
+from sfumato.recipes.load import load_model
 from sfumato.store import read_folder, write_folder
 from sfumato.train import checkpoint_folders, find_checkpoint
 

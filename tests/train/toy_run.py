@@ -23,7 +23,7 @@ from sfumato.data import Card, LabelAxis, PointSet
 from sfumato.denoise import Preconditioned
 from sfumato.loss import LogNormal
 from sfumato.nn import MLPConfig
-from sfumato.recipes.model import ModelConfig, build
+from sfumato.recipes.model import ModelConfig
 from sfumato.store import read_folder
 from sfumato.train import Data, TrainConfig, checkpoint_folders, newest_checkpoint, train
 
@@ -110,7 +110,7 @@ def toy_train(
     model = model or toy_model()
     return train(
         settings,
-        denoiser or build(model, settings.seed),
+        denoiser or model.build(settings.seed),
         data or three_points(),
         out,
         law=LAW,

@@ -22,7 +22,7 @@ def test_folders_of_the_environment_come_after_the_shipped_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SFUMATO_ZOO", os.pathsep.join([str(tmp_path / "a"), str(tmp_path / "b")]))
-    monkeypatch.setattr("sfumato.zoo.listing.SHIPPED", tmp_path / "c")
+    monkeypatch.setattr("sfumato.cards.SHIPPED", tmp_path / "c")
     for root, data in (("a", "from a"), ("b", "from b")):
         write(tmp_path / root, name="same", system="s", data=data)
     write(tmp_path / "b", name="other", system="s", data="from b", later="field")

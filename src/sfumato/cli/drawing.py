@@ -28,7 +28,7 @@ from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.guide import ClassifierFree
 from sfumato.process import Process, Scheduled
-from sfumato.recipes.model import ModelConfig
+from sfumato.recipes.model import Model
 from sfumato.sample import Solution, Solver, sample
 from sfumato.schedule import RectifiedFlow
 from sfumato.seeds import generators
@@ -83,14 +83,14 @@ class Drawer:
     """A model, ready to draw sample after sample."""
 
     denoiser: Denoiser
-    config: ModelConfig
+    config: Model
     how: How
     steps: int
     seed: int
     device: torch.device
 
     @classmethod
-    def of(cls, denoiser: Denoiser, config: ModelConfig, how: How, steps: int, seed: int) -> Drawer:
+    def of(cls, denoiser: Denoiser, config: Model, how: How, steps: int, seed: int) -> Drawer:
         """Put the model on its device and wrap it in the guidance asked for.
 
         Raises UsageError for guidance of a model that has no labels.

@@ -16,7 +16,8 @@ from sfumato.denoise import Denoiser
 from sfumato.loss import TimeLaw
 from sfumato.process import Scheduled
 from sfumato.recipes.codec import encode
-from sfumato.recipes.model import ModelConfig, build
+from sfumato.recipes.load import read_model
+from sfumato.recipes.model import Model
 from sfumato.sample import sample
 from sfumato.seeds import generator, generators
 from sfumato.solve import Ancestral, Exponential
@@ -61,7 +62,7 @@ def draw_samples(denoiser: Denoiser, shape: tuple[int, ...], cond: Tensor | None
     return process.read(solution.x).float().cpu()
 
 
-def image_sheet(model: ModelConfig, data: ImageSet) -> Sheet:
+def image_sheet(model: Model, data: ImageSet) -> Sheet:
     """Draws 10 columns of samples, one class per column if there is one label axis."""
     labels = model.labels
     rows, columns = 4, min(labels[0], 10) if len(labels) == 1 else 10
@@ -77,7 +78,7 @@ def image_sheet(model: ModelConfig, data: ImageSet) -> Sheet:
     return draw
 
 
-def point_sheet(model: ModelConfig, data: PointSet) -> Sheet | None:
+def point_sheet(model: Model, data: PointSet) -> Sheet | None:
     """Draws 1,000 samples over 2,000 real points; only in the plane."""
     if model.shape != (2,):
         return None
@@ -95,7 +96,7 @@ def point_sheet(model: ModelConfig, data: PointSet) -> Sheet | None:
 def fit(
     recipe: str,
     config: Any,
-    model: ModelConfig,
+    model: Model,
     data: ImageSet | PointSet,
     law: TimeLaw,
     settings: TrainConfig,
@@ -110,7 +111,7 @@ def fit(
     Raises:
         UsageError, SfumatoError: see `sfumato.train.train`.
     """
-    denoiser = build(model, settings.seed)
+    denoiser = model.build(settings.seed)
     sheet = image_sheet(model, data) if isinstance(data, ImageSet) else point_sheet(model, data)
     train(
         settings,
@@ -123,6 +124,6 @@ def fit(
         about={"recipe": recipe, "config": encode(config)},
         sheet=sheet,
         resume=resume,
-        update=lambda older: ModelConfig.from_json(older).to_json(),
+        update=lambda older: read_model(older).to_json(),
     )
     return Path(out)

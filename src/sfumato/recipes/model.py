@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, final
 
 import torch
-from torch import nn
 
 from sfumato.damped import CriticallyDamped
 from sfumato.data import LabelAxis
-from sfumato.denoise import Preconditioned, Prediction
+from sfumato.denoise import Denoiser, Preconditioned, Prediction
 from sfumato.errors import UsageError
 from sfumato.nn import MLP, MLPConfig, UNet, UNetConfig
-from sfumato.noise import GaussianField, Noise, White
+from sfumato.noise import Noise, White
 from sfumato.process import Process, Scheduled
-from sfumato.recipes.codec import decode, encode
-from sfumato.schedule import EDM, VE, RectifiedFlow, Schedule, VPCosine, VPLinear
+from sfumato.recipes.codec import encode
+from sfumato.schedule import EDM, Schedule
 from sfumato.seeds import fold
-from sfumato.train import checkpoint as ck
 
 
 class ProcessConfig(ABC):
@@ -60,26 +59,68 @@ class CriticallyDampedConfig(ProcessConfig):
         return CriticallyDamped(self.beta0, self.beta1, self.mass_inv, self.gamma, self.noise)
 
 
-ALLOWED = (
-    ScheduledConfig,
-    CriticallyDampedConfig,
-    VPLinear,
-    VPCosine,
-    VE,
-    EDM,
-    RectifiedFlow,
-    White,
-    GaussianField,
-    UNetConfig,
-    MLPConfig,
-    LabelAxis,
-)
-"""What a model.json may be made of."""
+@final
+@dataclass(frozen=True)
+class Sampling:
+    """How a model is sampled unless told otherwise, by the names of the command line."""
+
+    solver: str = "dpmpp2m"
+    grid: str = "auto"
+    steps: int = 18
+
+
+class Model(ABC):
+    """What a model is, as data: a frozen dataclass of one kind, and `build` makes it.
+
+    A kind is read back from a model.json only if `sfumato.recipes.load` lists it.
+    """
+
+    data: str
+    axes: tuple[LabelAxis, ...]
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Number of classes per label axis."""
+        return tuple(len(axis.values) for axis in self.axes)
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example: (C, H, W) or (d,)."""
+
+    @property
+    @abstractmethod
+    def sampling(self) -> Sampling:
+        """How it is sampled unless told otherwise."""
+
+    @abstractmethod
+    def build(self, seed: int = 0) -> Denoiser:
+        """The denoiser with fresh weights, which follow from the seed; on the CPU."""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able; `sfumato.recipes.load.read_model` is its inverse."""
+        made: dict[str, Any] = encode(self)
+        return made
+
+
+def network_shape(network: UNetConfig | MLPConfig) -> tuple[int, ...]:
+    """Shape of what a network puts out: (C, H, W) or (d,)."""
+    if isinstance(network, MLPConfig):
+        return (network.out_features,)
+    return (network.out_channels, network.resolution, network.resolution)
+
+
+@contextmanager
+def initial(seed: int) -> Iterator[None]:
+    """Inside, torch draws initial weights that follow from the seed; outside nothing changes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(fold(seed, "init"))
+        yield
 
 
 @final
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Model):
     """A preconditioned network on a process, and the data it was made for.
 
     Args:
@@ -110,48 +151,35 @@ class ModelConfig:
             )
 
     @property
-    def labels(self) -> tuple[int, ...]:
-        """Number of classes per label axis."""
-        return tuple(len(axis.values) for axis in self.axes)
-
-    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one example: (C, H, W) or (d,)."""
-        if isinstance(self.network, MLPConfig):
-            return (self.network.out_features,)
-        side = self.network.resolution
-        return (self.network.out_channels, side, side)
+        return network_shape(self.network)
+
+    @property
+    def sampling(self) -> Sampling:
+        """Multistep exponential integration; in phase space ancestral steps, many of them."""
+        if isinstance(self.process, CriticallyDampedConfig):
+            return Sampling("ancestral", "quadratic", 100)
+        return Sampling()
+
+    def build(self, seed: int = 0) -> Preconditioned:
+        """The network, preconditioned."""
+        with initial(seed):
+            made = UNet(self.network) if isinstance(self.network, UNetConfig) else MLP(self.network)
+        return Preconditioned(
+            made,
+            self.process.build(),
+            self.prediction,
+            sigma_data=self.sigma_data,
+            mixed=self.mixed,
+        )
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-able; `from_json` is its inverse."""
-        made: dict[str, Any] = encode(self)
+        """As `Model.to_json`; without ``mixed`` where it is not set."""
+        made = super().to_json()
         if not self.mixed:
             del made["mixed"]  # a setting of phase space alone
         return made
-
-    @staticmethod
-    def from_json(value: dict[str, Any]) -> ModelConfig:
-        """From what `to_json` made.
-
-        Raises:
-            UsageError: anything unknown or missing in it.
-        """
-        return decode(value, ModelConfig, ALLOWED, "model")
-
-
-def build(config: ModelConfig, seed: int = 0) -> Preconditioned:
-    """The denoiser with fresh weights, which follow from the seed; on the CPU."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(fold(seed, "init"))
-        network: nn.Module
-        if isinstance(config.network, UNetConfig):
-            network = UNet(config.network)
-        else:
-            network = MLP(config.network)
-    process = config.process.build()
-    return Preconditioned(
-        network, process, config.prediction, sigma_data=config.sigma_data, mixed=config.mixed
-    )
 
 
 def with_labels(
@@ -166,30 +194,3 @@ def with_labels(
         in_channels=channels,
         out_channels=channels,
     )
-
-
-def load_model(folder: Path | str, ema: bool = True) -> tuple[Preconditioned, ModelConfig]:
-    """A trained denoiser, in evaluation mode on the CPU, and its configuration.
-
-    Args:
-        folder: a run folder (its newest checkpoint is taken), a checkpoint, or a model folder.
-        ema: take the averaged weights; a model folder holds only these.
-
-    Raises:
-        SfumatoError: no such folder, damaged files, weights of another model, or files of a
-            newer sfumato.
-        UsageError: ``ema=False`` of a model folder.
-    """
-    found = ck.find_checkpoint(Path(folder))
-    described = ck.parse_json(found.files, ck.DESCRIPTION, found.folder)
-    config = ModelConfig.from_json(described["model"])
-    name = ck.MODEL
-    if ema and ck.EMA in found.files:
-        name = ck.EMA
-    elif not ema and ck.EMA not in found.files:
-        raise UsageError(f"{found.folder} holds only averaged weights; use ema=True")
-    if name not in found.files:
-        raise UsageError(f"{found.folder} has no {name}, so it is not a model folder")
-    denoiser = build(config)
-    ck.load_weights(denoiser, found.files[name], str(found.folder / name))
-    return denoiser.eval(), config

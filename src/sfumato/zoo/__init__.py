@@ -11,7 +11,7 @@ Folders named in the environment variable ``SFUMATO_ZOO`` (separated as in PATH)
 too, after this one. Listing does not import torch; :func:`load` does.
 """
 
-from sfumato.zoo.find import find, load
-from sfumato.zoo.listing import Card, card, cards, folders, shipped
+from sfumato.cards import Card, card, cards, find, folders, shipped
+from sfumato.zoo.load import load
 
 __all__ = ["Card", "card", "cards", "find", "folders", "load", "shipped"]

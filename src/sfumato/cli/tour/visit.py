@@ -21,6 +21,7 @@ from sfumato.cli.tour.quality import quality
 from sfumato.cli.tour.samples import guidance, samples, solvers
 from sfumato.cli.tour.shown import Shown
 from sfumato.errors import SfumatoError
+from sfumato.recipes.model import ModelConfig
 
 _LEAD = (
     "To let a form come out of haze by imperceptible degrees. A process turns data into noise, "
@@ -98,12 +99,14 @@ def load(config: TourConfig) -> tuple[list[Shown], list[str]]:
     device = torch_device(config.device)
     shown, skipped = [], []
     for card in zoo.cards():
-        if card.kind != "denoiser":
+        if card.kind != "denoiser" or card.system != "EDM":
             continue
         try:
             denoiser, model = zoo.load(card.name)
         except SfumatoError as error:
             skipped.append(f"The model `{card.name}` is missing here: {error}")
+            continue
+        if not isinstance(model, ModelConfig):
             continue
         one = Shown(card, denoiser.to(device), model, device, config.seed)
         one.time()

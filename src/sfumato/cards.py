@@ -1,4 +1,4 @@
-"""The cards of the shipped models: read from JSON, checked, listed; no torch."""
+"""Where models are and what their cards say: shipped ones by name, others by folder; no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, final
 
-from sfumato.errors import SfumatoError, unknown
+from sfumato.errors import SfumatoError, UsageError, unknown
 
 _TYPES = {"str": str, "int": int, "Mapping[str, Any]": Mapping, "Mapping[str, list[str]]": Mapping}
 
@@ -76,7 +76,7 @@ class Card:
         return cls(**{n: v for n, v in raw.items() if n in known})
 
 
-SHIPPED = Path(__file__).parent
+SHIPPED = Path(__file__).parent / "zoo"
 """Where the shipped models are."""
 
 
@@ -111,3 +111,25 @@ def card(name: str) -> Card:
     if name not in found:
         raise unknown("model", name, found)
     return Card.read(found[name])
+
+
+def find(name: str) -> Path:
+    """The folder that ``name`` means: a shipped model's, a checkpoint's, or a run's.
+
+    Raises:
+        UsageError: none of these; with the nearest names of shipped models.
+        SfumatoError: a folder that holds no checkpoint.
+    """
+    shipped = folders()
+    if name in shipped:
+        return shipped[name]
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "model.json").is_file() and not (path / "checkpoints").is_dir():
+            raise SfumatoError(f"{path} is not a model: no model.json and no checkpoints/ in it")
+        return path
+    if path.exists():
+        raise UsageError(f"expected the folder of a model, but {path} is a file")
+    if os.sep in name:
+        raise UsageError(f"there is no folder {name!r}")
+    raise unknown("model", name, shipped)

@@ -1,0 +1,71 @@
+"""From files to models: every kind of model that there is, and how it is found and loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sfumato.data import LabelAxis
+from sfumato.denoise import Denoiser
+from sfumato.errors import UsageError
+from sfumato.nn import MLPConfig, UNetConfig
+from sfumato.noise import GaussianField, White
+from sfumato.recipes.codec import decode
+from sfumato.recipes.model import CriticallyDampedConfig, Model, ModelConfig, ScheduledConfig
+from sfumato.schedule import EDM, VE, RectifiedFlow, VPCosine, VPLinear
+from sfumato.train import checkpoint as ck
+
+KINDS: tuple[type[Model], ...] = (ModelConfig,)
+"""Every kind of model; a system adds its own here."""
+
+PARTS = (
+    ScheduledConfig,
+    CriticallyDampedConfig,
+    VPLinear,
+    VPCosine,
+    VE,
+    EDM,
+    RectifiedFlow,
+    White,
+    GaussianField,
+    UNetConfig,
+    MLPConfig,
+    LabelAxis,
+)
+"""What a model.json may be made of besides."""
+
+
+def read_model(value: dict[str, Any]) -> Model:
+    """A model's description from what `Model.to_json` made.
+
+    Raises:
+        UsageError: anything unknown or missing in it.
+    """
+    return decode(value, Model, KINDS + PARTS, "model")  # type: ignore[type-abstract]
+
+
+def load_model(folder: Path | str, ema: bool = True) -> tuple[Denoiser, Model]:
+    """A trained denoiser, in evaluation mode on the CPU, and its configuration.
+
+    Args:
+        folder: a run folder (its newest checkpoint is taken), a checkpoint, or a model folder.
+        ema: take the averaged weights; a model folder holds only these.
+
+    Raises:
+        SfumatoError: no such folder, damaged files, weights of another model, or files of a
+            newer sfumato.
+        UsageError: ``ema=False`` of a model folder.
+    """
+    found = ck.find_checkpoint(Path(folder))
+    described = ck.parse_json(found.files, ck.DESCRIPTION, found.folder)
+    config = read_model(described["model"])
+    name = ck.MODEL
+    if ema and ck.EMA in found.files:
+        name = ck.EMA
+    elif not ema and ck.EMA not in found.files:
+        raise UsageError(f"{found.folder} holds only averaged weights; use ema=True")
+    if name not in found.files:
+        raise UsageError(f"{found.folder} has no {name}, so it is not a model folder")
+    denoiser = config.build()
+    ck.load_weights(denoiser, found.files[name], str(found.folder / name))
+    return denoiser.eval(), config
