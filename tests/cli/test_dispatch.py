@@ -62,7 +62,7 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
          "sfumato sample: --out a.jpg: expected .png or .webp (a sheet), .npz (arrays) or a "
          "folder; got '.jpg'"),
         (["sample", "tiny-grey", "--eta", "1"], 2,
-         "sfumato sample: --eta belongs to --solver ddim, got --solver dpmpp2m"),
+         "sfumato sample: --eta belongs to --solver ddim, got --solver auto"),
         (["sample", "tiny-grey", "--label", "10"], 2,
          "sfumato sample: --label: 'class' has the values 0 to 9 (a, b, c, d, e, f, g, h, i, j), "
          "got 10"),

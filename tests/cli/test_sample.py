@@ -14,13 +14,17 @@ from PIL import Image
 
 from sfumato import pictures, zoo
 from sfumato.cli import main
-from sfumato.cli.drawing import Drawer, make_times, stream
+from sfumato.cli.drawing import Drawer, stream
 from sfumato.cli.how import How
 from sfumato.cli.options import GridName, SolverName
+from sfumato.cli.plan import make_plan, make_times
 from sfumato.cli.writers import Labelled, Memory, Npz, Parts
 from sfumato.damped import CriticallyDamped
 from sfumato.process import Scheduled
+from sfumato.recipes.model import Sampling
 from sfumato.schedule import RectifiedFlow
+from sfumato.solve import Ancestral, Euler
+from sfumato.times import uniform
 
 
 def drawer(name: str, how: How, steps: int = 4) -> Drawer:
@@ -132,7 +136,7 @@ def test_sheet_reports_nfe_and_keeps_how_it_was_made(capsys: pytest.CaptureFixtu
     words = ["sample", "tiny-grey", "--n", "6", "--steps", "5", "--solver", "heun"]
     assert main([*words, "--columns", "3", "--out", "sheet.webp"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("6 images, 9 network evaluations each, ") and "images/s" in out
+    assert out.startswith("6 images, 9 network evaluations each (heun), ") and "images/s" in out
     assert json.loads(pictures.described("sheet.webp"))["solver"] == "heun"
     with Image.open("sheet.webp") as picture:
         assert picture.width == 3 * (2 * 28 + 2) + 2
@@ -215,3 +219,23 @@ def test_grids_suit_the_process() -> None:
     )
     with pytest.raises(ValueError, match="uniform or quadratic"):
         make_times(GridName.KARRAS, damped, 4)
+
+
+def test_a_model_says_how_it_is_sampled() -> None:
+    """Nothing asked: what suits the model; a model made for its own steps takes no others."""
+    flow = Scheduled(RectifiedFlow())
+    usual = Sampling("heun", "quadratic", 5)
+    plan = make_plan(How(), None, usual, flow)
+    assert (plan.name, plan.grid, plan.steps) == (SolverName.HEUN, GridName.QUADRATIC, 5)
+    plan = make_plan(How(solver=SolverName.EULER, grid=GridName.UNIFORM), 3, usual, flow)
+    assert isinstance(plan.solver, Euler) and torch.equal(plan.times, uniform(3))
+    fixed = Sampling("ancestral", times=(1.0, 0.4, 0.0))
+    plan = make_plan(How(), 2, fixed, flow)
+    assert isinstance(plan.solver, Ancestral) and plan.times.tolist() == [1.0, 0.4, 0.0]
+    for how, steps in [
+        (How(), 3),
+        (How(solver=SolverName.HEUN), None),
+        (How(grid=GridName.UNIFORM), None),
+    ]:
+        with pytest.raises(ValueError, match="its own 2 steps of ancestral"):
+            make_plan(how, steps, fixed, flow)

@@ -8,7 +8,6 @@ whether the run was interrupted between.
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,60 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sfumato.cli.how import How
-from sfumato.cli.options import DTypeName, GridName, SolverName, torch_device, torch_dtype
+from sfumato.cli.options import DTypeName, torch_device, torch_dtype
+from sfumato.cli.plan import Plan, make_plan
 from sfumato.cli.writers import About, Labelled, Output, Parts
 from sfumato.data import to_uint8
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.guide import ClassifierFree
-from sfumato.process import Process, Scheduled
 from sfumato.recipes.model import Model
-from sfumato.sample import Solution, Solver, sample
-from sfumato.schedule import RectifiedFlow
+from sfumato.sample import Solution, sample
 from sfumato.seeds import generators
-from sfumato.solve import (
-    Ancestral,
-    DormandPrince,
-    Euler,
-    EulerMaruyama,
-    Exponential,
-    Heun,
-)
-from sfumato.times import karras, log_snr, quadratic, uniform
-
-
-def make_solver(how: How, steps: int) -> Solver:
-    """The solver that the options name, for a walk of so many steps."""
-    churn = min(how.churn / steps, math.sqrt(2) - 1)  # Karras et al. 2022, algorithm 2
-    table: dict[SolverName, Callable[[], Solver]] = {
-        SolverName.DDIM: lambda: Exponential(order=1, eta=how.eta),
-        SolverName.DPMPP2M: lambda: Exponential(order=2),
-        SolverName.DPMPP3M: lambda: Exponential(order=3),
-        SolverName.HEUN: lambda: Heun(churn=churn),
-        SolverName.EULER: Euler,
-        SolverName.ANCESTRAL: Ancestral,
-        SolverName.EULER_MARUYAMA: EulerMaruyama,
-        SolverName.DORMAND_PRINCE: DormandPrince,
-    }
-    return table[how.solver]()
-
-
-def make_times(grid: GridName, process: Process, steps: int) -> Tensor:
-    """The time grid that the options name, float64 (steps + 1,), from 1 down to 0.
-
-    ``auto``: Karras's for processes with a noise level σ/α, uniform for straight paths, and
-    quadratic otherwise. Raises UsageError for a grid that the process has not.
-    """
-    if grid is GridName.AUTO:
-        grid = GridName.QUADRATIC
-        if isinstance(process, Scheduled):
-            straight = isinstance(process.schedule, RectifiedFlow)
-            grid = GridName.UNIFORM if straight else GridName.KARRAS
-    if grid is GridName.UNIFORM:
-        return uniform(steps)
-    if grid is GridName.QUADRATIC:
-        return quadratic(steps)
-    return karras(process, steps) if grid is GridName.KARRAS else log_snr(process, steps)
 
 
 @final
@@ -85,12 +40,14 @@ class Drawer:
     denoiser: Denoiser
     config: Model
     how: How
-    steps: int
+    plan: Plan
     seed: int
     device: torch.device
 
     @classmethod
-    def of(cls, denoiser: Denoiser, config: Model, how: How, steps: int, seed: int) -> Drawer:
+    def of(
+        cls, denoiser: Denoiser, config: Model, how: How, steps: int | None, seed: int
+    ) -> Drawer:
         """Put the model on its device and wrap it in the guidance asked for.
 
         Raises UsageError for guidance of a model that has no labels.
@@ -102,7 +59,13 @@ class Drawer:
                 raise UsageError("--guidance needs a model with labels; this one has none")
             denoiser = ClassifierFree(denoiser, how.guidance)
         device = torch_device(how.device)
-        return cls(denoiser.to(device).eval(), config, how, steps, seed, device)
+        plan = make_plan(how, steps, config.sampling, denoiser.process)
+        return cls(denoiser.to(device).eval(), config, how, plan, seed, device)
+
+    @property
+    def steps(self) -> int:
+        """Steps from noise to data."""
+        return self.plan.steps
 
     def weights(self) -> str:
         """A short digest of the weights: a run goes on only with the same ones."""
@@ -127,12 +90,11 @@ class Drawer:
     ) -> Solution:
         """Walk these samples from noise to data."""
         x, random = self.start(indices)
-        times = make_times(self.how.grid, self.denoiser.process, self.steps)
         with torch.inference_mode(), precision(self.device, self.how.dtype):
             return sample(
                 self.denoiser,
-                make_solver(self.how, self.steps),
-                times,
+                self.plan.solver,
+                self.plan.times,
                 x,
                 cond=self.cond(labels),
                 generator=random,

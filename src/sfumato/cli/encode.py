@@ -33,6 +33,8 @@ examples:
   sfumato encode fashion latents.npz --decode --out sheet.png
 """
 
+_ODE = "encoding follows an ODE: take a solver without noise, eta and churn 0"
+
 
 @final
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def run(config: EncodeConfig) -> None:
     how.check()
     stochastic = (SolverName.ANCESTRAL, SolverName.EULER_MARUYAMA)
     if how.solver in stochastic or how.eta or how.churn:
-        raise UsageError("encoding follows an ODE: take a solver without noise, eta and churn 0")
+        raise UsageError(_ODE)
     out = writers.output(config.out)
     if not config.decode and not isinstance(out, writers.Npz):
         raise UsageError(f"latents are written as .npz, got --out {config.out}")
@@ -92,6 +94,8 @@ def run(config: EncodeConfig) -> None:
 
     denoiser, model = zoo.load(config.name)
     drawer = Drawer.of(denoiser, model, how, config.steps, config.seed)
+    if not drawer.plan.solver.deterministic:
+        raise UsageError(_ODE)
     (_decode if config.decode else _encode)(config, drawer, out)
     print(f"wrote {config.out}")
 

@@ -42,8 +42,9 @@ class EvaluateConfig:
     """The real data: a data set, or a folder of images; by default what the model learned from."""
     n: int = 10_000
     """How many samples are drawn and measured."""
-    steps: Integers = (18,)
-    """How many steps from noise to data; several give a row of the table each."""
+    steps: Integers = ()
+    """How many steps from noise to data, by default what suits the model; several give a row of
+    the table each."""
     seed: int = 0
     """The seed of all randomness."""
     features: str = "auto"
@@ -153,18 +154,18 @@ def _model(config: EvaluateConfig, wish: datasets.Wish) -> list[dict[str, Any]]:
     wanted = labels("", axes, config.n, lambda axis, i: fold(config.seed, "label", axis, i))
     judge: Judge | None = None
     rows = []
-    for steps in config.steps:
+    for steps in config.steps or (None,):
         drawer = Drawer.of(denoiser, model, config.drawing, steps, config.seed)
         first = processes(drawer.device).index == 0
         if first and judge is None:  # before drawing: say early if something is missing
             judge = Judge.of(config.data or model.data, wish, config.features, config.accuracy)
         plan = {"model": config.name, "weights": drawer.weights(), "how": str(config.drawing)}
-        plan |= {"steps": str(steps), "seed": str(config.seed), "n": str(config.n)}
+        plan |= {"steps": str(drawer.steps), "seed": str(config.seed), "n": str(config.n)}
         # a name of its own, so that two evaluations at once do not share half-done work
         mark = fold(config.seed, *(f"{k}={v}" for k, v in sorted(plan.items())))
         memory = Memory(Path(tempfile.gettempdir()) / f"sfumato-evaluate-{mark:016x}")
         began = time.perf_counter()
-        with bar(f"{steps} steps", config.n, quiet=config.quiet or not first) as advance:
+        with bar(f"{drawer.steps} steps", config.n, quiet=config.quiet or not first) as advance:
             drawn = stream(drawer, wanted, memory, plan, advance)
         spent = time.perf_counter() - began
         if judge is None:
@@ -172,8 +173,8 @@ def _model(config: EvaluateConfig, wish: datasets.Wish) -> list[dict[str, Any]]:
         scores = judge.scores(memory.x, wanted.labels if axes else None)
         rows.append(
             {
-                "steps": steps,
-                "solver": config.drawing.solver.value,
+                "steps": drawer.steps,
+                "solver": drawer.plan.name.value,
                 "nfe": drawn.nfe,
                 "n": config.n,
                 "seconds": round(spent, 2),

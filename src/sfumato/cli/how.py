@@ -24,8 +24,9 @@ from sfumato.errors import UsageError
 class How:
     """How samples are drawn."""
 
-    solver: Solver = SolverName.DPMPP2M
-    """heun takes 2 network evaluations per step, dormand-prince as many as it needs, others 1."""
+    solver: Solver = SolverName.AUTO
+    """auto takes what suits the model; heun takes 2 network evaluations per step, dormand-prince as
+    many as it needs, others 1."""
     grid: Grid = GridName.AUTO
     """How the steps are spread over time; auto takes what suits the model's process."""
     guidance: float = 1.0

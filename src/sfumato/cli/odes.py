@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sfumato.cli.drawing import Drawer, make_solver, make_times, precision
+from sfumato.cli.drawing import Drawer, precision
 from sfumato.data import to_uint8
 from sfumato.errors import UsageError
 from sfumato.sample import encode as walk_up
@@ -46,12 +46,11 @@ def encode(
     drawer: Drawer, data: Tensor, labels: NDArray[np.int64], indices: Sequence[int]
 ) -> Tensor:
     """The states at t = 1 that the ODE leads to ``data`` (B, C, ...), on the CPU."""
-    times = make_times(drawer.how.grid, drawer.denoiser.process, drawer.steps)[:-1].flip(0)
     with torch.inference_mode(), precision(drawer.device, drawer.how.dtype):
         solution = walk_up(
             drawer.denoiser,
-            make_solver(drawer.how, drawer.steps),
-            times,
+            drawer.plan.solver,
+            drawer.plan.times[:-1].flip(0),
             data.to(drawer.device),
             cond=drawer.cond(labels),
             generator=generators(drawer.seed, indices),
@@ -65,8 +64,8 @@ def decode(drawer: Drawer, latents: Tensor, labels: NDArray[np.int64]) -> Tensor
     with torch.inference_mode(), precision(drawer.device, drawer.how.dtype):
         solution = walk_down(
             drawer.denoiser,
-            make_solver(drawer.how, drawer.steps),
-            make_times(drawer.how.grid, process, drawer.steps),
+            drawer.plan.solver,
+            drawer.plan.times,
             latents.to(drawer.device),
             cond=drawer.cond(labels),
         )

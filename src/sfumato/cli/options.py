@@ -20,6 +20,7 @@ E = TypeVar("E", bound=enum.Enum)
 class SolverName(enum.Enum):
     """The solvers by the names they have on the command line."""
 
+    AUTO = "auto"
     DDIM = "ddim"
     DPMPP2M = "dpmpp2m"
     DPMPP3M = "dpmpp3m"

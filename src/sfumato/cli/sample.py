@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from sfumato.cli.how import How
 from sfumato.cli.options import Name, at_least, parse
 from sfumato.errors import UsageError
+
+if TYPE_CHECKING:
+    from sfumato.cli.drawing import Drawer
 
 _ABOUT = """Draw samples from a shipped model, a checkpoint or a run.
 
@@ -36,8 +39,8 @@ class SampleConfig:
     """A shipped model (see sfumato models), or the folder of a checkpoint or of a run."""
     n: int = 16
     """How many samples."""
-    steps: int = 18
-    """How many steps from noise to data."""
+    steps: int | None = None
+    """How many steps from noise to data; by default what suits the model."""
     seed: int = 0
     """The seed of all randomness."""
     out: Path = Path("sheet.png")
@@ -68,7 +71,8 @@ def run(config: SampleConfig) -> None:
     from sfumato.cli import writers
 
     at_least("n", config.n, 1)
-    at_least("steps", config.steps, 1)
+    if config.steps is not None:
+        at_least("steps", config.steps, 1)
     at_least("columns", config.columns, 0)
     config.drawing.check()
     out = writers.output(config.out, config.columns or None)
@@ -91,20 +95,21 @@ def run(config: SampleConfig) -> None:
     first = processes(drawer.device).index == 0
     began = time.perf_counter()
     with bar("sampling", config.n, quiet=config.quiet or not first) as advance:
-        made_by = {**about(config), "weights": drawer.weights()}
+        made_by = {**about(config, drawer), "weights": drawer.weights()}
         drawn = stream(drawer, wanted, out, made_by, advance)
     spent = time.perf_counter() - began
     if first and not config.quiet:
         what = "points" if len(model.shape) == 1 else "images"
         if drawn.nfe:
+            solver = drawer.plan.name.value
             print(
-                f"{config.n} {what}, {drawn.nfe} network evaluations each, "
+                f"{config.n} {what}, {drawn.nfe} network evaluations each ({solver}), "
                 f"{drawn.samples / spent:.1f} {what}/s ({spent:.1f} s)"
             )
         print(f"wrote {config.out}")
 
 
-def about(config: SampleConfig) -> dict[str, Any]:
+def about(config: SampleConfig, drawer: Drawer) -> dict[str, Any]:
     """How the samples were made, as JSON: kept in every output."""
     from sfumato import __version__
 
@@ -116,8 +121,10 @@ def about(config: SampleConfig) -> dict[str, Any]:
         "sfumato": __version__,
         "model": config.name,
         "n": config.n,
-        "steps": config.steps,
+        "steps": drawer.steps,
         "seed": config.seed,
         "label": config.label,
         **how,
+        "solver": drawer.plan.name.value,
+        "grid": drawer.plan.grid.value,
     }

@@ -62,11 +62,18 @@ class CriticallyDampedConfig(ProcessConfig):
 @final
 @dataclass(frozen=True)
 class Sampling:
-    """How a model is sampled unless told otherwise, by the names of the command line."""
+    """How a model is sampled unless told otherwise, by the names of the command line.
+
+    Args:
+        solver, grid, steps: what suits the model.
+        times: falling from 1 to 0: the only steps that the model was made for; it is then
+            sampled in no other way. () where any grid and solver will do.
+    """
 
     solver: str = "dpmpp2m"
     grid: str = "auto"
     steps: int = 18
+    times: tuple[float, ...] = ()
 
 
 class Model(ABC):

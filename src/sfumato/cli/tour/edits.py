@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sfumato import pictures
-from sfumato.cli.drawing import make_solver, make_times
+from sfumato.cli.plan import make_solver, make_times
 from sfumato.cli.how import How
 from sfumato.cli.options import GridName, SolverName
 from sfumato.cli.tour.page import Section

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sfumato import zoo
 from sfumato.cli import datasets
-from sfumato.cli.drawing import make_solver, make_times
+from sfumato.cli.plan import make_solver, make_times
 from sfumato.cli.how import How
 from sfumato.cli.options import GridName, SolverName
 from sfumato.data import to_uint8
