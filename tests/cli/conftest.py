@@ -1,14 +1,16 @@
 """Tiny models in the true format: random weights, two label axes, or points."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from sfumato.data import LabelAxis
+from sfumato.denoise import Prediction
 from sfumato.nn import MLPConfig, UNetConfig
-from sfumato.recipes.model import ModelConfig
+from sfumato.recipes.model import CriticallyDampedConfig, ModelConfig
 from sfumato.store import write_folder
 from sfumato.train.checkpoint import pack_json, pack_tensors
 
@@ -64,6 +66,14 @@ def zoo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(root, "tiny-grey", grey)
     colour = ModelConfig("avatars", unet((STYLES, GLASSES), 3), axes=(STYLES, GLASSES))
     write_model(root, "tiny-faces", colour)
+    phase = ModelConfig(
+        "avatars",
+        replace(unet((STYLES, GLASSES), 3), in_channels=6),
+        CriticallyDampedConfig(),
+        Prediction.VELOCITY_NOISE,
+        axes=(STYLES, GLASSES),
+    )
+    write_model(root, "tiny-phase", phase, "CLD")
     write_model(root, "tiny-points", ModelConfig("25-gaussians", MLPConfig(width=16, blocks=1)))
     return root
 

@@ -56,8 +56,8 @@ def page(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Path:
-    """The page of a zoo of two, without real data."""
-    for name in ("tiny-faces", "tiny-points"):
+    """The page of a zoo of three, without real data."""
+    for name in ("tiny-faces", "tiny-phase", "tiny-points"):
         shutil.copytree(zoo_folder / name, tmp_path / "zoo" / name)
     monkeypatch.setenv("SFUMATO_ZOO", str(tmp_path / "zoo"))
     monkeypatch.setattr("sfumato.cards.SHIPPED", tmp_path / "nothing")
@@ -85,14 +85,15 @@ def test_the_page_is_self_contained_and_complete(page: Path) -> None:
             picture.load()
     titles = re.findall(r"<h2>(.*?)</h2>", text)
     assert titles == [
-        "Samples", "Out of the haze", "Solvers and steps", "Guidance", "Attributes",
-        "Inpainting", "Interpolation", "Points in the plane", "The models",
+        "Samples", "Out of the haze", "Solvers and steps", "Fewer evaluations", "Guidance",
+        "Attributes", "Inpainting", "Interpolation", "Points in the plane", "The models",
     ]  # fmt: skip
     targets = {attrs["id"] for _, attrs in reader.found if "id" in attrs}
     links = {attrs["href"] for tag, attrs in reader.found if tag == "a"}
     assert links == {f"#{target}" for target in targets}
-    for name in ("tiny-faces", "tiny-points"):
+    for name in ("tiny-faces", "tiny-phase", "tiny-points"):
         assert name in text
+    assert re.search(r"CLD: \d+ evaluations, \d+ ms an image", text)
 
 
 def test_a_zoo_with_a_damaged_model_still_gives_a_page(

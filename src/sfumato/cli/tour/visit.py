@@ -14,6 +14,7 @@ from sfumato import __version__, zoo
 from sfumato.cli.options import torch_device
 from sfumato.cli.tour import TourConfig
 from sfumato.cli.tour.edits import attributes, inpainting, interpolation
+from sfumato.cli.tour.fast import fast
 from sfumato.cli.tour.haze import haze
 from sfumato.cli.tour.page import Section, page
 from sfumato.cli.tour.points import points
@@ -44,6 +45,7 @@ SCENES = (
     Scene("Samples", samples, 0.08),
     Scene("Out of the haze", haze, 0.03),
     Scene("Solvers and steps", solvers, 0.12),
+    Scene("Fewer evaluations", fast, 0.05),
     Scene("Guidance", guidance, 0.1),
     Scene("Attributes", attributes, 0.08),
     Scene("Inpainting", inpainting, 0.08),

@@ -1,0 +1,77 @@
+"""Section on the systems that need few evaluations, each beside the plain model of its data."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from sfumato import pictures, zoo
+from sfumato.cli.drawing import Drawer
+from sfumato.cli.how import How
+from sfumato.cli.options import DeviceName, SolverName
+from sfumato.cli.tour.page import Section
+from sfumato.cli.tour.shown import Shown
+from sfumato.errors import SfumatoError
+
+_PLAIN = (
+    (SolverName.DDIM, 5),
+    (SolverName.DPMPP2M, 5),
+    (SolverName.DPMPP2M, 18),
+)
+_ABOUT = {
+    "CLD": "diffusion in phase space, walked by its own splitting scheme",
+    "GENIE": "second-order Taylor steps with a learned derivative",
+    "DDGAN": "a generator that draws where a denoiser averages, so that a few large steps are exact",
+    "DSNO": "an operator that has learned the whole path, in one evaluation of the network",
+}
+
+
+def fast(section: Section, shown: list[Shown], seconds: float) -> None:
+    """Rows of samples of the same labels, with evaluations and time per image."""
+    for s in (s for s in shown if s.images):
+        others = [c for c in zoo.cards() if c.system in _ABOUT and c.data == s.card.data]
+        if not others:
+            continue
+        columns = len(s.axes[0][1]) if len(s.axes) == 1 else 10
+        n = int(np.clip(columns, 5, 12))
+        labels = s.labels(n)
+        rows = []
+        s.draw(range(n), labels, steps=1)  # the first call of a batch size is slower
+        for solver, steps in _PLAIN:
+            began = time.perf_counter()
+            x, nfe = s.draw(range(n), labels, steps=steps, solver=solver)
+            took = 1e3 * (time.perf_counter() - began) / n
+            picture = pictures.sheet(x, n, transparent=True)
+            rows.append((f"{s.card.system}, {solver.value}: {_cost(nfe, took)}", picture))
+        for card in sorted(others, key=lambda c: list(_ABOUT).index(c.system)):
+            try:
+                denoiser, model = zoo.load(card.name)
+            except SfumatoError as error:
+                section.note(f"The model `{card.name}` is missing here: {error}")
+                continue
+            if model.shape != s.config.shape or model.axes != s.config.axes:
+                continue
+            how = How(device=DeviceName(s.device.type), batch=n)
+            drawer = Drawer.of(denoiser, model, how, None, s.seed)
+            drawer.draw(range(n), labels)
+            began = time.perf_counter()
+            x, nfe = drawer.draw(range(n), labels)
+            took = 1e3 * (time.perf_counter() - began) / n
+            picture = pictures.sheet(x, n, transparent=True)
+            rows.append((f"{card.system}: {_cost(nfe, took)}", picture))
+        section.heading(s.card.name)
+        names = [c.system for c in others]
+        section.rows(
+            rows,
+            "The same labels in every row. "
+            + " ".join(f"{k}: {v}." for k, v in _ABOUT.items() if k in names),
+        )
+        section.code(
+            "\n".join(f"sfumato sample {c.name} --n 64 --out {c.name}.png" for c in others)
+        )
+
+
+def _cost(nfe: int, milliseconds: float) -> str:
+    return f"{nfe} evaluation{'s' * (nfe != 1)}, {milliseconds:.0f} ms an image"
+
