@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "sfumato"
 LOWEST = {"errors", "nn"}
 CORE = {
     "schedule", "noise", "process", "damped", "pinned", "denoise",
-    "loss", "times", "seeds", "sample", "likelihood", "integrate",
+    "loss", "times", "seeds", "sample", "likelihood", "integrate", "implicit",
 }  # fmt: skip
 FILES = {"store", "pictures", "cards"}  # folders, contact sheets, cards: no mathematics in them
 ACTING = CORE | {"solve", "guide"}

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from sfumato import guide, solve, times
     from sfumato.damped import CriticallyDamped
     from sfumato.denoise import Denoiser, Preconditioned, Prediction
+    from sfumato.implicit import Implicit
     from sfumato.likelihood import Trace, bits_per_dim, log_likelihood
-    from sfumato.loss import LogNormal, TimeLaw, Uniform, denoising_loss
+    from sfumato.loss import LogNormal, OneOf, TimeLaw, Uniform, denoising_loss
     from sfumato.noise import GaussianField, Noise, White
     from sfumato.pinned import Pinned
     from sfumato.process import Gaussian, Process, Scheduled
-    from sfumato.sample import Solution, Solver, encode, sample
+    from sfumato.sample import Solution, Solver, edit, encode, sample
     from sfumato.schedule import (
         EDM,
         VE,
@@ -45,8 +46,10 @@ __all__ = [
     "Denoiser",
     "Gaussian",
     "GaussianField",
+    "Implicit",
     "LogNormal",
     "Noise",
+    "OneOf",
     "Pinned",
     "Preconditioned",
     "Prediction",
@@ -65,6 +68,7 @@ __all__ = [
     "White",
     "bits_per_dim",
     "denoising_loss",
+    "edit",
     "encode",
     "generator",
     "generators",
@@ -80,10 +84,12 @@ _HOME = {
     "Denoiser": "sfumato.denoise",
     "Preconditioned": "sfumato.denoise",
     "Prediction": "sfumato.denoise",
+    "Implicit": "sfumato.implicit",
     "Trace": "sfumato.likelihood",
     "bits_per_dim": "sfumato.likelihood",
     "log_likelihood": "sfumato.likelihood",
     "LogNormal": "sfumato.loss",
+    "OneOf": "sfumato.loss",
     "TimeLaw": "sfumato.loss",
     "Uniform": "sfumato.loss",
     "denoising_loss": "sfumato.loss",
@@ -96,6 +102,7 @@ _HOME = {
     "Scheduled": "sfumato.process",
     "Solution": "sfumato.sample",
     "Solver": "sfumato.sample",
+    "edit": "sfumato.sample",
     "encode": "sfumato.sample",
     "sample": "sfumato.sample",
     "EDM": "sfumato.schedule",

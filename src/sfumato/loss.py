@@ -94,3 +94,20 @@ class Uniform(TimeLaw):
         """Uniform times."""
         u = torch.rand(n, generator=generator, dtype=torch.float64)
         return self.start + (1 - self.start) * u
+
+
+@final
+@dataclass(frozen=True)
+class OneOf(TimeLaw):
+    """t uniform over finitely many times, for a model that knows only these."""
+
+    times: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.times or not all(0 < t <= 1 for t in self.times):
+            raise ValueError(f"expected times in (0, 1], got {self.times}")
+
+    def draw(self, process: Process, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n of the times, each as likely."""
+        index = torch.randint(len(self.times), (n,), generator=generator)
+        return torch.tensor(self.times, dtype=torch.float64)[index]

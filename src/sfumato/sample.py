@@ -1,4 +1,4 @@
-"""The verbs that walk: `sample` from noise to data, `encode` from data to noise."""
+"""The verbs that walk: `sample` from noise to data, `encode` back, `edit` part of the way."""
 
 from __future__ import annotations
 
@@ -165,6 +165,30 @@ def encode(
     if float(grid[0]) <= 0:
         raise ValueError("expected the first time above 0 (the flow is singular at 0), got 0")
     x = enter(denoiser, x0, grid[0], generator)
+    return _walk(denoiser, solver, grid, x, cond, generator, callback, save_path)
+
+
+def edit(
+    denoiser: Denoiser,
+    solver: Solver,
+    times: Tensor,
+    x0: Tensor,
+    *,
+    cond: Cond = None,
+    generator: Generators = None,
+    callback: Callback | None = None,
+    save_path: bool = False,
+) -> Solution:
+    """Noise, then denoise: draw x_t at ``times[0]`` from q(x_t | x_0), and walk back to data.
+
+    What is coarser than the noise stays, what is finer is made anew (Meng et al. 2022, SDEdit; the
+    strokes of DDGAN). Another generator, another variation.
+
+    Raises:
+        ValueError: times that do not fall, or that leave [0, 1].
+    """
+    grid = _grid(times, falling=True)
+    x, _ = denoiser.process.perturb(x0, grid[0], generator)
     return _walk(denoiser, solver, grid, x, cond, generator, callback, save_path)
 
 

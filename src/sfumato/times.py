@@ -33,6 +33,13 @@ def quadratic(n: int, start: float = 1.0, end: float = 0.0) -> Tensor:
     return root.square()
 
 
+def offset(n: int, start: float = 1e-3) -> Tensor:
+    """i/n (1 - start) + start for i = n ... 1, then 0: few large steps (DDGAN, 2112.07804)."""
+    t = start + (1 - start) * _fractions(n).flip(0)
+    t[-1] = 0
+    return t
+
+
 def schedule_of(process: Process) -> Schedule:
     """The schedule of a scheduled or pinned process.
 

@@ -26,6 +26,7 @@ class Recipes(Enum):
     AVATARS = Recipe("sfumato.recipes.avatars", "illustrated faces, conditional on attributes")
     DIGITS = Recipe("sfumato.recipes.digits", "handwritten digits 28x28, class-conditional EDM")
     POINTS = Recipe("sfumato.recipes.points", "points in the plane, under a process you choose")
+    DDGAN = Recipe("sfumato.recipes.ddgan", "a denoising diffusion GAN: few, large steps")
     IMAGES = Recipe("sfumato.recipes.images", "your own folder or zip of images")
 
 

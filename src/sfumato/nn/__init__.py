@@ -1,8 +1,10 @@
-"""Networks in plain PyTorch: a U-Net, a perceptron for points, a small classifier."""
+"""Networks in plain PyTorch: a U-Net, a perceptron for points, discriminators, a classifier."""
 
 from .classifier import Classifier, ClassifierConfig
 from .config import UNetConfig
+from .discriminator import Critic, CriticConfig, Discriminator, DiscriminatorConfig
 from .dispatch import best_dtype
+from .mapping import Mapping
 from .mlp import MLP, MLPConfig
 from .unet import UNet
 
@@ -10,7 +12,12 @@ __all__ = [
     "MLP",
     "Classifier",
     "ClassifierConfig",
+    "Critic",
+    "CriticConfig",
+    "Discriminator",
+    "DiscriminatorConfig",
     "MLPConfig",
+    "Mapping",
     "UNet",
     "UNetConfig",
     "best_dtype",

@@ -33,6 +33,9 @@ class UNetConfig:
     head_channels: width of an attention head; 0 = one head over all channels.
     resolution: side of the (square) image.
     labels: number of classes per label axis.  embedding: width of a vector condition.
+    latent: width of the random vector that a generator takes besides (see `Conditioning`).
+    patch: the network sees patch x patch pixels as channels of one, and nothing runs at full
+        resolution; its levels, and `attention`, count from resolution / patch.
     dropout: inside the residual blocks.  fir: [1, 3, 3, 1] filter at resampling.
     resample_blocks: resample inside residual blocks, or by plain convolutions.
     residual_input: the image itself, resampled, is added at each level of the encoder.
@@ -53,6 +56,8 @@ class UNetConfig:
     resolution: int = 28
     labels: tuple[int, ...] = ()
     embedding: int = 0
+    latent: int = 0
+    patch: int = 1
     dropout: float = 0.0
     fir: bool = False
     resample_blocks: bool = True
@@ -87,10 +92,10 @@ class UNetConfig:
     @property
     def sides(self) -> tuple[int, ...]:
         """Resolution per level."""
-        return tuple(self.resolution >> i for i in range(self.levels))
+        return tuple((self.resolution // self.patch) >> i for i in range(self.levels))
 
     def _check_sizes(self) -> None:
-        for name in ("in_channels", "out_channels", "channels", "resolution"):
+        for name in ("in_channels", "out_channels", "channels", "resolution", "patch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} >= 1, got {getattr(self, name)}")
         if self.channels < 4 or self.channels % 2:
@@ -99,8 +104,9 @@ class UNetConfig:
             raise ValueError(f"expected multipliers >= 1, one per level, got {self.multipliers}")
         if any(n < 1 for n in self.labels):
             raise ValueError(f"expected at least one class per label axis, got {self.labels}")
-        if self.embedding < 0:
-            raise ValueError(f"expected embedding >= 0, got {self.embedding}")
+        for name in ("embedding", "latent"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"expected {name} >= 0, got {getattr(self, name)}")
         if self.labels and self.embedding:
             raise ValueError(
                 f"expected labels or an embedding, got both (labels={self.labels}, "
@@ -112,11 +118,13 @@ class UNetConfig:
             raise ValueError(f"expected skip_scale > 0, got {self.skip_scale}")
 
     def _check_levels(self) -> None:
-        factor = 2 ** (self.levels - 1)
+        factor = self.patch * 2 ** (self.levels - 1)
+        patches = f" and patches have {self.patch} pixels a side" if self.patch > 1 else ""
         if self.resolution % factor:
             raise ValueError(
                 f"expected a resolution divisible by {factor}, because {self.levels} multipliers "
-                f"halve it {self.levels - 1} times, got {self.resolution}; use fewer multipliers"
+                f"halve it {self.levels - 1} times{patches}, got {self.resolution}; "
+                "use fewer multipliers"
             )
         if len(self.blocks_per_level) != self.levels or min(self.blocks_per_level) < 1:
             raise ValueError(

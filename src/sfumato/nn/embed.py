@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .mapping import Mapping
+
 __all__ = ["Conditioning", "NoiseFeatures"]
 
 
@@ -55,7 +57,9 @@ class Conditioning(nn.Module):
 
     `labels` has the number of classes of each axis; each axis has one more row, its null token
     "no label" (index = number of classes). `embedding` is the width of a vector condition, whose
-    absence is a learned vector. At most one of the two may be used.
+    absence is a learned vector. At most one of the two may be used. A generator has in addition a
+    latent vector z, whose `Mapping` is added inside the same SiLU: every block's scale and shift is
+    linear in e, so z, the noise level and the label drive them together.
 
     `cond` may be int (B,) for one axis, int (B, A), float (B, embedding), or None = all null.
     Raises ValueError for any other shape or dtype, and for labels out of range. On an accelerator
@@ -63,7 +67,12 @@ class Conditioning(nn.Module):
     """
 
     def __init__(
-        self, features: int, width: int, labels: Sequence[int] = (), embedding: int = 0
+        self,
+        features: int,
+        width: int,
+        labels: Sequence[int] = (),
+        embedding: int = 0,
+        latent: int = 0,
     ) -> None:
         super().__init__()
         if labels and embedding:
@@ -91,9 +100,12 @@ class Conditioning(nn.Module):
         if embedding:
             self.project = nn.Linear(embedding, width, bias=False)
             self.absent = nn.Parameter(torch.zeros(embedding))
+        self.mapping = Mapping(latent, width) if latent else None
 
-    def forward(self, noise_level: Tensor, cond: Tensor | None = None) -> Tensor:
-        """noise_level (B,), cond -> (B, width)."""
+    def forward(
+        self, noise_level: Tensor, cond: Tensor | None = None, latent: Tensor | None = None
+    ) -> Tensor:
+        """noise_level (B,), cond, z (B, latent) where there is one -> (B, width)."""
         if noise_level.ndim != 1:
             raise ValueError(
                 f"expected one noise level per sample, shape (B,), got {tuple(noise_level.shape)}"
@@ -101,7 +113,16 @@ class Conditioning(nn.Module):
         features = self.noise(noise_level).to(self.first.weight.dtype)
         e = self.second(F.silu(self.first(features)))
         extra = self._condition(noise_level.shape[0], cond)
-        return F.silu(e if extra is None else e + extra)
+        if extra is not None:
+            e = e + extra
+        if (latent is None) != (self.mapping is None):
+            have = "a latent vector" if self.mapping is not None else "no latent vector"
+            raise ValueError(
+                f"this network takes {have}, got {'none' if latent is None else 'one'}"
+            )
+        if self.mapping is not None and latent is not None:
+            e = e + self.mapping(latent)
+        return F.silu(e)
 
     def _condition(self, batch: int, cond: Tensor | None) -> Tensor | None:
         if self.labels:

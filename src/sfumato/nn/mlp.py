@@ -19,6 +19,8 @@ __all__ = ["MLP", "MLPConfig"]
 class MLPConfig:
     """Sizes of an `MLP`: points have `in_features` coordinates (in phase space 2 x out_features).
 
+    `latent` is the width of the random vector that a generator takes besides.
+
     Raises ValueError if a size is below 1 or `width` is odd or below 4.
     """
 
@@ -28,6 +30,7 @@ class MLPConfig:
     blocks: int = 3
     labels: tuple[int, ...] = ()
     embedding: int = 0
+    latent: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(int(n) for n in self.labels))
@@ -45,15 +48,15 @@ class MLP(nn.Module):
         h = W_in x;   h <- h + B SiLU(LayerNorm(A SiLU(h)) (1 + scale) + shift)  per block
         y = W_out SiLU(h)
 
-    scale and shift are linear in the conditioning vector; `cond` is as for `UNet`. The output
-    starts at zero. Raises ValueError for wrong shapes.
+    scale and shift are linear in the conditioning vector; `cond` and `latent` are as for `UNet`.
+    The output starts at zero. Raises ValueError for wrong shapes.
     """
 
     def __init__(self, config: MLPConfig) -> None:
         super().__init__()
         self.config = config
         w = config.width
-        self.conditioning = Conditioning(w, w, config.labels, config.embedding)
+        self.conditioning = Conditioning(w, w, config.labels, config.embedding, config.latent)
         self.input = nn.Linear(config.in_features, w)
         self.first = nn.ModuleList(nn.Linear(w, w) for _ in range(config.blocks))
         self.second = nn.ModuleList(nn.Linear(w, w) for _ in range(config.blocks))
@@ -62,7 +65,13 @@ class MLP(nn.Module):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
-    def features(self, x: Tensor, noise_level: Tensor, cond: Tensor | None = None) -> Tensor:
+    def features(
+        self,
+        x: Tensor,
+        noise_level: Tensor,
+        cond: Tensor | None = None,
+        latent: Tensor | None = None,
+    ) -> Tensor:
         """The last hidden features (B, width)."""
         if x.ndim != 2 or x.shape[1] != self.config.in_features:
             raise ValueError(
@@ -73,7 +82,7 @@ class MLP(nn.Module):
                 f"expected noise_level of shape ({x.shape[0]},), got {tuple(noise_level.shape)}"
             )
         w = self.config.width
-        e = self.modulation(self.conditioning(noise_level, cond))
+        e = self.modulation(self.conditioning(noise_level, cond, latent))
         h = self.input(x.to(self.input.weight.dtype))
         for i, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
             shift, scale = e[:, 2 * w * i : 2 * w * (i + 1)].chunk(2, dim=1)
@@ -86,6 +95,12 @@ class MLP(nn.Module):
         y: Tensor = self.output(F.silu(features))
         return y
 
-    def forward(self, x: Tensor, noise_level: Tensor, cond: Tensor | None = None) -> Tensor:
-        """x (B, in_features), noise_level (B,), cond -> (B, out_features)."""
-        return self.head(self.features(x, noise_level, cond)).to(x.dtype)
+    def forward(
+        self,
+        x: Tensor,
+        noise_level: Tensor,
+        cond: Tensor | None = None,
+        latent: Tensor | None = None,
+    ) -> Tensor:
+        """x (B, in_features), noise_level (B,), cond, z -> (B, out_features)."""
+        return self.head(self.features(x, noise_level, cond, latent)).to(x.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, cast, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import Resample, ResidualBlock, convolution
@@ -29,7 +30,7 @@ class UNet(nn.Module):
 
     noise_level: one float per sample on a log-like scale (see `NoiseFeatures`).
     cond: int (B,) or (B, A) labels, a float (B, D) vector, or None = no condition
-    (see `Conditioning`).
+    (see `Conditioning`).  latent: the random vector z (B, latent) of a generator.
 
     The memory format is chosen inside by measured rules; parameters stay contiguous.
     `torch.compile(unet)` works without graph breaks. Raises ValueError for wrong shapes.
@@ -40,12 +41,17 @@ class UNet(nn.Module):
         self.config = config
         widths, sides, levels = config.widths, config.sides, config.levels
         self.conditioning = Conditioning(
-            config.channels, EMBEDDING_WIDTH * config.channels, config.labels, config.embedding
+            config.channels,
+            EMBEDDING_WIDTH * config.channels,
+            config.labels,
+            config.embedding,
+            config.latent,
         )
-        self.input = convolution(config.in_channels, widths[0])
+        area = config.patch**2
+        self.input = convolution(config.in_channels * area, widths[0])
         self.encoder = nn.ModuleList()
         self.images = nn.ModuleList()
-        skips, width, image_width = [widths[0]], widths[0], config.in_channels
+        skips, width, image_width = [widths[0]], widths[0], config.in_channels * area
         for level in range(levels):
             if level:
                 self.encoder.append(self._change(width, width, "down"))
@@ -71,7 +77,7 @@ class UNet(nn.Module):
                 self.decoder.append(self._change(width, outputs, "up"))
                 width = outputs
         self.norm = GroupNorm(width)
-        self.output = convolution(width, config.out_channels, zero=True)
+        self.output = convolution(width, config.out_channels * area, zero=True)
         self.sizes = [
             2 * block.outputs for block in self._stages() if isinstance(block, ResidualBlock)
         ]
@@ -121,11 +127,18 @@ class UNet(nn.Module):
                 f"expected noise_level of shape ({x.shape[0]},), got {tuple(noise_level.shape)}"
             )
 
-    def features(self, x: Tensor, noise_level: Tensor, cond: Tensor | None = None) -> Tensor:
-        """The last full-resolution features, before the final norm: (B, channels', R, R)."""
+    def features(
+        self,
+        x: Tensor,
+        noise_level: Tensor,
+        cond: Tensor | None = None,
+        latent: Tensor | None = None,
+    ) -> Tensor:
+        """The last features, before the final norm: (B, channels', R/patch, R/patch)."""
         self._check(x, noise_level)
+        x = x if self.config.patch == 1 else F.pixel_unshuffle(x, self.config.patch)
         x = x.to(self.input.weight.dtype).contiguous(memory_format=memory_format(x))
-        e = self.conditioning(noise_level, cond)
+        e = self.conditioning(noise_level, cond, latent)
         modulations = iter(self.modulation(e).split(self.sizes, dim=1))
 
         def run(stage: nn.Module, h: Tensor) -> Tensor:
@@ -154,8 +167,15 @@ class UNet(nn.Module):
 
     def head(self, features: Tensor) -> Tensor:
         """Features -> output: conv(SiLU(norm(features)))."""
-        return cast(Tensor, self.output(self.norm.modulate(features)))
+        y = cast(Tensor, self.output(self.norm.modulate(features)))
+        return y if self.config.patch == 1 else F.pixel_shuffle(y, self.config.patch)
 
-    def forward(self, x: Tensor, noise_level: Tensor, cond: Tensor | None = None) -> Tensor:
-        """x (B, in_channels, R, R), noise_level (B,), cond -> (B, out_channels, R, R)."""
-        return self.head(self.features(x, noise_level, cond)).to(x.dtype)
+    def forward(
+        self,
+        x: Tensor,
+        noise_level: Tensor,
+        cond: Tensor | None = None,
+        latent: Tensor | None = None,
+    ) -> Tensor:
+        """x (B, in_channels, R, R), noise_level (B,), cond, z -> (B, out_channels, R, R)."""
+        return self.head(self.features(x, noise_level, cond, latent)).to(x.dtype)

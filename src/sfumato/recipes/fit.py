@@ -13,6 +13,7 @@ from torch import Tensor
 from sfumato import pictures
 from sfumato.data import ImageSet, PointSet, to_uint8
 from sfumato.denoise import Denoiser
+from sfumato.implicit import Implicit
 from sfumato.loss import TimeLaw
 from sfumato.process import Scheduled
 from sfumato.recipes.codec import encode
@@ -22,7 +23,7 @@ from sfumato.sample import sample
 from sfumato.seeds import generator, generators
 from sfumato.solve import Ancestral, Exponential
 from sfumato.times import karras, quadratic
-from sfumato.train import Sheet, TrainConfig, train
+from sfumato.train import Adversary, Loss, Sheet, TrainConfig, standard_loss, train
 
 
 def root_mean_square(data: ImageSet | PointSet, n: int = 4096) -> float:
@@ -54,7 +55,9 @@ def draw_samples(denoiser: Denoiser, shape: tuple[int, ...], cond: Tensor | None
     seeds = generators(0, range(n))
     x = process.start((n, *shape), seeds, device=device)
     cond = None if cond is None else cond.to(device)
-    if isinstance(process, Scheduled):
+    if isinstance(denoiser, Implicit):
+        solution = sample(denoiser, Ancestral(), denoiser.times, x, cond=cond, generator=seeds)
+    elif isinstance(process, Scheduled):
         solution = sample(denoiser, Exponential(order=2), karras(process, 12), x, cond=cond)
     else:
         times = quadratic(40, end=1e-3)  # phase space is stiff near the data
@@ -102,16 +105,21 @@ def fit(
     settings: TrainConfig,
     out: Path,
     resume: bool,
+    *,
+    denoiser: Denoiser | None = None,
+    loss: Loss = standard_loss,
+    adversary: Adversary | None = None,
 ) -> Path:
     """Build the model, train it, and return the run folder.
 
     ``config.json`` in the run folder keeps the recipe's name and its configuration;
-    `sfumato.recipes.again` runs it again.
+    `sfumato.recipes.again` runs it again. A ``denoiser`` that was built already, a ``loss`` and a
+    second player may be given.
 
     Raises:
         UsageError, SfumatoError: see `sfumato.train.train`.
     """
-    denoiser = model.build(settings.seed)
+    denoiser = model.build(settings.seed) if denoiser is None else denoiser
     sheet = image_sheet(model, data) if isinstance(data, ImageSet) else point_sheet(model, data)
     train(
         settings,
@@ -123,6 +131,8 @@ def fit(
         model=model.to_json(),
         about={"recipe": recipe, "config": encode(config)},
         sheet=sheet,
+        loss=loss,
+        adversary=adversary,
         resume=resume,
         update=lambda older: read_model(older).to_json(),
     )

@@ -11,11 +11,12 @@ from sfumato.errors import UsageError
 from sfumato.nn import MLPConfig, UNetConfig
 from sfumato.noise import GaussianField, White
 from sfumato.recipes.codec import decode
+from sfumato.recipes.ddgan_model import ImplicitModel
 from sfumato.recipes.model import CriticallyDampedConfig, Model, ModelConfig, ScheduledConfig
 from sfumato.schedule import EDM, VE, RectifiedFlow, VPCosine, VPLinear
 from sfumato.train import checkpoint as ck
 
-KINDS: tuple[type[Model], ...] = (ModelConfig,)
+KINDS: tuple[type[Model], ...] = (ModelConfig, ImplicitModel)
 """Every kind of model; a system adds its own here."""
 
 PARTS = (

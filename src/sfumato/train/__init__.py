@@ -1,5 +1,6 @@
 """Training: the loop, averaged weights, checkpoints, the log."""
 
+from sfumato.train.adversary import Adversary
 from sfumato.train.checkpoint import (
     Checkpoint,
     checkpoint_folders,
@@ -18,6 +19,7 @@ from sfumato.train.report import read_log
 from sfumato.train.run import Loss, Sheet, Stopped, standard_loss
 
 __all__ = [
+    "Adversary",
     "Checkpoint",
     "Data",
     "Draws",

@@ -4,6 +4,7 @@
 
 * ``model.safetensors`` the weights, ``ema.safetensors`` their average,
 * ``optimizer.safetensors`` Adam's moments, by parameter name,
+* ``adversary.safetensors``, ``adversary-optimizer.safetensors`` the same of a second player,
 * ``state.json`` step, data position, seed, configuration, sums of the log, loss scale,
 * ``model.json`` what the weights belong to, ``SHA256SUMS`` the checksums.
 
@@ -74,7 +75,7 @@ def restore_optimizer(
     for full, tensor in load_tensors(data).items():
         name, _, key = full.rpartition("/")
         if name not in order:
-            raise SfumatoError(f"{OPTIMIZER} has moments of {name!r}, which the model has not")
+            raise SfumatoError(f"moments of {name!r} were saved, which the model has not")
         like = parameters[name]
         if tensor.shape == like.shape:
             tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)

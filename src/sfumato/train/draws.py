@@ -5,6 +5,9 @@ times and hidden labels of step n from (seed, "train", n), drawn for the whole b
 cut; the noise of example i of step n from (seed, "noise", n, i). So a resumed run needs only
 its step, several processes see what one process would see, and accumulation changes nothing
 but the order of a sum. Dropout inside the network alone also depends on the process's rank.
+
+A second player (see `adversary`) draws for itself: its name goes in front of the paths, and only
+the examples are the same ones.
 """
 
 from __future__ import annotations
@@ -104,18 +107,18 @@ class Draws:
         self.labels = torch.tensor(list(labels), dtype=torch.int64)
         self.rank, self.world = rank, world
 
-    def times(self, step: int) -> tuple[Tensor, Tensor]:
+    def times(self, step: int, *player: str) -> tuple[Tensor, Tensor]:
         """Times of the whole batch, (B,) float64, and hidden labels, (B, A) bool."""
-        config, g = self.config, generator(self.config.seed, "train", step)
+        config, g = self.config, generator(self.config.seed, *player, "train", step)
         t = self.law.draw(self.process, config.batch, g)
         u = torch.rand(config.batch, 1 + len(self.labels), generator=g, dtype=torch.float64)
         hidden = (u[:, :1] < config.label_dropout) | (u[:, 1:] < config.axis_dropout)
         return t, hidden
 
-    def parts(self, step: int) -> list[Part]:
+    def parts(self, step: int, *player: str) -> list[Part]:
         """This process's share of the step, in ``accumulate`` parts."""
         config = self.config
-        t, hidden = self.times(step)
+        t, hidden = self.times(step, *player)
         share = config.batch // self.world
         size = share // config.accumulate
         index = positions(config.seed, step * config.batch, config.batch, len(self.data))
@@ -128,7 +131,9 @@ class Draws:
                 cond = torch.where(hidden[here], self.labels, cond)
             else:
                 cond = None
-            noise = [generator(config.seed, "noise", step, i) for i in range(low, low + size)]
+            noise = [
+                generator(config.seed, *player, "noise", step, i) for i in range(low, low + size)
+            ]
             out.append(Part(x0, t[here], cond, noise))
         return out
 

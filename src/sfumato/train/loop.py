@@ -6,7 +6,7 @@ One step draws a batch of data and times, adds noise, and descends
 
 the mean of `denoising_loss`, with Adam; then the averaged weights follow (see `ema`). Parallel
 processes, devices and precision are accelerate's; everything random is a function of
-(seed, step), see `draws`.
+(seed, step), see `draws`. With an `adversary` every step has two moves.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError
 from sfumato.loss import TimeLaw
+from sfumato.train.adversary import Adversary
 from sfumato.train.config import TrainConfig
 from sfumato.train.draws import Data, Draws
 from sfumato.train.run import Loss, Run, Sheet, Update, same, standard_loss
@@ -44,6 +45,7 @@ def train(
     about: Mapping[str, Any] | None = None,
     sheet: Sheet | None = None,
     loss: Loss = standard_loss,
+    adversary: Adversary | None = None,
     resume: bool = False,
     update: Update = same,
 ) -> Path:
@@ -60,6 +62,7 @@ def train(
         about: JSON-able description of the run, kept in ``config.json``.
         sheet: draws a picture of samples; ``None`` draws none.
         loss: another loss per example.
+        adversary: a second player, which moves first in every step.
         resume: go on from the newest readable checkpoint in ``out``; from the beginning if
             there is none yet.
         update: brings the description of an older version's checkpoint up to date, before it
@@ -77,7 +80,8 @@ def train(
     draws = Draws(config, data, denoiser.process, law, labels, rank, world)
     devices = [accelerator.device.index or 0] if accelerator.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        run = Run(config, denoiser, draws, out, accelerator, dict(model or {}), sheet, loss)
+        about_model = dict(model or {})
+        run = Run(config, denoiser, draws, out, accelerator, about_model, sheet, loss, adversary)
         try:
             report = run.open(resume, about, update)
             try:

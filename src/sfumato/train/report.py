@@ -130,7 +130,8 @@ class Report:
         self._log.flush()
         if self._board is not None:
             self._to_board(step, values)
-        news = f"loss {values['loss']:.4f}  {rate:,.0f} images/s  {duration(whole)} left"
+        other = f" against {values['adversary_loss']:.4f}" if "adversary_loss" in values else ""
+        news = f"loss {values['loss']:.4f}{other}  {rate:,.0f} images/s  {duration(whole)} left"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, news=news)
         elif now - self._printed > 10 or step == self.steps:
@@ -138,7 +139,9 @@ class Report:
             self.say(f"step {step:,} of {self.steps:,}  {news}")
 
     def _to_board(self, step: int, values: dict[str, Any]) -> None:
-        for key in ("loss", "lr", "grad_norm", "images_per_s"):
+        for key in ("loss", "adversary_loss", "lr", "grad_norm", "images_per_s"):
+            if key not in values:
+                continue
             self._board.add_scalar(key, values[key], step)
         for i, value in enumerate(values["loss_by_level"]):
             if value is not None:

@@ -21,6 +21,7 @@ from sfumato.denoise import Denoiser, Preconditioned
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.loss import denoising_loss
 from sfumato.train import checkpoint as ck
+from sfumato.train.adversary import Adversary, Opponent
 from sfumato.train.config import TrainConfig
 from sfumato.train.draws import Draws, Part
 from sfumato.train.ema import Ema, ema_decay
@@ -79,6 +80,7 @@ class Run:
         model: description of the denoiser, for ``model.json``.
         sheet: draws a picture of samples.
         loss: the loss per example.
+        adversary: the second player, if there is one.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Run:
         model: dict[str, Any],
         sheet: Sheet | None,
         loss: Loss,
+        adversary: Adversary | None = None,
     ) -> None:
         self.config, self.draws, self.out = config, draws, out
         self.accelerator, self.model, self.sheet = accelerator, model, sheet
@@ -111,6 +114,9 @@ class Run:
         )
         self.bare_optimizer = optimizer
         self.losses, self.optimizer = accelerator.prepare(_Losses(denoiser, loss), optimizer)
+        self.opponent = (
+            None if adversary is None else Opponent(adversary, denoiser, config, accelerator)
+        )
         self.levels = Levels(level_edges(denoiser.process, draws.law, config.levels))
         self.step = 0
         self.skipped = 0
@@ -173,6 +179,8 @@ class Run:
         ck.restore_optimizer(self.bare_optimizer, self.parameters, files[ck.OPTIMIZER])
         if state["scaler"] and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+        if self.opponent is not None:
+            self.opponent.restore(files, state, folder)
         if len(state["levels"]["sums"]) == self.config.levels:
             self.levels.restore(state["levels"])
         self.step, self.saved = state["step"], folder
@@ -187,16 +195,22 @@ class Run:
             return self.step % every == 0
 
         with StopSignals() as signals, ThreadPoolExecutor(1) as ahead:
-            upcoming = ahead.submit(self.draws.parts, self.step)
+            upcoming = ahead.submit(self.parts, self.step)
             while self.step < config.steps:
-                parts = upcoming.result()
+                parts, theirs = upcoming.result()
                 if self.step + 1 < config.steps:
-                    upcoming = ahead.submit(self.draws.parts, self.step + 1)
+                    upcoming = ahead.submit(self.parts, self.step + 1)
+                self.draws.seed_dropout(self.step)
+                if self.opponent is not None:
+                    self.opponent.advance([self.to_device(p) for p in theirs], self.step)
                 stop = self.advance(parts, signals.name is not None)
                 done = self.step == config.steps
                 report.advance(self.step)
                 if due(config.log_every) or done:
                     extra = {"lr": config.rate(self.step - 1), "grad_norm": self.norm}
+                    if self.opponent is not None:
+                        extra |= self.opponent.report()
+                        self.opponent.clear()
                     report.line(self.step, {**self.levels.report(), **extra})
                     self.levels.clear()
                 pause = time.monotonic()
@@ -218,10 +232,14 @@ class Run:
         )
         return saved
 
+    def parts(self, step: int) -> tuple[list[Part], list[Part]]:
+        """The parts of a step, and those of the adversary."""
+        mine = self.draws.parts(step)
+        return mine, [] if self.opponent is None else self.draws.parts(step, "adversary")
+
     def advance(self, parts: Sequence[Part], stop: bool) -> bool:
         """One optimizer step; true if any process was asked to stop."""
         config, accelerator = self.config, self.accelerator
-        self.draws.seed_dropout(self.step)
         mine = []
         for i, part in enumerate(parts):
             part = self.to_device(part)
@@ -300,6 +318,8 @@ class Run:
                 "levels": self.levels.state(),
                 "scaler": scaler.state_dict() if scaler is not None else None,
             }
+            if self.opponent is not None:
+                state["adversary"] = self.opponent.state()
             names = list(self.parameters)
             files = {
                 ck.MODEL: ck.pack_tensors(self.denoiser.state_dict()),
@@ -308,6 +328,8 @@ class Run:
                 ck.STATE: ck.pack_json(state),
                 ck.DESCRIPTION: ck.pack_json({"model": self.model}),
             }
+            if self.opponent is not None:
+                files |= self.opponent.files()
             ck.write_checkpoint(self.out, self.step, files, config.keep)
         self.accelerator.wait_for_everyone()
         self.saved = ck.step_folder(self.out, self.step)

@@ -1,0 +1,219 @@
+r"""Denoising diffusion GANs: a denoiser that *draws* x_0 given x_t, and the game that trains it.
+
+With few large steps the law of x_0 given x_t is far from a point, and its mean is a blur. A
+generator G(x_t, t, z) with z ~ N(0, I) can follow any law (Xiao, Kreis, Vahdat 2022, arXiv
+2112.07804, section 3.2), and one ancestral step with its draw,
+
+.. math:: x_s \sim q(x_s \mid x_t,\ \hat x_0 = G(x_t, t, z)),
+
+keeps every marginal exactly once G's law is the true one. A discriminator D(x_s, x_t, t) that sees
+pairs, real by q(x_0) q(x_s | x_0) q(x_t | x_s) or with x_s drawn as above, is trained by
+
+.. math:: \ell_D = f(-D(x_s^{real}, x_t, t)) + f(D(x_s^{fake}, x_t, t))
+          + \tfrac{\gamma}{2} |\nabla_{x_s} D(x_s^{real}, x_t, t)|^2,
+          \qquad \ell_G = f(-D(x_s^{fake}, x_t, t)),
+
+f = softplus: the non-saturating game of Goodfellow et al. 2014, with the R1 of Mescheder et al.
+2018 in the first argument alone, and only in some steps, without a factor that makes up for it.
+
+Everything is exact on the process, whose last step leads to t = 0. The published code instead takes
+t = 0.001 for data: its signal levels are the ratios ᾱ(t_i)/ᾱ(0.001), which are larger by 1.1e-4.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Protocol, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sfumato.denoise import Cond, Denoiser, Preconditioned, Prediction
+from sfumato.process import Process, Scheduled, mix
+from sfumato.schedule import Time, as_time
+from sfumato.seeds import Generators, randn
+from sfumato.times import offset
+
+
+class Bound(Enum):
+    """How a generator's output is kept in [-1, 1]."""
+
+    TANH = "tanh"
+    CLAMP = "clamp"
+    NONE = "none"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The output, bounded."""
+        match self:
+            case Bound.TANH:
+                return x.tanh()
+            case Bound.CLAMP:
+                return x.clamp(-1, 1)
+            case Bound.NONE:
+                return x
+
+
+class Judge(Protocol):
+    """A discriminator: logits (B,) that x_s is a step back from x_t on real data."""
+
+    def __call__(self, x_s: Tensor, x_t: Tensor, noise_level: Tensor, cond: Cond = None) -> Tensor:
+        """High for real."""
+        ...
+
+
+@final
+class Implicit(Denoiser):
+    """A generator of x_0 given x_t: its estimate is a draw, another one for each z.
+
+    Args:
+        network: called as ``network(scaled x_t, level (B,), cond, z (B, latent) or None)``.
+        process: a scheduled process; variance preserving in the paper.
+        steps: T; it was trained for the times `times` alone.
+        latent: width of z; 0 is a generator without it, whose steps are Gaussian.
+        predicts: x_0 itself, as published, or another scaling of the output (see `denoise`), with
+            which the weights of a trained denoiser can be taken over.
+        sigma_data: standard deviation of the data, for the scaling.
+        bound: how the draw is kept in the range of the data.
+
+    Raises:
+        ValueError: not a scheduled process, or a size out of range.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        process: Process,
+        steps: int = 4,
+        latent: int = 64,
+        predicts: Prediction = Prediction.X0,
+        sigma_data: float = 0.5,
+        bound: Bound = Bound.TANH,
+    ) -> None:
+        super().__init__()
+        if not isinstance(process, Scheduled):
+            raise ValueError(f"expected a scheduled process, got {process!r}")
+        if latent < 0:
+            raise ValueError(f"expected latent >= 0, got {latent}")
+        self.network = network
+        self.process = process
+        self.times = offset(steps)
+        self.latent = latent
+        self.bound = bound
+        self._scaling = Preconditioned(nn.Identity(), process, predicts, sigma_data)
+
+    @property
+    def evaluations(self) -> int:
+        """One."""
+        return 1
+
+    def before(self, t: Time) -> Tensor:
+        """The time that the step from t leads to, of the same shape.
+
+        Raises:
+            ValueError: t is not one of the times that the generator steps from.
+        """
+        t = as_time(t).double().cpu()
+        index = (t[..., None] - self.times[:-1]).abs().argmin(-1)
+        if not torch.allclose(self.times[index], t, rtol=0, atol=1e-6):
+            known = ", ".join(f"{v:.4g}" for v in self.times[:-1].tolist())
+            raise ValueError(f"this generator steps from t = {known} alone, got {t.tolist()}")
+        return self.times[index + 1]
+
+    def level(self, t: Time, like: Tensor) -> Tensor:
+        """The noise level that networks are told, (B,), for a batch like ``like``."""
+        level = self.process.level(as_time(t)).to(device=like.device, dtype=torch.float32)
+        return level.expand(like.shape[0])
+
+    def draw(self, x_t: Tensor, generator: Generators = None) -> Tensor | None:
+        """z ~ N(0, I), (B, latent); None where there is none."""
+        if not self.latent:
+            return None
+        shape = (x_t.shape[0], self.latent)
+        return randn(shape, generator, dtype=torch.float32, device=x_t.device)
+
+    def generate(self, x_t: Tensor, t: Time, z: Tensor | None, cond: Cond = None) -> Tensor:
+        """G(x_t, t, z): the x_0 that this z means."""
+        c_in, c_out, _ = self._scaling.coefficients(as_time(t))
+        weight = next(self.network.parameters(), x_t)
+        x = mix(c_in, x_t).to(weight.dtype)
+        y = self.network(x, self.level(t, x_t), cond, z).to(x_t.dtype)
+        return self.bound(mix(c_out, x_t, y))
+
+    def forward(
+        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+    ) -> Tensor:
+        """A draw of x_0 given x_t."""
+        return self.generate(x_t, t, self.draw(x_t, generator), cond)
+
+    def step(self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None) -> Tensor:
+        """A differentiable ancestral step to `before` (t): the pair's fake x_s."""
+        s = self.before(t)
+        x0 = self.forward(x_t, t, cond, generator)
+        q = self.process.posterior(s, as_time(t))
+        return mix(q.A, x_t, x0) + self.process.draw(q.root(), x_t, generator)
+
+
+def real_pair(
+    process: Process, x0: Tensor, s: Time, t: Time, generator: Generators = None
+) -> tuple[Tensor, Tensor]:
+    """(x_s, x_t) of data: x_s from q(x_s | x_0), then x_t from q(x_t | x_s)."""
+    x_s, _ = process.perturb(x0, s, generator)
+    q = process.kernel(s, t)
+    return x_s, mix(q.A, x_s) + process.draw(q.root(), x_s, generator)
+
+
+def generator_loss(
+    denoiser: Implicit,
+    judge: Judge,
+    x0: Tensor,
+    t: Tensor,
+    *,
+    cond: Cond = None,
+    generator: Generators = None,
+) -> Tensor:
+    """softplus(-D(fake x_s, x_t, t)), (B,): the generator wants to be taken for real.
+
+    Raises:
+        ValueError: a time that is not one of the generator's.
+    """
+    x_t, _ = denoiser.process.perturb(x0, t, generator)
+    fake = denoiser.step(x_t, t, cond, generator)
+    return F.softplus(-judge(fake, x_t, denoiser.level(t, x_t), cond))
+
+
+def discriminator_loss(
+    denoiser: Implicit,
+    judge: Judge,
+    x0: Tensor,
+    t: Tensor,
+    *,
+    penalty: float = 0.0,
+    cond: Cond = None,
+    generator: Generators = None,
+) -> Tensor:
+    """softplus(-D(real)) + softplus(D(fake)) + R1, (B,).
+
+    Args:
+        denoiser: the generator; no gradient reaches it.
+        judge: the discriminator.
+        x0: data.
+        t: times among ``denoiser.times``, (B,).
+        penalty: γ of R1 in this step, 0 leaves it out.
+        cond: passed to both.
+        generator: one, or one per example.
+
+    Raises:
+        ValueError: a time that is not one of the generator's.
+    """
+    x_s, x_t = real_pair(denoiser.process, x0, denoiser.before(t), t, generator)
+    with torch.no_grad():
+        fake = denoiser.step(x_t, t, cond, generator)
+    level = denoiser.level(t, x_t)
+    x_s.requires_grad_(penalty > 0)
+    real = judge(x_s, x_t, level, cond)
+    loss = F.softplus(-real) + F.softplus(judge(fake, x_t, level, cond))
+    if penalty > 0:
+        (slope,) = torch.autograd.grad(real.sum(), x_s, create_graph=True)
+        loss = loss + 0.5 * penalty * slope.square().flatten(1).sum(1)
+    return loss

@@ -1,0 +1,245 @@
+r"""A denoising diffusion GAN (Xiao, Kreis, Vahdat 2022, arXiv 2112.07804): T = 1, 2, 4 or 8 steps.
+
+Variance-preserving, β from 0.1 to 20; a generator with a latent vector and a discriminator of pairs
+(x_s, x_t), see `sfumato.implicit`; Adam with betas (0.5, 0.9), R1 in
+every ``penalty_every``-th step.
+The generator starts afresh, as published, or from a trained denoiser with ``model``: then its
+output is scaled as the denoiser's was, z has no say at first, and the game begins at E[x_0 | x_t].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, cast, final
+
+from torch import Tensor, nn
+
+from sfumato.cards import find
+from sfumato.data import ImageSet, PointName, PointSet, avatars, digits, fashion_mnist, points
+from sfumato.denoise import Denoiser
+from sfumato.errors import UsageError
+from sfumato.implicit import Bound, Implicit, discriminator_loss, generator_loss
+from sfumato.loss import OneOf
+from sfumato.nn import (
+    Critic,
+    CriticConfig,
+    Discriminator,
+    DiscriminatorConfig,
+    MLPConfig,
+    UNetConfig,
+)
+from sfumato.recipes.ddgan_model import ImplicitModel
+from sfumato.recipes.fit import fit, root_mean_square
+from sfumato.recipes.load import load_model
+from sfumato.recipes.model import ModelConfig, initial, with_labels
+from sfumato.seeds import fold
+from sfumato.train import Adversary, Part, TrainConfig
+
+
+@final
+@dataclass(frozen=True)
+class Config:
+    """A denoising diffusion GAN.
+
+    Args:
+        out: the run folder.
+        data: what to learn; ``points`` takes the set ``name``.
+        name: name of the point set.
+        n: number of points, or of avatars.
+        root: folder of the data set's files; the usual places when None.
+        denoising_steps: T.
+        latent: width of z; 0 is a generator without it, whose steps are Gaussian.
+        conditional: whether the labels are given to both players.
+        model: name or folder of a trained denoiser to start from; its network is taken.
+        network: sizes of the generator's U-Net; channels, resolution and labels follow the data.
+        discriminator: sizes of the discriminator, likewise.
+        width: width of both perceptrons, for points.
+        blocks: residual blocks of the generator, and layers of the discriminator, for points.
+        penalty: γ of R1.
+        penalty_every: steps from one R1 to the next.
+        discriminator_lr: the discriminator's highest learning rate.
+        train: how to train.
+        resume: go on with the run in ``out``.
+    """
+
+    out: Path = Path("runs/ddgan")
+    data: Literal["fashion", "avatars", "digits", "points"] = "fashion"
+    name: PointName = PointName.GAUSSIANS_25
+    n: int = 40_000
+    root: Path | None = None
+    denoising_steps: int = 4
+    latent: int = 64
+    conditional: bool = True
+    model: str = ""
+    network: UNetConfig = field(
+        default_factory=lambda: UNetConfig(
+            1,
+            1,
+            channels=32,
+            multipliers=(1, 3),
+            blocks=(1, 2),
+            attention=(7,),
+            head_channels=0,
+            patch=2,
+            narrow_upsampling=True,
+            resample_blocks=False,
+        )
+    )
+    discriminator: DiscriminatorConfig = field(
+        default_factory=lambda: DiscriminatorConfig(channels=32, multipliers=(1, 3, 4), patch=2)
+    )
+    width: int = 256
+    blocks: int = 3
+    penalty: float = 0.05
+    penalty_every: int = 10
+    discriminator_lr: float = 5e-4
+    train: TrainConfig = TrainConfig(
+        steps=20_000,
+        batch=64,
+        lr=5e-4,
+        warmup=100,
+        betas=(0.5, 0.9),
+        clip=0.0,
+        label_dropout=0.05,
+        ema_decay=0.999,
+        levels=4,
+    )
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("denoising_steps", "penalty_every", "n"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name in ("latent", "penalty"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"{name}: expected at least 0, got {getattr(self, name)}")
+
+
+def load_data(config: Config) -> ImageSet | PointSet:
+    """The data set that a configuration names."""
+    match config.data:
+        case "fashion":
+            return fashion_mnist("train", config.root)
+        case "digits":
+            return digits("train", config.root)
+        case "avatars":
+            return avatars("train", config.network.resolution, config.n, root=config.root)
+        case "points":
+            return points(config.name, config.n, seed=config.train.seed)
+
+
+def new_model(config: Config, data: ImageSet | PointSet) -> ImplicitModel:
+    """A generator that fits a data set."""
+    axes = data.axes if config.conditional else ()
+    network: UNetConfig | MLPConfig
+    if isinstance(data, PointSet):
+        labels = tuple(len(axis.values) for axis in axes)
+        d, bound = data.dimension, Bound.NONE
+        network = MLPConfig(d, d, config.width, config.blocks, labels, latent=config.latent)
+    else:
+        fitted = with_labels(config.network, axes, data.resolution, data.channels)
+        network, bound = replace(fitted, latent=config.latent), Bound.TANH
+    return ImplicitModel(
+        data=data.name,
+        network=network,
+        steps=config.denoising_steps,
+        sigma_data=root_mean_square(data),
+        bound=bound,
+        axes=axes,
+    )
+
+
+def from_trained(
+    config: Config, data: ImageSet | PointSet, seed: int
+) -> tuple[ImplicitModel, Implicit]:
+    """A generator with the network, the scaling and the weights of a trained denoiser.
+
+    Raises:
+        UsageError: the model is of another kind, or of other data.
+    """
+    trained, theirs = load_model(find(config.model))
+    if not isinstance(theirs, ModelConfig):
+        raise UsageError(f"expected a denoiser to start from, but {config.model!r} is not one")
+    axes = data.axes if config.conditional else ()
+    if (theirs.data, theirs.axes) != (data.name, axes):
+        raise UsageError(
+            f"{config.model!r} was trained on {theirs.data} with {len(theirs.axes)} label axes, "
+            f"got {data.name} with {len(axes)}"
+        )
+    model = ImplicitModel(
+        data=data.name,
+        network=replace(theirs.network, latent=config.latent),
+        steps=config.denoising_steps,
+        prediction=theirs.prediction,
+        sigma_data=theirs.sigma_data,
+        bound=Bound.NONE if isinstance(data, PointSet) else Bound.CLAMP,
+        axes=axes,
+    )
+    made = model.build(seed)
+    made.load_state_dict(trained.state_dict(), strict=False)
+    for name, weight in made.named_parameters():
+        if name.startswith("network.conditioning.mapping.output"):
+            nn.init.zeros_(weight)
+    return model, made
+
+
+def new_judge(config: Config, model: ImplicitModel, seed: int) -> Discriminator | Critic:
+    """A discriminator that fits a generator."""
+    with initial(fold(seed, "adversary")):
+        if isinstance(model.network, MLPConfig):
+            d = model.network.out_features
+            return Critic(CriticConfig(d, config.width, config.blocks, model.labels))
+        channels, side, _ = model.shape
+        return Discriminator(
+            replace(
+                config.discriminator, in_channels=channels, resolution=side, labels=model.labels
+            )
+        )
+
+
+def run(config: Config) -> Path:
+    """Train; returns the run folder.
+
+    Raises:
+        UsageError, SfumatoError: the data is not there, or see `sfumato.train.train`.
+    """
+    seed = config.train.seed
+    data = load_data(config)
+    if config.model:
+        model, generator = from_trained(config, data, seed)
+    else:
+        model = new_model(config, data)
+        generator = model.build(seed)
+    judge = new_judge(config, model, seed)
+
+    def loss(denoiser: Denoiser, part: Part) -> Tensor:
+        player = cast(Implicit, denoiser)
+        return generator_loss(
+            player, judge, part.x0, part.t, cond=part.cond, generator=part.generators
+        )
+
+    def theirs(module: nn.Module, denoiser: Denoiser, part: Part, step: int) -> Tensor:
+        return discriminator_loss(
+            cast(Implicit, denoiser),
+            module,
+            part.x0,
+            part.t,
+            penalty=config.penalty if step % config.penalty_every == 0 else 0.0,
+            cond=part.cond,
+            generator=part.generators,
+        )
+
+    return fit(
+        "ddgan",
+        config,
+        model,
+        data,
+        OneOf(tuple(generator.times[:-1].tolist())),
+        config.train,
+        config.out,
+        config.resume,
+        denoiser=generator,
+        loss=loss,
+        adversary=Adversary(judge, theirs, config.discriminator_lr),
+    )
