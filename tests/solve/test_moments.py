@@ -82,40 +82,6 @@ def test_draws_of_the_data_keep_every_marginal(name: str) -> None:
         torch.testing.assert_close(cov, want_cov, rtol=1e-8, atol=1e-9)
 
 
-def ddgan_times() -> torch.Tensor:
-    """t_i = (i/4)(1 - 1e-3) + 1e-3, the first taken as 0 (DDGAN, 2112.07804)."""
-    t = torch.linspace(1, 0, 5, dtype=F64) * (1 - 1e-3) + 1e-3
-    t[-1] = 0
-    return t
-
-
-def test_four_steps_recover_the_variance_only_by_draws() -> None:
-    """The unimodality argument of denoising diffusion GANs, as numbers: .25 against .044."""
-    start = torch.zeros(1, dtype=F64), torch.ones(1, 1, dtype=F64)
-    process = sf.Scheduled(sf.VPLinear(), Scripted())
-    data = torch.zeros(1, dtype=F64), torch.tensor([[0.25]], dtype=F64)
-    _, drawn = propagate(Linear(process, *data, draws=True), Ancestral(), ddgan_times(), start)
-    _, mean = propagate(Linear(process, *data), Ancestral(), ddgan_times(), start)
-    assert float(drawn) == pytest.approx(0.25, abs=1e-4)  # the prior's gap is 4e-5
-    assert float(mean) == pytest.approx(0.044, abs=1e-3)
-
-
-def test_published_coefficients_of_four_steps() -> None:
-    """β = (.47826, .84921, .95642, .98740), and the posterior of DDGAN's repository."""
-    process = sf.Scheduled(sf.VPLinear())
-    t = ddgan_times().flip(0)
-    bar = process.schedule.alpha(torch.cat([t[:1] + 1e-3, t[1:]])).square()
-    beta = 1 - bar[1:] / bar[:-1]
-    assert beta.tolist() == pytest.approx([0.47826, 0.84921, 0.95642, 0.98740], abs=1e-5)
-    # its ᾱ is counted from t_0 = 1e-3, ours from 0: a difference of β(1e-3) ≈ 1e-4
-    rows = [process.posterior(float(s), float(u)) for s, u in zip(t, t[1:], strict=False)]
-    data = [float(q.A[0, 1]) for q in rows]
-    state = [float(q.A[0, 0]) for q in rows]
-    assert data == pytest.approx([1, 0.6658, 0.2692, 0.0578], abs=2e-3)
-    assert state == pytest.approx([0, 0.2016, 0.1930, 0.1119], abs=2e-3)
-    assert [float(q.cov) for q in rows] == pytest.approx([0, 0.4408, 0.8842, 0.9841], abs=2e-3)
-
-
 @pytest.mark.parametrize("name", SCHEDULED)
 def test_eta_one_is_the_ancestral_step(name: str) -> None:
     denoiser = gaussian(name)
