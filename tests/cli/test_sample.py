@@ -20,11 +20,15 @@ from sfumato.cli.options import GridName, SolverName
 from sfumato.cli.plan import make_plan, make_times
 from sfumato.cli.writers import Labelled, Memory, Npz, Parts
 from sfumato.damped import CriticallyDamped
+from sfumato.nn import MLPConfig
 from sfumato.process import Scheduled
+from sfumato.recipes.ddgan_model import ImplicitModel
 from sfumato.recipes.model import Sampling
 from sfumato.schedule import RectifiedFlow
 from sfumato.solve import Ancestral, Euler
-from sfumato.times import uniform
+from sfumato.times import offset, uniform
+
+IMPLICIT = ImplicitModel("p", MLPConfig(width=8, blocks=1, latent=4), steps=2)
 
 
 def drawer(name: str, how: How, steps: int = 4) -> Drawer:
@@ -239,3 +243,15 @@ def test_a_model_says_how_it_is_sampled() -> None:
     ]:
         with pytest.raises(ValueError, match="its own 2 steps of ancestral"):
             make_plan(how, steps, fixed, flow)
+
+
+def test_a_generator_of_few_steps_walks_its_own_times() -> None:
+    plan = make_plan(How(), None, IMPLICIT.sampling, IMPLICIT.build().process)
+    assert isinstance(plan.solver, Ancestral) and torch.equal(plan.times, offset(2))
+    draws = [Drawer.of(IMPLICIT.build(), IMPLICIT, How(batch=b), None, 3) for b in (1, 4)]
+    empty = np.empty((4, 0), np.int64)
+    together, nfe = draws[1].draw(range(4), empty)
+    assert nfe == 2
+    for i in range(4):
+        alone, _ = draws[0].draw([i], empty[:1])
+        np.testing.assert_allclose(alone[0], together[i], atol=1e-5)

@@ -19,6 +19,7 @@ from sfumato.recipes.model import (
     network_shape,
 )
 from sfumato.schedule import VPLinear
+from sfumato.times import offset
 
 
 @final
@@ -63,7 +64,8 @@ class ImplicitModel(Model):
     @property
     def sampling(self) -> Sampling:
         """Ancestral steps over the times it was trained for."""
-        return Sampling("ancestral", "offset", self.steps)
+        times = tuple(offset(self.steps).tolist())
+        return Sampling("ancestral", steps=self.steps, times=times)
 
     def build(self, seed: int = 0) -> Implicit:
         """The generator."""
