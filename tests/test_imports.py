@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "sfumato"
 
 LOWEST = {"errors", "nn"}
 CORE = {
-    "schedule", "noise", "process", "damped", "pinned", "denoise",
+    "schedule", "noise", "process", "damped", "damped_loss", "pinned", "denoise",
     "loss", "times", "seeds", "sample", "likelihood", "integrate", "implicit",
 }  # fmt: skip
 FILES = {"store", "pictures", "cards"}  # folders, contact sheets, cards: no mathematics in them

@@ -82,18 +82,25 @@ class LogNormal(TimeLaw):
 @final
 @dataclass(frozen=True)
 class Uniform(TimeLaw):
-    """t ~ U[start, 1]; ``start`` keeps clear of the singular end."""
+    """t^(1/power) ~ U, from ``start`` to 1; ``start`` keeps clear of the singular end.
+
+    Power 1 is uniform in t; 2 is uniform in √t, the density of the quadratic grid.
+    """
 
     start: float = 1e-5
+    power: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < 1:
             raise ValueError(f"expected 0 <= start < 1, got {self.start}")
+        if not self.power > 0:
+            raise ValueError(f"expected power > 0, got {self.power}")
 
     def draw(self, process: Process, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Uniform times."""
+        """Times whose power is uniform."""
         u = torch.rand(n, generator=generator, dtype=torch.float64)
-        return self.start + (1 - self.start) * u
+        low = self.start ** (1 / self.power)
+        return (low + (1 - low) * u) ** self.power
 
 
 @final

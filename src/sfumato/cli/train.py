@@ -26,6 +26,8 @@ class Recipes(Enum):
     AVATARS = Recipe("sfumato.recipes.avatars", "illustrated faces, conditional on attributes")
     DIGITS = Recipe("sfumato.recipes.digits", "handwritten digits 28x28, class-conditional EDM")
     POINTS = Recipe("sfumato.recipes.points", "points in the plane, under a process you choose")
+    CLD = Recipe("sfumato.recipes.cld", "critically-damped Langevin diffusion, 28x28 images")
+    CLD_POINTS = Recipe("sfumato.recipes.cld_points", "the same in the plane")
     DDGAN = Recipe("sfumato.recipes.ddgan", "a denoising diffusion GAN: few, large steps")
     IMAGES = Recipe("sfumato.recipes.images", "your own folder or zip of images")
 
@@ -43,7 +45,7 @@ examples:
 def overview() -> str:
     """The text of ``sfumato train --help``."""
     width = max(len(r.name) for r in Recipes) + 2
-    lines = [f"  {r.name.lower():<{width}}{r.value.summary}" for r in Recipes]
+    lines = [f"  {name:<{width}}{recipe.summary}" for name, recipe in table().items()]
     return "\n".join(
         [
             "usage: sfumato train RECIPE [options]",
@@ -87,4 +89,4 @@ def main(argv: list[str]) -> None:
 
 def table() -> dict[str, Recipe]:
     """The recipes by name."""
-    return {r.name.lower(): r.value for r in Recipes}
+    return {r.name.lower().replace("_", "-"): r.value for r in Recipes}

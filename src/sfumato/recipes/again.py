@@ -10,7 +10,7 @@ from typing import Any, final
 
 from sfumato.errors import SfumatoError, unknown
 from sfumato.nn import UNetConfig
-from sfumato.recipes import avatars, ddgan, digits, fashion, images, points
+from sfumato.recipes import avatars, cld, cld_points, ddgan, digits, fashion, images, points
 from sfumato.recipes.codec import decode
 from sfumato.train import TrainConfig
 
@@ -26,6 +26,8 @@ class Recipe:
 
 RECIPES = {
     "avatars": Recipe(avatars.Config, avatars.run),
+    "cld": Recipe(cld.Config, cld.run),
+    "cld-points": Recipe(cld_points.Config, cld_points.run),
     "ddgan": Recipe(ddgan.Config, ddgan.run),
     "digits": Recipe(digits.Config, digits.run),
     "fashion": Recipe(fashion.Config, fashion.run),

@@ -6,5 +6,14 @@ from sfumato.solve.euler import Euler
 from sfumato.solve.exponential import Exponential
 from sfumato.solve.heun import Heun
 from sfumato.solve.maruyama import EulerMaruyama
+from sfumato.solve.splitting import Splitting
 
-__all__ = ["Ancestral", "DormandPrince", "Euler", "EulerMaruyama", "Exponential", "Heun"]
+__all__ = [
+    "Ancestral",
+    "DormandPrince",
+    "Euler",
+    "EulerMaruyama",
+    "Exponential",
+    "Heun",
+    "Splitting",
+]
