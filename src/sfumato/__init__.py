@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sfumato import guide, solve, times
     from sfumato.damped import CriticallyDamped
+    from sfumato.damped_loss import Matching, Weighting, damped_loss
     from sfumato.denoise import Denoiser, Preconditioned, Prediction
     from sfumato.implicit import Implicit
-    from sfumato.likelihood import Trace, bits_per_dim, log_likelihood
+    from sfumato.likelihood import Trace, bits_per_dim, likelihood_bound, log_likelihood
     from sfumato.loss import LogNormal, OneOf, TimeLaw, Uniform, denoising_loss
     from sfumato.noise import GaussianField, Noise, White
     from sfumato.pinned import Pinned
@@ -48,6 +49,7 @@ __all__ = [
     "GaussianField",
     "Implicit",
     "LogNormal",
+    "Matching",
     "Noise",
     "OneOf",
     "Pinned",
@@ -65,14 +67,17 @@ __all__ = [
     "Uniform",
     "VPCosine",
     "VPLinear",
+    "Weighting",
     "White",
     "bits_per_dim",
+    "damped_loss",
     "denoising_loss",
     "edit",
     "encode",
     "generator",
     "generators",
     "guide",
+    "likelihood_bound",
     "log_likelihood",
     "sample",
     "solve",
@@ -81,12 +86,16 @@ __all__ = [
 
 _HOME = {
     "CriticallyDamped": "sfumato.damped",
+    "Matching": "sfumato.damped_loss",
+    "Weighting": "sfumato.damped_loss",
+    "damped_loss": "sfumato.damped_loss",
     "Denoiser": "sfumato.denoise",
     "Preconditioned": "sfumato.denoise",
     "Prediction": "sfumato.denoise",
     "Implicit": "sfumato.implicit",
     "Trace": "sfumato.likelihood",
     "bits_per_dim": "sfumato.likelihood",
+    "likelihood_bound": "sfumato.likelihood",
     "log_likelihood": "sfumato.likelihood",
     "LogNormal": "sfumato.loss",
     "OneOf": "sfumato.loss",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
 import sfumato as sf
-from analytic import F64, PROCESSES, Linear, mixture
+from analytic import F64, PROCESSES, Linear, Mixture, mixture
 from sfumato.likelihood import Trace, prior_log_prob
 from sfumato.sample import enter
 
@@ -119,3 +122,67 @@ def test_bits_per_dimension() -> None:
     log_density = torch.tensor([-3072 * math.log(2.0)])
     bits = sf.bits_per_dim(log_density, 3072)
     assert float(bits) == pytest.approx(math.log2(2 * 127.5), rel=1e-6)
+
+
+def cross_entropy(denoiser: Mixture, log_prob: Callable[[torch.Tensor], torch.Tensor]) -> float:
+    """-E log_prob over the mixture, by 5 x 5 Gauss-Hermite nodes around each component."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(5)
+    z = torch.tensor(list(itertools.product(nodes, nodes)), dtype=F64)
+    w = torch.tensor([a * b for a, b in itertools.product(weights, weights)], dtype=F64)
+    w = w / w.sum()
+    spread = denoiser.variances.sqrt()[:, None, None]
+    x = (denoiser.means[:, None] + spread * z).flatten(0, 1)
+    return -float((denoiser.weights[:, None] * w).flatten() @ log_prob(x))
+
+
+@pytest.mark.parametrize("name", ["cld", "cld-rising"])
+def test_likelihood_of_a_mixture_is_its_entropy(name: str) -> None:
+    """Within 0.02 nats, in phase space, with the exact trace."""
+    denoiser = mixture(PROCESSES[name]())
+
+    def model(x: torch.Tensor) -> torch.Tensor:
+        g = torch.Generator().manual_seed(0)
+        return sf.log_likelihood(denoiser, x, trace=Trace.EXACT, generator=g)
+
+    entropy = cross_entropy(denoiser, denoiser.log_prob)
+    assert cross_entropy(denoiser, model) == pytest.approx(entropy, abs=0.02)
+
+
+def test_the_bound_is_below_and_tight_for_the_exact_score() -> None:
+    """E_v log p(x, v) + H(v): the likelihood within 4 standard errors of 40 draws."""
+    denoiser = mixture(PROCESSES["cld"]())
+    x0 = denoiser.draw(1, torch.Generator().manual_seed(1)).expand(40, 2)
+    g = torch.Generator().manual_seed(0)
+    bound = sf.likelihood_bound(denoiser, x0, trace=Trace.EXACT, generator=g)
+    error = float(bound.std()) / math.sqrt(40)
+    want = float(denoiser.log_prob(x0)[0])
+    assert float(bound.mean()) == pytest.approx(want, abs=4 * error + 0.02)
+    # one velocity's log-density spreads by √(d/2): that is what the likelihood leaves out
+    assert float(bound.std()) == pytest.approx(1.0, rel=0.4)
+    g = torch.Generator().manual_seed(0)
+    joint = sf.log_likelihood(denoiser, x0, trace=Trace.EXACT, generator=g)
+    assert float(joint.std()) < 0.02
+
+
+def test_the_entropy_counts_the_noises_covariance() -> None:
+    """With correlated velocities H(v) has log det K; the bound still meets the likelihood."""
+    noise = sf.GaussianField(0.1, 1.5, 1)
+    process = PROCESSES["cld"](noise)
+    row = torch.fft.fft(noise.power((4,))).real
+    field = torch.stack([row.roll(i) for i in range(4)])
+    denoiser = Linear(process, torch.zeros(4, dtype=F64), 0.25 * torch.eye(4, dtype=F64), field)
+    x0 = torch.full((12, 4), 0.3, dtype=F64)
+    g = torch.Generator().manual_seed(0)
+    bound = sf.likelihood_bound(denoiser, x0, trace=Trace.EXACT, rtol=1e-3, atol=1e-3, generator=g)
+    error = float(bound.std()) / math.sqrt(12)
+    assert float(bound.mean()) == pytest.approx(
+        float(denoiser.log_prob(x0)[0]), abs=4 * error + 0.02
+    )
+
+
+def test_a_bound_needs_velocities() -> None:
+    denoiser = mixture(PROCESSES["vp"]())
+    with pytest.raises(ValueError, match="position and velocity, got Scheduled"):
+        sf.likelihood_bound(denoiser, torch.zeros(1, 2))
+    with pytest.raises(ValueError, match="velocities >= 1, got 0"):
+        sf.likelihood_bound(mixture(PROCESSES["cld"]()), torch.zeros(1, 2), velocities=0)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sfumato.denoise import Cond, Denoiser
+from sfumato.errors import UsageError
 from sfumato.process import Process, mix
 from sfumato.sample import Carry, Solver
 from sfumato.seeds import Generators
@@ -76,6 +77,11 @@ class Heun(Solver):
     def _stir(
         self, process: Process, x_t: Tensor, t: Tensor, generator: Generators
     ) -> tuple[Tensor, Tensor]:
+        if process.k != 1:
+            raise UsageError(
+                f"churn needs a noise level σ/α, so a scheduled process, got {process!r}: "
+                "use churn = 0, or Splitting, EulerMaruyama or Ancestral for fresh noise"
+            )
         schedule = schedule_of(process)
         lam = schedule.log_snr(t)
         level = float((-0.5 * lam).exp())

@@ -8,11 +8,11 @@ Written in τ = 1 - t, the reverse of critically damped Langevin diffusion is a 
    S:\ & dv = 2\Gamma\beta\,[s(x, v) + M^{-1} v]\,d\tau .
 
 A is an Ornstein-Uhlenbeck process whose kernel is known: it is the forward diffusion with the
-velocity's sign turned, because s = -M⁻¹v at equilibrium. S is the remainder, small where the model is
-near equilibrium. A step from t to s is A from t to the middle, S over t - s with the model asked
-at the state reached and at the *beginning* of the step, and A from the middle to s (Dockhorn et al.
-2022, arXiv 2112.07068, algorithm 1). Each half takes its own ∫β; with a = ∫β/√M and
-P = P(3, 2a) its mean and covariance are
+velocity's sign turned, because s = -M⁻¹v at equilibrium. S is the remainder, small where the model
+is near equilibrium. A step from t to s is A from t to the middle, S over t - s with the model asked
+at the state reached and at the *beginning* of the step, and A from the middle to s (Dockhorn et
+al. 2022, arXiv 2112.07068, algorithm 1). Each part takes its own ∫β, so that a rising β is a
+constant one on another grid; with a = ∫β/√M and P = P(3, 2a), A has mean and covariance
 
 .. math::
    e^{-a} \begin{pmatrix} 1 + a & -a/\sqrt{M} \\ \sqrt{M} a & 1 - a \end{pmatrix}, \qquad
@@ -79,18 +79,18 @@ class Splitting(Solver):
                 "use EulerMaruyama or Ancestral"
             )
         if float(s) == 0:
-            x0 = denoiser(x_t, t, cond)
+            x0 = denoiser(x_t, t, cond, generator)
             return mix(process.posterior(s, t).A, x_t, x0), carry
         middle = 0.5 * (t + s)
         first, second = back(process, t, middle), back(process, middle, s)
         x = mix(first.A, x_t) + process.draw(first.root(), x_t, generator)
-        x0 = denoiser(x, t, cond)
+        x0 = denoiser(x, t, cond, generator)
         x = mix(kick(process, t, s), x, x0)
         return mix(second.A, x) + process.draw(second.root(), x, generator), carry
 
 
 def kick(process: CriticallyDamped, t: Tensor, s: Tensor) -> Tensor:
-    """Part S over t - s, (2, 3) over (x, v, x̂_0): v += 2Γβ(t) (t - s) [s_v + M⁻¹v]."""
+    """Part S over t - s, (2, 3) over (x, v, x̂_0): v += 2Γ ∫β [s_v + M⁻¹v]."""
     q = process.marginal(t)
     eye = torch.eye(2, dtype=q.cov.dtype, device=q.cov.device)
     score = _cat(-q.solve(eye), q.solve(q.A))[..., 1, :]
