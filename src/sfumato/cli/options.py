@@ -27,6 +27,7 @@ class SolverName(enum.Enum):
     HEUN = "heun"
     EULER = "euler"
     ANCESTRAL = "ancestral"
+    SSCS = "sscs"
     EULER_MARUYAMA = "euler-maruyama"
     DORMAND_PRINCE = "dormand-prince"
 

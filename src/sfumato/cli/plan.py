@@ -17,7 +17,15 @@ from sfumato.process import Process, Scheduled
 from sfumato.recipes.model import Sampling
 from sfumato.sample import Solver
 from sfumato.schedule import RectifiedFlow
-from sfumato.solve import Ancestral, DormandPrince, Euler, EulerMaruyama, Exponential, Heun
+from sfumato.solve import (
+    Ancestral,
+    DormandPrince,
+    Euler,
+    EulerMaruyama,
+    Exponential,
+    Heun,
+    Splitting,
+)
 from sfumato.times import karras, log_snr, quadratic, uniform
 
 
@@ -31,6 +39,7 @@ def make_solver(how: How, steps: int) -> Solver:
         SolverName.HEUN: lambda: Heun(churn=churn),
         SolverName.EULER: Euler,
         SolverName.ANCESTRAL: Ancestral,
+        SolverName.SSCS: Splitting,
         SolverName.EULER_MARUYAMA: EulerMaruyama,
         SolverName.DORMAND_PRINCE: DormandPrince,
     }
