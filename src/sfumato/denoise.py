@@ -182,14 +182,18 @@ class Preconditioned(Denoiser):
         target = [-share * mv, -share * l21, 1 - share * l22]
         return _matrix([skip]), _matrix([target])
 
-    def predict(self, x_t: Tensor, t: Time, cond: Cond = None) -> Tensor:
-        """The network's own output F, in the type of x_t."""
+    def scaled(self, x_t: Tensor, t: Time) -> tuple[Tensor, Tensor]:
+        """What the network is called with: c_in x_t in its own type, and the level (B,)."""
         time = as_time(t)
         c_in = self.coefficients(time)[0]
         level = self.process.level(time).to(device=x_t.device, dtype=torch.float32)
         weight = next(self.network.parameters(), x_t)
-        x = mix(c_in, x_t).to(weight.dtype)
-        return self.network(x, level.expand(x_t.shape[0]), cond).to(x_t.dtype)
+        return mix(c_in, x_t).to(weight.dtype), level.expand(x_t.shape[0])
+
+    def predict(self, x_t: Tensor, t: Time, cond: Cond = None) -> Tensor:
+        """The network's own output F, in the type of x_t."""
+        x, level = self.scaled(x_t, t)
+        return self.network(x, level, cond).to(x_t.dtype)
 
     def forward(
         self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sfumato.denoise import Cond, Denoiser
+from sfumato.derivative import Differentiable
 from sfumato.process import mix
 from sfumato.seeds import Generators
 
@@ -78,6 +79,7 @@ def _walk(
         count += denoiser.evaluations
 
     path = [x] if save_path else []
+    before = denoiser.spent if isinstance(denoiser, Differentiable) else 0
     hook = denoiser.register_forward_hook(tally)
     try:
         with torch.no_grad():
@@ -92,6 +94,8 @@ def _walk(
                     callback(i, float(times[i + 1]), x)
     finally:
         hook.remove()
+    if isinstance(denoiser, Differentiable):
+        count += denoiser.spent - before
     return Solution(x, times, count, path)
 
 

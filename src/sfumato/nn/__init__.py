@@ -5,6 +5,7 @@ from .config import UNetConfig
 from .discriminator import Critic, CriticConfig, Discriminator, DiscriminatorConfig
 from .dispatch import best_dtype
 from .mapping import Mapping
+from .head import DerivativeHead
 from .mlp import MLP, MLPConfig
 from .unet import UNet
 
@@ -16,6 +17,7 @@ __all__ = [
     "CriticConfig",
     "Discriminator",
     "DiscriminatorConfig",
+    "DerivativeHead",
     "MLPConfig",
     "Mapping",
     "UNet",

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-__all__ = ["best_dtype", "explicit_attention", "memory_format"]
+__all__ = ["best_dtype", "explicit_attention", "has_tangent", "memory_format"]
+
+
+def has_tangent(x: Tensor) -> bool:
+    """True if `x` carries a forward-mode derivative, as inside `torch.func.jvp`.
+
+    Then kernels without a forward derivative must be avoided (torch 2.13): fused attention, and
+    group norm of channels-last memory.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return forward_ad.unpack_dual(x).tangent is not None
 
 
 def has_amx() -> bool:
@@ -55,7 +67,10 @@ def explicit_attention(q: Tensor) -> bool:
         256 x 1 x 64                5.6 / 20         6.0 / 21       8.4 / 42         9.8 / 29
         256 x 4 x 32                13 / 45          37 / 87        20 / 110         25 / 65
 
-    So: explicit exactly where a low-precision backward pass will run on a CPU.
+    So: explicit exactly where a low-precision backward pass will run on a CPU, and where a forward
+    derivative is asked for, which the fused kernels do not have.
     """
+    if has_tangent(q):
+        return True
     low = q.dtype in (torch.bfloat16, torch.float16)
     return low and q.device.type == "cpu" and q.requires_grad and torch.is_grad_enabled()

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .dispatch import has_tangent
+
 __all__ = ["GroupNorm", "groups_for", "scaled_conv", "scaled_linear"]
 
 EPSILON = 1e-5
@@ -55,6 +57,8 @@ class GroupNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise: (B, C, H, W) -> (B, C, H, W)."""
+        if has_tangent(x):
+            x = x.contiguous()
         return F.group_norm(x, self.groups, self.weight, self.bias, EPSILON)
 
     def modulate(

@@ -7,6 +7,7 @@ from sfumato.solve.exponential import Exponential
 from sfumato.solve.heun import Heun
 from sfumato.solve.maruyama import EulerMaruyama
 from sfumato.solve.splitting import Splitting
+from sfumato.solve.taylor import Taylor
 
 __all__ = [
     "Ancestral",
@@ -16,4 +17,5 @@ __all__ = [
     "Exponential",
     "Heun",
     "Splitting",
+    "Taylor",
 ]
