@@ -15,8 +15,9 @@ Because x̂_0 = x̄ - γ ε̂, and dx̄/dγ = ε̂ cancels,
 so the derivative of the data estimate, which stays of the size of the data at every noise level,
 is what is computed, in the direction
 
-.. math:: \frac{dt}{d\ln\gamma} = \Big(\frac{\dot\sigma}{\sigma}-\frac{\dot\alpha}{\alpha}\Big)^{-1},
-          \qquad \frac{dx}{d\ln\gamma} = \dot x\,\frac{dt}{d\ln\gamma} ,
+.. math:: \frac{dt}{d\ln\gamma}
+          = \Big(\frac{\dot\sigma}{\sigma}-\frac{\dot\alpha}{\alpha}\Big)^{-1}, \qquad
+          \frac{dx}{d\ln\gamma} = \dot x\,\frac{dt}{d\ln\gamma} ,
 
 with ẋ the velocity of the flow. It holds for whatever the network predicts (ε, v, x_0, EDM's F)
 and for every `Scheduled` process.
@@ -26,12 +27,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from enum import Enum
-from typing import Self, final
+from typing import Self, cast, final
 
 import torch
 from torch import Tensor
 
 from sfumato.denoise import Cond, Denoiser, Preconditioned
+from sfumato.errors import UsageError
 from sfumato.nn import MLP, DerivativeHead, UNet
 from sfumato.process import Process, Scheduled, _cat, _matrix, mix
 from sfumato.schedule import Time, as_time
@@ -42,13 +44,13 @@ class Differentiable(Denoiser):
     """A denoiser that can give the derivative of its estimate along the flow.
 
     Raises:
-        ValueError: the process is not `Scheduled`: without α and σ there is no γ.
+        UsageError: the process is not `Scheduled`: without α and σ there is no γ.
     """
 
     def __init__(self, process: Process) -> None:
         super().__init__()
         if not isinstance(process, Scheduled):
-            raise ValueError(
+            raise UsageError(
                 f"a derivative along γ = σ/α needs a scheduled process, got {process!r}"
             )
         self.process: Scheduled = process
@@ -113,7 +115,7 @@ class ExactDerivative(Differentiable):
         denoiser: smooth and without randomness; on a `Scheduled` process.
 
     Raises:
-        ValueError: another process.
+        UsageError: another process.
     """
 
     def __init__(self, denoiser: Denoiser) -> None:
@@ -134,7 +136,7 @@ class ExactDerivative(Differentiable):
         self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
     ) -> Tensor:
         """The denoiser's own estimate."""
-        return self.denoiser(x_t, t, cond)
+        return self.denoiser(x_t, t, cond, generator)
 
     def differentiate(
         self, x_t: Tensor, t: Time, cond: Cond, generator: Generators
@@ -146,7 +148,7 @@ class ExactDerivative(Differentiable):
         def estimate(x: Tensor, at: Tensor) -> Tensor:
             return self.denoiser(x, at, cond)
 
-        x0, slope = torch.func.jvp(estimate, (x_t, time), (dx, dt))
+        x0, slope = torch.func.jvp(estimate, (x_t, time), (dx, dt))[:2]
         power = -gamma(self.process, time).square().reciprocal()
         return x0, mix(power[..., None, None], slope)
 
@@ -170,19 +172,23 @@ class LearnedDerivative(Differentiable):
         head: a head for its network; a fresh one predicts 0, which makes Taylor steps DDIM's.
 
     Raises:
-        ValueError: a process that is not `Scheduled`, or a network without features.
+        UsageError: a process that is not `Scheduled`, or a network without features.
     """
 
     def __init__(self, backbone: Preconditioned, head: DerivativeHead) -> None:
         super().__init__(backbone.process)
         if not isinstance(backbone.network, UNet | MLP):
-            raise ValueError(
+            raise UsageError(
                 "a derivative head reads the features of a UNet or an MLP, got "
                 f"{type(backbone.network).__name__}"
             )
         self.backbone = backbone.requires_grad_(False).eval()
-        self.network: UNet | MLP = backbone.network
         self.head = head
+
+    @property
+    def network(self) -> UNet | MLP:
+        """The backbone's network."""
+        return cast(UNet | MLP, self.backbone.network)
 
     @property
     def evaluations(self) -> int:
@@ -204,7 +210,7 @@ class LearnedDerivative(Differentiable):
         self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
     ) -> Tensor:
         """The backbone's estimate."""
-        return self.backbone(x_t, t, cond)
+        return self.backbone(x_t, t, cond, generator)
 
     def differentiate(
         self, x_t: Tensor, t: Time, cond: Cond, generator: Generators

@@ -29,6 +29,7 @@ class Recipes(Enum):
     CLD = Recipe("sfumato.recipes.cld", "critically-damped Langevin diffusion, 28x28 images")
     CLD_POINTS = Recipe("sfumato.recipes.cld_points", "the same in the plane")
     DDGAN = Recipe("sfumato.recipes.ddgan", "a denoising diffusion GAN: few, large steps")
+    GENIE = Recipe("sfumato.recipes.genie", "a derivative head for a trained model (GENIE)")
     IMAGES = Recipe("sfumato.recipes.images", "your own folder or zip of images")
 
 

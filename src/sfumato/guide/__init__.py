@@ -3,6 +3,7 @@
 from sfumato.guide.classifier import Classifier
 from sfumato.guide.classifier_free import ClassifierFree
 from sfumato.guide.inpaint import Inpaint
+from sfumato.guide.mixed_derivative import MixedDerivative
 from sfumato.guide.project import Projected
 
-__all__ = ["Classifier", "ClassifierFree", "Inpaint", "Projected"]
+__all__ = ["Classifier", "ClassifierFree", "Inpaint", "MixedDerivative", "Projected"]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sfumato.denoise import Cond, Denoiser
+from sfumato.nn.dispatch import has_tangent
 from sfumato.process import mix
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
@@ -62,10 +63,14 @@ class Classifier(Denoiser):
         x0 = self.denoiser(x_t, t, cond if self.share else None, generator)
         q = self.process.marginal(t)
         gain = torch.where(q.A > 0, self.scale * q.cov / q.A, torch.zeros_like(q.A))
+        if has_tangent(x_t):  # a derivative along the guided flow differentiates this forward
+            within = as_time(t).to(x_t.device).expand(x_t.shape[0])
+            total = torch.func.grad(lambda x: self.log_prob(x, within, cond).sum())
+            return x0 + mix(gain, total(x_t))
         keep = torch.is_grad_enabled() and x_t.requires_grad  # a likelihood differentiates this
         with torch.enable_grad():
             x = x_t if keep else x_t.detach().requires_grad_()
             time = as_time(t).to(x.device).expand(x.shape[0])
-            total = self.log_prob(x, time, cond).sum()
-            (slope,) = torch.autograd.grad(total, x, create_graph=keep)
+            log_p = self.log_prob(x, time, cond).sum()
+            (slope,) = torch.autograd.grad(log_p, x, create_graph=keep)
         return x0 + mix(gain, slope)

@@ -10,7 +10,7 @@ from typing import Any, final
 
 from sfumato.errors import SfumatoError, unknown
 from sfumato.nn import UNetConfig
-from sfumato.recipes import avatars, cld, cld_points, ddgan, digits, fashion, images, points
+from sfumato.recipes import avatars, cld, cld_points, ddgan, digits, fashion, genie, images, points
 from sfumato.recipes.codec import decode
 from sfumato.train import TrainConfig
 
@@ -31,6 +31,7 @@ RECIPES = {
     "ddgan": Recipe(ddgan.Config, ddgan.run),
     "digits": Recipe(digits.Config, digits.run),
     "fashion": Recipe(fashion.Config, fashion.run),
+    "genie": Recipe(genie.Config, genie.run),
     "images": Recipe(images.Config, images.run),
     "points": Recipe(points.Config, points.run),
 }

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load as load_tensors
 
 from sfumato.errors import UsageError
+from sfumato.recipes.load import read_model
 from sfumato.store import write_folder
 from sfumato.train import checkpoint as ck
 
@@ -43,7 +44,7 @@ def export(
         raise UsageError(f"{found.folder} has no averaged weights to export")
     described = ck.parse_json(found.files, ck.DESCRIPTION, found.folder)
     state = ck.parse_json(found.files, ck.STATE, found.folder)
-    weights = load_tensors(found.files[ck.EMA])
+    model, weights = read_model(described["model"]).shipped(load_tensors(found.files[ck.EMA]))
     params = sum(w.numel() for w in weights.values())
     if half:
         weights = {k: w.to(torch.float16) for k, w in weights.items()}
@@ -52,7 +53,7 @@ def export(
     full = {**card, "params": params, "steps": state["step"]}
     files = {
         ck.MODEL: ck.pack_tensors(weights),
-        ck.DESCRIPTION: ck.pack_json(described),
+        ck.DESCRIPTION: ck.pack_json({**described, "model": model.to_json()}),
         "card.json": (json.dumps(full, indent=2, ensure_ascii=False) + "\n").encode(),
     }
     return write_folder(Path(out), files, replace=replace)

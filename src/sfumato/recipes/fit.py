@@ -14,6 +14,7 @@ from sfumato import pictures
 from sfumato.data import ImageSet, PointSet, to_uint8
 from sfumato.denoise import Denoiser
 from sfumato.implicit import Implicit
+from sfumato.derivative import Differentiable
 from sfumato.loss import TimeLaw
 from sfumato.process import Scheduled
 from sfumato.recipes.codec import encode
@@ -21,7 +22,7 @@ from sfumato.recipes.load import read_model
 from sfumato.recipes.model import Model
 from sfumato.sample import sample
 from sfumato.seeds import generator, generators
-from sfumato.solve import Ancestral, Exponential
+from sfumato.solve import Ancestral, Exponential, Taylor
 from sfumato.times import karras, quadratic
 from sfumato.train import Adversary, Loss, Sheet, TrainConfig, standard_loss, train
 
@@ -58,7 +59,8 @@ def draw_samples(denoiser: Denoiser, shape: tuple[int, ...], cond: Tensor | None
     if isinstance(denoiser, Implicit):
         solution = sample(denoiser, Ancestral(), denoiser.times, x, cond=cond, generator=seeds)
     elif isinstance(process, Scheduled):
-        solution = sample(denoiser, Exponential(order=2), karras(process, 12), x, cond=cond)
+        solver = Taylor() if isinstance(denoiser, Differentiable) else Exponential(order=2)
+        solution = sample(denoiser, solver, karras(process, 12), x, cond=cond)
     else:
         times = quadratic(40, end=1e-3)  # phase space is stiff near the data
         solution = sample(denoiser, Ancestral(), times, x, cond=cond, generator=seeds)

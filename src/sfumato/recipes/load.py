@@ -12,14 +12,16 @@ from sfumato.nn import MLPConfig, UNetConfig
 from sfumato.noise import GaussianField, White
 from sfumato.recipes.codec import decode
 from sfumato.recipes.ddgan_model import ImplicitModel
+from sfumato.recipes.derivative_model import Base, DerivativeModel
 from sfumato.recipes.model import CriticallyDampedConfig, Model, ModelConfig, ScheduledConfig
 from sfumato.schedule import EDM, VE, RectifiedFlow, VPCosine, VPLinear
 from sfumato.train import checkpoint as ck
 
-KINDS: tuple[type[Model], ...] = (ModelConfig, ImplicitModel)
+KINDS: tuple[type[Model], ...] = (ModelConfig, ImplicitModel, DerivativeModel)
 """Every kind of model; a system adds its own here."""
 
 PARTS = (
+    Base,
     ScheduledConfig,
     CriticallyDampedConfig,
     VPLinear,
@@ -68,5 +70,5 @@ def load_model(folder: Path | str, ema: bool = True) -> tuple[Denoiser, Model]:
     if name not in found.files:
         raise UsageError(f"{found.folder} has no {name}, so it is not a model folder")
     denoiser = config.build()
-    ck.load_weights(denoiser, found.files[name], str(found.folder / name))
+    config.load(denoiser, found.files[name], str(found.folder / name))
     return denoiser.eval(), config

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
+from torch import Tensor
 
 from sfumato.damped import CriticallyDamped
 from sfumato.data import LabelAxis
@@ -20,6 +21,7 @@ from sfumato.process import Process, Scheduled
 from sfumato.recipes.codec import encode
 from sfumato.schedule import EDM, Schedule
 from sfumato.seeds import fold
+from sfumato.train import checkpoint as ck
 
 
 class ProcessConfig(ABC):
@@ -103,6 +105,18 @@ class Model(ABC):
     @abstractmethod
     def build(self, seed: int = 0) -> Denoiser:
         """The denoiser with fresh weights, which follow from the seed; on the CPU."""
+
+    def load(self, denoiser: Denoiser, weights: bytes, where: str) -> None:
+        """Copy a safetensors file's weights into what `build` made.
+
+        Raises:
+            SfumatoError: they are another model's, or what they stand upon is missing.
+        """
+        ck.load_weights(denoiser, weights, where)
+
+    def shipped(self, weights: Mapping[str, Tensor]) -> tuple[Model, dict[str, Tensor]]:
+        """The description and the weights of a folder to ship; a kind may leave out weights."""
+        return self, dict(weights)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able; `sfumato.recipes.load.read_model` is its inverse."""

@@ -64,7 +64,8 @@ class Taylor(Solver):
                 "the Taylor solver needs the derivative of the noise estimate, which "
                 f"{type(denoiser).__name__} does not have: take a model with a derivative head "
                 "(train one with `sfumato train genie --model NAME`), or wrap any denoiser in "
-                "ExactDerivative, which costs three evaluations a step"
+                "ExactDerivative, which costs three evaluations a step; guidance goes around a "
+                "derivative as MixedDerivative"
             )
         process = denoiser.process
         transport = process.transport(t, s)
@@ -72,7 +73,7 @@ class Taylor(Solver):
             return mix(transport, x_t, torch.zeros_like(x_t)), carry
         finite = process.clock(torch.stack([t, s])).isfinite()
         if not bool(finite.all()):
-            return mix(transport, x_t, denoiser(x_t, t, cond)), carry
+            return mix(transport, x_t, denoiser(x_t, t, cond, generator)), carry
         x0, slope = denoiser.with_derivative(x_t, t, cond, generator)
         h = gamma(process, s) - gamma(process, t)
         bend = 0.5 * process.schedule.alpha(s) * h.square()
