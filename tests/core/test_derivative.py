@@ -133,7 +133,7 @@ def test_runs_through_the_unet(grad: bool) -> None:
         x0, got = ExactDerivative(denoiser).with_derivative(x, t, label)
     with torch.no_grad():
         want = along(denoiser, x, t, x0, label, h=0.004)
-    assert float((got - want).norm()) < 5e-3 * float(want.norm())
+        assert float((got - want).norm()) < 5e-3 * float(want.norm())
 
 
 def test_what_has_no_gamma_is_refused() -> None:

@@ -4,8 +4,8 @@ from .classifier import Classifier, ClassifierConfig
 from .config import UNetConfig
 from .discriminator import Critic, CriticConfig, Discriminator, DiscriminatorConfig
 from .dispatch import best_dtype
-from .mapping import Mapping
 from .head import DerivativeHead
+from .mapping import Mapping
 from .mlp import MLP, MLPConfig
 from .unet import UNet
 

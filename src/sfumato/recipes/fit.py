@@ -13,8 +13,8 @@ from torch import Tensor
 from sfumato import pictures
 from sfumato.data import ImageSet, PointSet, to_uint8
 from sfumato.denoise import Denoiser
-from sfumato.implicit import Implicit
 from sfumato.derivative import Differentiable
+from sfumato.implicit import Implicit
 from sfumato.loss import TimeLaw
 from sfumato.process import Scheduled
 from sfumato.recipes.codec import encode
