@@ -197,21 +197,20 @@ class DpmSolver(Peer):
 @final
 @dataclass(frozen=True)
 class UniPc(Peer):
-    """UniPCMultistepScheduler."""
+    """UniPCMultistepScheduler, B₂(h) (B₁ is not a number where a step ends at ς = 0)."""
 
     order: int = 2
     spacing: Spacing = Spacing.KARRAS
-    kind: str = "bh2"
     name = "diffusers UniPC"
 
     @property
     def settings(self) -> str:
-        """Order, B(h) and spacing."""
-        return f"order {self.order}, {self.kind}, {self.spacing.value}"
+        """Order and spacing."""
+        return f"order {self.order}, {self.spacing.value}"
 
     def ready(self, steps: int, high: float = SIGMA_MAX) -> Ready:
         """Ends at ς = 0."""
-        options = {"solver_order": self.order, "solver_type": self.kind}
+        options = {"solver_order": self.order}
         return Ready(
             *_spanning("UniPCMultistepScheduler", self.spacing, options, steps, high), steps
         )
@@ -276,7 +275,6 @@ def options() -> dict[str, list[Peer]]:
         *(DpmSolver(order, s) for order in (2, 3) for s in both),
         DpmSolver(2, Spacing.KARRAS, heun=True),
         *(UniPc(order, s) for order in (2, 3) for s in both),
-        UniPc(3, Spacing.KARRAS, "bh1"),
         *(Deis(order, s) for order in (2, 3) for s in both),
         *(HeunPeer(s) for s in both),
     ]

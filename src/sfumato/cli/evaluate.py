@@ -25,6 +25,7 @@ for. Points: sliced Wasserstein distance and MMD. Distances fall as --n grows: c
 
 examples:
   sfumato evaluate fashion --n 10000 --steps 10,18,50 --out scores.json
+  sfumato evaluate fashion --compare --n 1000 --steps 5,10,20
   sfumato evaluate runs/faces --n 2000 --solver heun --features mobilenet
   sfumato evaluate samples.npz --data fashion-mnist --accuracy
   sfumato evaluate pictures/ --data avatars --resolution 32
@@ -57,6 +58,8 @@ class EvaluateConfig:
     """Pixels along a side, for folders of images and for data drawn at any."""
     skip_broken: bool = False
     """Leave out images of a --data folder that cannot be read."""
+    compare: bool = False
+    """Every sampler that fits the model, at as many network evaluations as --steps says."""
     accuracy: bool = False
     """Also train a classifier on the samples and test it on real images (takes minutes)."""
     out: Path | None = None
@@ -98,6 +101,14 @@ def run(config: EvaluateConfig, argv: list[str]) -> None:
         raise UsageError("say with --data what the pictures should be compared with")
     if not given:
         zoo.find(config.name)
+    if config.compare:
+        if given:
+            raise UsageError("--compare needs a model to draw from, not pictures")
+        from sfumato.cli import compare
+
+        compare.check(config)
+        compare.run(config, wish, argv)
+        return
 
     from sfumato.cli.judging import Judge
 

@@ -1,0 +1,257 @@
+"""Which sampler gives what quality at what cost: ours, four systems of ours, and diffusers'.
+
+    python benchmarks/sampling.py                          # hours on one core; can be interrupted
+    python benchmarks/sampling.py --models fashion --nfe 5,10 --only GENIE,Heun
+    python benchmarks/sampling.py --quick                  # a check that it runs, in build/
+
+Everything is drawn from the shipped models `fashion` and `avatars`: the same labels, the same
+starting noise, the same network but for the systems that bring their own. Quality is measured as
+`sfumato evaluate` does. Every sampler that can be set in several ways is first tried in all of
+them, on fewer samples and at few evaluations, where settings matter most; its best is what is
+compared, ours and diffusers' alike. A row that was measured for the same weights and settings is
+not measured again. Results go to `benchmarks/results/sampling-MODEL.json`, the trials to
+`sampling-MODEL-options.json`, the picture to `docs/img/fast-sampling.png`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+from peers import Peer, options
+from rich.console import Console
+from torch import Tensor
+
+from sfumato import zoo
+from sfumato.cli import datasets
+from sfumato.cli.compare import TITLES, Rows, compete, line, plan, wanted
+from sfumato.cli.contest import Contest, Contestant, Ours, Row
+from sfumato.cli.drawing import Drawer
+from sfumato.cli.how import How
+from sfumato.cli.judging import Judge
+from sfumato.cli.options import GridName, Integers, SolverName
+from sfumato.cli.report import commit, machine
+from sfumato.denoise import Denoiser
+from sfumato.errors import MissingExtra
+from sfumato.metrics import Score, extract, frechet_distance
+from sfumato.recipes.model import Model
+
+HERE = Path(__file__).parent
+SYSTEMS = {"GENIE": 0, "CLD": 0, "DDGAN": 1, "DSNO": 1}
+"""Systems that bring weights of their own; 1 where these are made for a number of steps."""
+GRIDS = (GridName.KARRAS, GridName.LOG_SNR)
+TRIED = (5, 10)
+"""Evaluations at which settings are tried."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the comparison.
+
+    models: shipped models.  nfe: network evaluations a sample may cost, the most urgent first.
+    n: samples of each row.  trial: samples of each trial of settings.  only: samplers whose name
+        holds one of these, separated by commas.  seed: of noise and labels.
+    quick: few samples at few evaluations, into build/.  plot: nothing is measured, only drawn.
+    """
+
+    models: tuple[str, ...] = ("fashion", "avatars")
+    nfe: Integers = (10, 5, 20, 15, 25, 50)
+    n: int = 1000
+    trial: int = 256
+    only: str = ""
+    seed: int = 0
+    batch: int = 50
+    quick: bool = False
+    plot: bool = False
+    out: Path = HERE / "results"
+    picture: Path = HERE.parent / "docs" / "img" / "fast-sampling.png"
+
+
+@final
+class Driven(Contestant):
+    """A scheduler of diffusers over our network."""
+
+    maker = "diffusers"
+    follows = True
+
+    def __init__(self, peer: Peer, denoiser: Denoiser, model: Model, how: How) -> None:
+        self.peer, self.denoiser, self.model, self.how = peer, denoiser, model, how
+        self.name, self.settings = peer.name, peer.settings
+
+    def steps(self, budgets: Sequence[int]) -> list[int]:
+        """As the scheduler counts them."""
+        return sorted({self.peer.steps(b) for b in budgets})
+
+    def draw(
+        self, indices: Sequence[int], labels: NDArray[np.int64], steps: int, seed: int
+    ) -> tuple[Tensor, int]:
+        """The scheduler's loop, from the noise that ours starts from."""
+        drawer = Drawer.of(self.denoiser, self.model, self.how, steps, seed)
+        x, _ = drawer.start(indices)
+        x0, nfe = self.peer.walk(drawer.denoiser, x, steps, drawer.cond(labels))
+        return x0.float().cpu(), nfe
+
+
+def samplers(name: str, how: How, console: Console) -> list[list[Contestant]]:
+    """Every sampler of the comparison, each in all the settings that are tried."""
+    denoiser, model = zoo.load(name)
+    found: list[list[Contestant]] = [
+        [Ours(title, denoiser, model, how, solver, grid) for grid in GRIDS]
+        for solver, title in TITLES.items()
+    ]
+    shipped = [card for card in zoo.cards() if card.data == model.data]
+    for system, fixed in SYSTEMS.items():
+        cards = [c for c in shipped if c.system == system and c.kind == "denoiser"]
+        if not cards:
+            console.print(f"{system}: no weights for {model.data} are shipped yet; skipped")
+        for card in cards:
+            theirs, about = zoo.load(card.name)
+            usual = about.sampling
+            solver, grid = SolverName(usual.solver), GridName(usual.grid)
+            title = system if len(cards) == 1 else f"{system} ({card.name})"
+            steps = usual.steps if fixed else 0
+            found.append([Ours(title, theirs, about, how, solver, grid, steps)])
+    try:
+        made = options()
+        next(iter(made.values()))[0].ready(4)
+        found += [[Driven(p, denoiser, model, how) for p in peers] for peers in made.values()]
+    except MissingExtra as error:
+        console.print(f"diffusers' schedulers are skipped: {error}")
+    return found
+
+
+def chosen(
+    groups: list[list[Contestant]], contest: Contest, out: Path, head: dict[str, Any], say: Any
+) -> list[Contestant]:
+    """Of each group the setting with the least mean log distance at `TRIED` evaluations."""
+    plans = [plan(group, TRIED) if len(group) > 1 else [] for group in groups]
+    rows = Rows(out, head, [part for todo in plans for part in todo], contest)
+    best = []
+    for group, todo in zip(groups, plans, strict=True):
+        if not todo:
+            best += group
+            continue
+        found = compete(contest, todo, rows, say)
+        merit: dict[str, float] = {}
+        for (contestant, _), row in zip(todo, found, strict=True):
+            merit[contestant.settings] = merit.get(contestant.settings, 0.0) + math.log(
+                max(row["quality"], 1e-9)
+            )
+        best.append(min(group, key=lambda c: merit[c.settings]))
+    rows.write()
+    return best
+
+
+def floor(judge: Judge, wish: datasets.Wish, n: int) -> dict[str, Any]:
+    """What n real training pictures score: no sampler is expected below it."""
+    if judge.features is None:
+        return {}
+    train = datasets.load(judge.data.name, replace(wish, split="train", n=n))
+    seen = extract(judge.features, train.images, batch=256)  # type: ignore[union-attr]
+    score: Score = frechet_distance(judge.real, seen, features=judge.features.name)
+    return score.as_dict()
+
+
+def rank(row: Row) -> tuple[bool, int, str]:
+    """Where a sampler stands in tables: our solvers, our systems, diffusers."""
+    names = [*TITLES.values(), *SYSTEMS]
+    first = [i for i, name in enumerate(names) if row["sampler"].startswith(name)]
+    return row["maker"] != "sfumato", first[0] if first else len(names), row["sampler"]
+
+
+def pivot(rows: list[Row], nfe: Sequence[int]) -> list[Row]:
+    """A line for each sampler: its distance at each budget, the best of a column in bold."""
+    lines: dict[str, Row] = {}
+    cells: dict[str, list[tuple[float, str]]] = {}
+    for row in sorted(rows, key=rank):
+        budget = min((b for b in nfe if b >= row["nfe"]), default=row["nfe"])
+        name = row["sampler"]
+        start = {"sampler": name, "settings": row["settings"], "maker": row["maker"], "at": {}}
+        entry = lines.setdefault(name, start)
+        text = f"{row['quality']:.2f}" + ("" if row["nfe"] == budget else f" (at {row['nfe']})")
+        entry["at"][str(budget)] = text
+        entry["gflop"] = row["flops"] / row["nfe"] / 1e9
+        entry["ms"] = 1000 * row["seconds"] / row["nfe"]
+        cells.setdefault(str(budget), []).append((row["quality"], name))
+    for budget, column in cells.items():
+        if len(column) > 1:
+            at = lines[min(column)[1]]["at"]
+            at[budget] = f"**{at[budget]}**"
+    return list(lines.values())
+
+
+def run(name: str, options: Options, console: Console) -> None:
+    """All rows of one model."""
+    how = How(batch=options.batch)
+    groups = samplers(name, how, console)
+    model = groups[0][0].model
+    wish = datasets.Wish("test", 0, model.shape[-1], options.seed, channels=model.shape[0])
+    judge = Judge.of(model.data, wish, "auto", accuracy=False)
+    small = Contest(wanted(model, options.trial, options.seed), judge, how, options.seed)
+    whole = Contest(wanted(model, options.n, options.seed), judge, how, options.seed, like=small)
+    head = {
+        "command": shlex.join(["python", "benchmarks/sampling.py", *sys.argv[1:]]),
+        "commit": commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": options.seed,
+        "machine": machine(),
+        "model": name,
+        "features": judge.features.name if judge.features else "points",
+        "real": len(judge.real),
+        "results": {},
+    }
+    words = [w.strip().lower() for w in options.only.split(",") if w.strip()]
+    if words:
+        groups = [g for g in groups if any(w in g[0].name.lower() for w in words)]
+    trials = options.out / f"sampling-{name}-options.json"
+    best = chosen(groups, small, trials, head, lambda text: console.print(f"trial {text}"))
+    path = options.out / f"sampling-{name}.json"
+    rows = Rows(path, head, plan(best, options.nfe), whole)
+    for row in rows.stale:
+        console.print(f"{path.name}: of other weights or settings, left out: {line(row)}")
+    for budget in options.nfe:
+        compete(whole, plan(best, [budget]), rows, console.print)
+        rows.head["results"]["table"] = pivot(rows.listed(), options.nfe)
+        rows.write()
+    rows.head["results"]["floor"] = floor(judge, wish, options.n)
+    rows.head["machine"]["load"] = os.getloadavg()[0]
+    rows.write()
+    console.print(f"results in {path}")
+
+
+def main(options: Options) -> None:
+    """Measure what is missing, draw the picture."""
+    console = Console(width=150, highlight=False)
+    torch.set_num_threads(1)
+    if options.quick:
+        options = replace(
+            options,
+            nfe=(5,),
+            n=40,
+            trial=40,
+            out=HERE.parent / "build",
+            picture=HERE.parent / "build" / "fast-sampling.png",
+        )
+    if not options.plot:
+        for name in options.models:
+            run(name, options, console)
+    from sampling_plot import draw
+
+    found = {n: options.out / f"sampling-{n}.json" for n in options.models}
+    draw({n: p for n, p in found.items() if p.exists()}, options.picture)
+    console.print(f"picture in {options.picture}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)))

@@ -1,0 +1,261 @@
+"""``sfumato evaluate --compare``: every sampler that fits a model, at equal cost, side by side.
+
+What is measured, and how, is in `sfumato.cli.contest`. A figure that was measured once for the
+same weights, settings and data is not measured again: rows are kept in the file of ``--out``, so
+that an interrupted comparison goes on with what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from sfumato.cli.contest import Contest, Contestant, Ours, Row
+from sfumato.cli.how import How
+from sfumato.cli.labels import labels
+from sfumato.cli.options import SolverName
+from sfumato.cli.progress import bar
+from sfumato.cli.report import commit, record
+from sfumato.damped import CriticallyDamped
+from sfumato.denoise import Denoiser
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.process import Scheduled
+from sfumato.recipes.model import Model
+from sfumato.seeds import fold
+
+if TYPE_CHECKING:
+    from sfumato.cli.datasets import Wish
+    from sfumato.cli.evaluate import EvaluateConfig
+    from sfumato.cli.writers import Labelled
+
+TITLES = {
+    SolverName.ANCESTRAL: "ancestral (DDPM)",
+    SolverName.DDIM: "DDIM",
+    SolverName.DPMPP2M: "exponential 2M",
+    SolverName.DPMPP3M: "exponential 3M",
+    SolverName.HEUN: "Heun",
+}
+"""What the solvers are called in tables; all of them work on any model that starts from noise."""
+IN_PHASE_SPACE = {SolverName.EULER_MARUYAMA: "Euler-Maruyama"}
+"""Solvers that are worth a row where there is a velocity."""
+
+
+def fitting(denoiser: Denoiser, model: Model, how: How) -> list[Contestant]:
+    """The samplers that a model can be drawn with, each with the grid that `how` asks for."""
+    titles = TITLES | (IN_PHASE_SPACE if denoiser.process.k == 2 else {})
+    return [Ours(title, denoiser, model, how, solver, how.grid) for solver, title in titles.items()]
+
+
+def wanted(model: Model, n: int, seed: int) -> Labelled:
+    """The labels of samples 0 .. n-1, as `sfumato evaluate` asks for them."""
+    axes = [(axis.name, axis.values) for axis in model.axes]
+    return labels("", axes, n, lambda axis, i: fold(seed, "label", axis, i))
+
+
+Plan = list[tuple[Contestant, int]]
+
+
+@final
+class Rows:
+    """Measured rows in a JSON file, each under the key of what its figures depend on.
+
+    Args:
+        path: the file; None keeps nothing.
+        head: what stands above the rows in the file.
+        plan: what is to be measured. A row of the same sampler under another key is of old
+            weights or settings and is dropped; rows of other samplers stay.
+        contest: the task.
+
+    Raises:
+        SfumatoError: the file is something else.
+        UsageError: the file holds rows of another n or seed, which do not compare.
+    """
+
+    def __init__(
+        self, path: Path | None, head: dict[str, Any], plan: Plan, contest: Contest
+    ) -> None:
+        self.path, self.head = path, head
+        self.rows: dict[str, Row] = {}
+        self.stale: list[Row] = []
+        valid = {contest.key(contestant, steps) for contestant, steps in plan}
+        names = {contestant.name for contestant, _ in plan}
+        for row in self._read(path) if path is not None and path.exists() else []:
+            if (row["n"], row["seed"]) != (contest.n, contest.seed):
+                raise UsageError(
+                    f"{path} holds rows of {row['n']} samples and seed {row['seed']}, which do not "
+                    f"compare with {contest.n} and {contest.seed}: choose another file or remove it"
+                )
+            if row["key"] in valid or row["sampler"] not in names:
+                self.rows[row["key"]] = row
+            else:
+                self.stale.append(row)
+
+    @staticmethod
+    def _read(path: Path) -> list[Row]:
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))["results"]["rows"]
+            needed = ("key", "n", "seed", "sampler")
+            return [{**{name: row[name] for name in needed}, **row} for row in found]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SfumatoError(f"{path} holds no rows of a comparison: {error!r}") from None
+
+    def get(self, key: str) -> Row | None:
+        """The row of that key, if it was measured."""
+        return self.rows.get(key)
+
+    def put(self, key: str, row: Row) -> Row:
+        """Keep a row, and write the file."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self.rows[key] = {**row, "key": key, "commit": commit(), "date": now}
+        self.write()
+        return self.rows[key]
+
+    def listed(self) -> list[Row]:
+        """All rows, the oldest first."""
+        return list(self.rows.values())
+
+    def write(self) -> None:
+        """The whole file, put in place by one rename."""
+        if self.path is None:
+            return
+        results = {**self.head.get("results", {}), "rows": self.listed()}
+        text = json.dumps({**self.head, "results": results}, indent=2, ensure_ascii=False)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        fresh.write_text(text + "\n", encoding="utf-8")
+        os.replace(fresh, self.path)
+
+
+def plan(contestants: Sequence[Contestant], budgets: Sequence[int]) -> Plan:
+    """Every contestant at every number of steps it is to be measured at."""
+    return [(c, steps) for c in contestants for steps in c.steps(budgets)]
+
+
+def compete(
+    contest: Contest, plan: Plan, rows: Rows, say: Callable[[str], None], *, quiet: bool = False
+) -> list[Row]:
+    """The rows of a plan: those that are known, and those that are measured now."""
+    found = []
+    for number, (contestant, steps) in enumerate(plan, 1):
+        key = contest.key(contestant, steps)
+        row = rows.get(key)
+        if row is None:
+            title = f"{number}/{len(plan)} {contestant.name}, {steps} steps"
+            with bar(title, contest.n, quiet=quiet) as advance:
+                row = rows.put(key, contest.measure(contestant, steps, advance))
+            say(f"{number}/{len(plan)} {line(row)}")
+        found.append(row)
+    return found
+
+
+def line(row: Row) -> str:
+    """One row in words."""
+    from sfumato.metrics.score import plus_minus
+
+    parts = [
+        f"{row['sampler']} ({row['settings']}), {row['nfe']} evaluations:",
+        f"{row['measure']} {plus_minus(row['quality'], row['quality_error'])},",
+        f"{row['seconds'] * 1000:.0f} ms and {row['flops'] / 1e9:.2f} GFLOP each",
+    ]
+    if row["rms"] is not None:
+        parts.append(f"{row['rms']:.4f} from the ODE")
+    return " ".join(parts)
+
+
+def show(rows: Sequence[Row], title: str) -> None:
+    """A table: a sampler a line, grouped by evaluations, the best first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from sfumato.metrics.score import plus_minus
+
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for head in ("sampler", "settings"):
+        made.add_column(head, no_wrap=True)
+    heads = ("evaluations", rows[0]["measure"], "precision", "recall", "labels", "from ODE")
+    for head in (*heads, "GFLOP", "ms"):
+        made.add_column(head, justify="right", no_wrap=True)
+
+    def text(value: float | None, form: str) -> str:
+        return "" if value is None else format(value, form)
+
+    last = None
+    for row in sorted(rows, key=lambda row: (row["nfe"], row["quality"])):
+        if last is not None and row["nfe"] != last:
+            made.add_section()
+        last = row["nfe"]
+        made.add_row(
+            row["sampler"],
+            row["settings"],
+            str(row["nfe"]),
+            plus_minus(row["quality"], row["quality_error"]),
+            text(row["precision"], ".3f"),
+            text(row["recall"], ".3f"),
+            "" if row["accuracy"] is None else f"{row['accuracy']:.1f}%",
+            text(row["rms"], ".4f"),
+            f"{row['flops'] / 1e9:.2f}",
+            f"{row['seconds'] * 1000:.1f}",
+        )
+    Console(width=max(Console().width, 170)).print(made)
+
+
+def check(config: EvaluateConfig) -> None:
+    """Refuse options that a comparison chooses itself, at the door.
+
+    Raises UsageError.
+    """
+    usual = How()
+    if config.drawing.solver is not usual.solver:
+        raise UsageError(
+            f"--compare goes through the solvers itself: leave out --solver "
+            f"{config.drawing.solver.value}"
+        )
+    if config.drawing.eta or config.drawing.churn:
+        raise UsageError("--compare takes no --eta and no --churn: its samplers are the plain ones")
+    if config.accuracy:
+        raise UsageError("--compare trains no classifier for each sampler: leave out --accuracy")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("--compare measures seconds, so it runs in one process: start it alone")
+
+
+def run(config: EvaluateConfig, wish: Wish, argv: Sequence[str]) -> None:
+    """Compare the samplers that fit a model, at as many evaluations as ``--steps`` says.
+
+    Raises UsageError for a model that no sampler here fits.
+    """
+    from dataclasses import asdict, replace
+
+    from sfumato import zoo
+    from sfumato.cli.judging import Judge
+
+    denoiser, model = zoo.load(config.name)
+    if not isinstance(denoiser.process, Scheduled | CriticallyDamped):
+        raise UsageError(f"{config.name} starts from data, not from noise: nothing to compare")
+    if len(model.shape) == 3:
+        resolution = wish.resolution or model.shape[-1]
+        wish = replace(wish, resolution=resolution, channels=model.shape[0])
+    judge = Judge.of(config.data or model.data, wish, config.features, accuracy=False)
+    contest = Contest(wanted(model, config.n, config.seed), judge, config.drawing, config.seed)
+    todo = plan(fitting(denoiser, model, config.drawing), config.steps)
+    settings = json.loads(json.dumps(asdict(config), default=lambda v: str(getattr(v, "value", v))))
+    head = record("evaluate", argv, config.seed, settings, [])
+    rows = Rows(config.out, {**head, "results": {}}, todo, contest)
+    if rows.stale:
+        print(f"{config.out}: {len(rows.stale)} rows of other settings are not kept")
+    found = compete(contest, todo, rows, lambda text: None, quiet=config.quiet)
+    rows.write()
+    show(found, f"{config.name}: {config.n} samples, seed {config.seed}")
+    features = judge.features.name if judge.features else "the points themselves"
+    print(f"Distances are in {features}; seconds are of {_device()}. Lower is better for both.")
+    if config.out is not None:
+        print(f"wrote {config.out}")
+
+
+def _device() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_initialized() else "one processor core"
