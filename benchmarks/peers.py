@@ -258,8 +258,8 @@ class HeunPeer(Peer):
         return self.spacing.value
 
     def steps(self, evaluations: int) -> int:
-        """2 n - 1 evaluations for n steps."""
-        return max(1, (evaluations + 1) // 2)
+        """2 n - 1 evaluations for n steps; a single step would start at the smallest level."""
+        return max(2, (evaluations + 1) // 2)
 
     def ready(self, steps: int, high: float = SIGMA_MAX) -> Ready:
         """The levels come twice but for the first; the second call is at the end of the step."""

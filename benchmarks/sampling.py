@@ -48,8 +48,8 @@ from sfumato.metrics import Score, extract, frechet_distance
 from sfumato.recipes.model import Model
 
 HERE = Path(__file__).parent
-SYSTEMS = {"GENIE": 0, "CLD": 0, "DDGAN": 1, "DSNO": 1}
-"""Systems that bring weights of their own; 1 where these are made for a number of steps."""
+SYSTEMS = ("GENIE", "CLD", "DDGAN", "DSNO")
+"""Systems that bring weights of their own, by their names on the cards."""
 GRIDS = (GridName.KARRAS, GridName.LOG_SNR)
 TRIED = (5, 10)
 """Evaluations at which settings are tried."""
@@ -111,17 +111,15 @@ def samplers(name: str, how: How, console: Console) -> list[list[Contestant]]:
         for solver, title in TITLES.items()
     ]
     shipped = [card for card in zoo.cards() if card.data == model.data]
-    for system, fixed in SYSTEMS.items():
+    for system in SYSTEMS:
         cards = [c for c in shipped if c.system == system and c.kind == "denoiser"]
         if not cards:
             console.print(f"{system}: no weights for {model.data} are shipped yet; skipped")
         for card in cards:
             theirs, about = zoo.load(card.name)
-            usual = about.sampling
-            solver, grid = SolverName(usual.solver), GridName(usual.grid)
+            solver, grid = SolverName(about.sampling.solver), GridName(about.sampling.grid)
             title = system if len(cards) == 1 else f"{system} ({card.name})"
-            steps = usual.steps if fixed else 0
-            found.append([Ours(title, theirs, about, how, solver, grid, steps)])
+            found.append([Ours(title, theirs, about, how, solver, grid)])
     try:
         made = options()
         next(iter(made.values()))[0].ready(4)

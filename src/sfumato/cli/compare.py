@@ -40,12 +40,24 @@ TITLES = {
     SolverName.HEUN: "Heun",
 }
 """What the solvers are called in tables; all of them work on any model that starts from noise."""
+BUDGETS = (5, 10, 20)
+"""Network evaluations at which samplers are compared unless told otherwise."""
+CLOSE = 64
+"""Samples whose distance to the solution of the ODE is taken: it varies little between samples."""
 IN_PHASE_SPACE = {SolverName.EULER_MARUYAMA: "Euler-Maruyama"}
 """Solvers that are worth a row where there is a velocity."""
 
 
 def fitting(denoiser: Denoiser, model: Model, how: How) -> list[Contestant]:
-    """The samplers that a model can be drawn with, each with the grid that `how` asks for."""
+    """The samplers that a model can be drawn with, each with the grid that `how` asks for.
+
+    Raises UsageError for a model that can be sampled in one way only.
+    """
+    if model.sampling.times:
+        raise UsageError(
+            f"this model was made for its own {len(model.sampling.times) - 1} steps of "
+            f"{model.sampling.solver} and no others, so there is nothing to compare"
+        )
     titles = TITLES | (IN_PHASE_SPACE if denoiser.process.k == 2 else {})
     return [Ours(title, denoiser, model, how, solver, how.grid) for solver, title in titles.items()]
 
@@ -238,9 +250,10 @@ def run(config: EvaluateConfig, wish: Wish, argv: Sequence[str]) -> None:
     if len(model.shape) == 3:
         resolution = wish.resolution or model.shape[-1]
         wish = replace(wish, resolution=resolution, channels=model.shape[0])
+    todo = plan(fitting(denoiser, model, config.drawing), config.steps or BUDGETS)
     judge = Judge.of(config.data or model.data, wish, config.features, accuracy=False)
-    contest = Contest(wanted(model, config.n, config.seed), judge, config.drawing, config.seed)
-    todo = plan(fitting(denoiser, model, config.drawing), config.steps)
+    drawn = wanted(model, config.n, config.seed)
+    contest = Contest(drawn, judge, config.drawing, config.seed, close=CLOSE)
     settings = json.loads(json.dumps(asdict(config), default=lambda v: str(getattr(v, "value", v))))
     head = record("evaluate", argv, config.seed, settings, [])
     rows = Rows(config.out, {**head, "results": {}}, todo, contest)

@@ -27,10 +27,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sfumato.cli.drawing import Drawer, make_times
+from sfumato.cli.drawing import Drawer
 from sfumato.cli.how import How
 from sfumato.cli.judging import Judge
 from sfumato.cli.options import GridName, SolverName
+from sfumato.cli.plan import make_times
 from sfumato.cli.writers import Labelled
 from sfumato.data import to_uint8
 from sfumato.denoise import Denoiser
@@ -96,8 +97,7 @@ class Ours(Contestant):
         name: how it is called in the table.
         denoiser, model: what is sampled.
         how: batch, device, guidance and so on; solver and grid are overwritten.
-        solver, grid: the rule, and its times.
-        fixed: a number of steps that the model was made for; otherwise any.
+        solver, grid: the rule, and its times; of a model that was made for its own times, theirs.
     """
 
     def __init__(
@@ -108,21 +108,22 @@ class Ours(Contestant):
         how: How,
         solver: SolverName,
         grid: GridName = GridName.AUTO,
-        fixed: int = 0,
     ) -> None:
         self.name = name
         self.denoiser, self.model = denoiser, model
-        self.how = replace(how, solver=solver, grid=grid)
-        self.fixed = fixed
+        self.own = len(model.sampling.times) - 1 if model.sampling.times else 0
+        self.how = how if self.own else replace(how, solver=solver, grid=grid)
         self.settings = f"{solver.value}, grid {grid.value}"
+        if self.own:
+            self.settings = f"its own {self.own} step{'s' if self.own > 1 else ''}"
         if how.guidance != 1:
             self.settings += f", guidance {how.guidance:g}"
-        self.follows = solver not in NOISY and not fixed
+        self.follows = solver not in NOISY and not self.own
 
     def steps(self, budgets: Sequence[int]) -> list[int]:
         """From the evaluations that a step of the solver costs."""
-        if self.fixed:
-            return [self.fixed]
+        if self.own:
+            return [self.own]
         return sorted({steps_within(self.how.solver, b) for b in budgets})
 
     def draw(
@@ -260,9 +261,9 @@ class Contest:
         near = self._fine[mark][: self.close]
         return float((x[: self.close] - near).square().mean().sqrt())
 
-    def fine(self, denoiser: Denoiser, model: Model, steps: int = FINE_STEPS) -> Tensor:
+    def fine(self, denoiser: Denoiser, model: Model) -> Tensor:
         """The probability flow followed closely from the first samples' noise, (close, ...)."""
-        found = []
+        found, steps = [], FINE_STEPS
         how = replace(self.how, solver=SolverName.DPMPP3M)
         drawer = Drawer.of(denoiser, model, how, steps, self.seed)
         process = drawer.denoiser.process

@@ -1,0 +1,201 @@
+"""``sfumato evaluate --compare``: costs counted, rows measured once, errors at the door."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sfumato import zoo
+from sfumato.cli import contest, datasets, main
+from sfumato.cli.compare import TITLES, Rows, compete, plan, wanted
+from sfumato.cli.contest import Contest, Contestant, Ours, flops, steps_within
+from sfumato.cli.how import How
+from sfumato.cli.judging import Judge
+from sfumato.cli.options import SolverName
+from sfumato.cli.writers import Labelled
+from sfumato.data import Card, ImageSet, LabelAxis
+from sfumato.errors import SfumatoError, UsageError
+
+HOW = How(batch=10)
+
+
+@pytest.fixture
+def real(monkeypatch: pytest.MonkeyPatch) -> ImageSet:
+    """60 real images in the place of Fashion-MNIST."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (60, 1, 28, 28)).astype(np.uint8)
+    axis = LabelAxis("class", tuple("abcdefghij"))
+    labels = random.integers(0, 10, (60, 1)).astype(np.int64)
+    data = ImageSet("fashion-mnist", images, labels, (axis,), Card("x", "x", "x", "x"))
+    monkeypatch.setattr(datasets, "load", lambda name, wish: data)
+    return data
+
+
+@pytest.fixture
+def points() -> Contest:
+    """40 points, judged against 300 of the true ones."""
+    _, model = zoo.load("tiny-points")
+    judge = Judge.of("25-gaussians", datasets.Wish("test", 300), "auto", accuracy=False)
+    return Contest(wanted(model, 40, 0), judge, HOW, seed=0, close=8)
+
+
+def ours(name: str, solver: SolverName) -> Ours:
+    denoiser, model = zoo.load(name)
+    return Ours(solver.value, denoiser, model, HOW, solver)
+
+
+def test_operations_are_those_counted_by_hand() -> None:
+    conv, linear = nn.Conv2d(2, 5, 3, padding=1), nn.Linear(5 * 6 * 6, 7)
+    x = torch.zeros(1, 2, 6, 6)
+    by_hand = 2 * (9 * 2 * 5 * 6 * 6) + 2 * (5 * 6 * 6 * 7)
+    assert flops(lambda: linear(conv(x).flatten(1))) == by_hand
+    with torch.inference_mode():  # samplers run in it
+        assert flops(lambda: linear(conv(x).flatten(1))) == by_hand
+
+
+def test_operations_of_a_walk_are_those_of_its_evaluations() -> None:
+    denoiser, model = zoo.load("tiny-grey")
+    label = np.zeros((1, 1), np.int64)
+    x = torch.zeros(1, *model.shape)
+    once = flops(lambda: denoiser(x, 0.5, torch.zeros(1, 1, dtype=torch.int64)))
+    assert once > 1e6
+    for solver, evaluations in (
+        (SolverName.DDIM, 3),
+        (SolverName.HEUN, 5),
+        (SolverName.DPMPP3M, 4),
+    ):
+        contestant = ours("tiny-grey", solver)
+        walked = flops(lambda c=contestant: c.draw(range(1), label, 3, 0))  # type: ignore[misc]
+        assert walked == pytest.approx(evaluations * once, rel=1e-5)  # and the coefficients
+
+
+@pytest.mark.parametrize("solver", list(TITLES))
+@pytest.mark.parametrize("budget", [1, 2, 5, 10])
+def test_no_sampler_spends_more_than_its_budget(solver: SolverName, budget: int) -> None:
+    label = np.zeros((1, 0), np.int64)
+    _, nfe = ours("tiny-points", solver).draw(range(1), label, steps_within(solver, budget), 0)
+    _, more = ours("tiny-points", solver).draw(range(1), label, steps_within(solver, budget) + 1, 0)
+    assert nfe <= budget < more
+
+
+def test_the_distance_to_the_ode_is_that_of_the_solver(points: Contest) -> None:
+    """It falls with the steps, by the order, and noisy samplers have none."""
+    far, near, second = (
+        points.measure(ours("tiny-points", solver), steps)["rms"]
+        for solver, steps in ((SolverName.DDIM, 8), (SolverName.DDIM, 64), (SolverName.DPMPP2M, 64))
+    )
+    assert 0 < second < 0.3 * near and near < 0.3 * far
+    assert points.measure(ours("tiny-points", SolverName.ANCESTRAL), 4)["rms"] is None
+
+
+@final
+class Counting(Contestant):
+    """Draws noise, and counts how often it is asked for more than one sample."""
+
+    name = "counting"
+    settings = "none"
+    follows = False
+
+    def __init__(self, mark: float = 0.0) -> None:
+        self.denoiser, self.model = zoo.load("tiny-points")
+        with torch.no_grad():
+            next(self.denoiser.parameters()).add_(mark)
+        self.calls = 0
+
+    def steps(self, budgets: Sequence[int]) -> list[int]:
+        return list(budgets)
+
+    def draw(
+        self, indices: Sequence[int], labels: NDArray[np.int64], steps: int, seed: int
+    ) -> tuple[Tensor, int]:
+        self.calls += len(indices) > 1
+        return torch.randn(len(indices), 2), steps
+
+
+def run(contest: Contest, contestant: Contestant, path: Path, steps: list[int]) -> Rows:
+    todo = plan([contestant], steps)
+    rows = Rows(path, {"results": {}}, todo, contest)
+    compete(contest, todo, rows, lambda text: None, quiet=True)
+    return rows
+
+
+def test_a_row_is_measured_once(points: Contest, tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    first = Counting()
+    run(points, first, path, [3, 4])
+    assert first.calls == 2 * 4  # batches of ten
+    again = Counting()
+    rows = run(points, again, path, [3, 4, 5])
+    assert again.calls == 4 and len(rows.listed()) == 3
+    assert [row["nfe"] for row in json.loads(path.read_text())["results"]["rows"]] == [3, 4, 5]
+    other = Counting(mark=1e-3)
+    rows = run(points, other, path, [3, 4, 5])
+    assert other.calls == 3 * 4 and len(rows.stale) == 3 and len(rows.listed()) == 3
+
+
+def test_rows_of_other_samplers_stay(points: Contest, tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    run(points, Counting(), path, [3])
+    rows = run(points, ours("tiny-points", SolverName.DDIM), path, [2])
+    assert {row["sampler"] for row in rows.listed()} == {"counting", "ddim"}
+
+
+def test_rows_that_do_not_compare_are_refused(points: Contest, tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    run(points, Counting(), path, [3])
+    labels = Labelled(points.labels.labels[:30])
+    fewer = Contest(labels, points.judge, HOW, seed=0)
+    with pytest.raises(UsageError, match="rows of 40 samples and seed 0, which do not"):
+        run(fewer, Counting(), path, [3])
+    path.write_text('{"results": []}')
+    with pytest.raises(SfumatoError, match="holds no rows of a comparison"):
+        run(points, Counting(), path, [3])
+
+
+def test_the_command_compares_and_goes_on(
+    real: ImageSet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contest, "FINE_STEPS", 4)
+    words = ["evaluate", "tiny-grey", "--compare", "--n", "20", "--features", "pixels"]
+    words += ["--out", "rows.json", "--quiet"]
+    assert main([*words, "--steps", "2"]) == 0
+    out = capsys.readouterr().out
+    assert all(title in out for title in TITLES.values()) and "pixels 1x28x28" in out
+    before = {r["key"]: r for r in json.loads(Path("rows.json").read_text())["results"]["rows"]}
+    assert {r["nfe"] for r in before.values()} == {1, 2}  # Heun takes one step of one evaluation
+    assert main([*words, "--steps", "2,3"]) == 0
+    found: dict[str, Any] = json.loads(Path("rows.json").read_text())
+    after = {r["key"]: r for r in found["results"]["rows"]}
+    assert len(after) == 2 * len(TITLES) and {k: after[k] for k in before} == before
+    assert found["command"].endswith("--steps 2,3") and found["machine"]["torch"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--solver", "heun"], "leave out --solver heun"),
+        (["--solver", "ddim", "--eta", "1"], "leave out --solver ddim"),
+        (["--accuracy"], "leave out --accuracy"),
+        (["--steps", "0"], "--steps must be at least 1"),
+    ],
+)
+def test_options_that_do_not_fit(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "tiny-points", "--compare", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_pictures_cannot_be_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("same.npz", images=np.zeros((30, 1, 28, 28), np.uint8))
+    words = ["evaluate", "same.npz", "--data", "fashion-mnist", "--compare"]
+    assert main(words) == 2
+    assert "needs a model to draw from" in capsys.readouterr().err
