@@ -53,7 +53,7 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         (["smaple"], 2, "sfumato: unknown command 'smaple'; did you mean 'sample'?"),
         (["--n", "3"], 2, "sfumato: expected a command before '--n'; see sfumato --help"),
         (["sample", "tiny-gray"], 2, "sfumato sample: unknown model 'tiny-gray'; did you mean "
-         "'tiny-faces' or 'tiny-grey' or 'tiny-points'?"),
+         "'tiny-faces' or 'tiny-grey' or 'tiny-phase'?"),
         (["sample", "no/such"], 2, "sfumato sample: there is no folder 'no/such'"),
         (["sample", "tiny-grey", "--steps", "0"], 2,
          "sfumato sample: --steps must be at least 1, got 0"),
@@ -76,8 +76,18 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
          "sfumato sample: --guidance needs a model with labels; this one has none"),
         (["sample", "tiny-points", "--out", "folder"], 2,
          "sfumato sample: points are written as .png, .webp or .npz, not as a folder"),
+        (["sample", "tiny-grey", "--solver", "genie"], 2,
+         "sfumato sample: 'tiny-grey' has no derivative head: train one with `sfumato train genie "
+         "--model tiny-grey --out runs/genie` and sample runs/genie, or take --solver taylor, "
+         "which computes the derivative at three evaluations a step"),
+        (["sample", "tiny-phase", "--solver", "taylor"], 2,
+         "sfumato sample: a derivative along γ = σ/α needs a scheduled process, got "
+         "CriticallyDamped(4.0, 0.0, 4.0, 0.04, White())"),
+        (["sample", "tiny-grey", "--solver", "sscs"], 2,
+         "sfumato sample: splitting (SSCS) is for critically damped Langevin diffusion, got "
+         "Scheduled(EDM(sigma_max=80.0), White()): use EulerMaruyama or Ancestral"),
         (["models", "tiny-gery"], 2, "sfumato models: unknown model 'tiny-gery'; did you mean "
-         "'tiny-faces' or 'tiny-grey' or 'tiny-points'?"),
+         "'tiny-faces' or 'tiny-grey' or 'tiny-phase'?"),
         (["data", "show", "fashon-mnist"], 2, "sfumato data: unknown data set 'fashon-mnist'; did "
                                               "you mean 'fashion-mnist'?"),
         (["data", "fetch", "digts"], 2, "sfumato data: unknown data set 'digts'; did you mean "

@@ -19,17 +19,37 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sfumato import zoo
 from sfumato.cli.how import How
-from sfumato.cli.options import DTypeName, torch_device, torch_dtype
+from sfumato.cli.options import DTypeName, SolverName, torch_device, torch_dtype
 from sfumato.cli.plan import Plan, make_plan
 from sfumato.cli.writers import About, Labelled, Output, Parts
 from sfumato.data import to_uint8
 from sfumato.denoise import Denoiser
+from sfumato.derivative import Differentiable, ExactDerivative
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.guide import ClassifierFree
-from sfumato.recipes.model import Model
+from sfumato.guide import ClassifierFree, MixedDerivative
+from sfumato.recipes.model import Model, ModelConfig
 from sfumato.sample import Solution, sample
 from sfumato.seeds import generators
+
+
+def load(name: str, how: How) -> tuple[Denoiser, Model]:
+    """The model that ``name`` means; for ``--solver genie`` with its derivative head.
+
+    Raises UsageError if it has none, and what `zoo.load` raises.
+    """
+    denoiser, model = zoo.load(name)
+    if how.solver is not SolverName.GENIE or not isinstance(model, ModelConfig):
+        return denoiser, model
+    head = f"{name}-genie"
+    if head not in zoo.folders():
+        raise UsageError(
+            f"{name!r} has no derivative head: train one with `sfumato train genie --model {name} "
+            "--out runs/genie` and sample runs/genie, or take --solver taylor, which computes the "
+            "derivative at three evaluations a step"
+        )
+    return zoo.load(head)
 
 
 @final
@@ -54,12 +74,17 @@ class Drawer:
         """
         if how.threads:
             torch.set_num_threads(how.threads)
+        plan = make_plan(how, steps, config.sampling, denoiser.process)
         if how.guidance != 1.0:
             if not config.axes:
                 raise UsageError("--guidance needs a model with labels; this one has none")
-            denoiser = ClassifierFree(denoiser, how.guidance)
+            if plan.name is SolverName.GENIE and isinstance(denoiser, Differentiable):
+                denoiser = MixedDerivative(denoiser, how.guidance)
+            else:
+                denoiser = ClassifierFree(denoiser, how.guidance)
+        if plan.name is SolverName.TAYLOR:
+            denoiser = ExactDerivative(denoiser)
         device = torch_device(how.device)
-        plan = make_plan(how, steps, config.sampling, denoiser.process)
         return cls(denoiser.to(device).eval(), config, how, plan, seed, device)
 
     @property

@@ -90,9 +90,9 @@ def run(config: EncodeConfig) -> None:
     out.check(config.force)
     zoo.find(config.name)
 
-    from sfumato.cli.drawing import Drawer
+    from sfumato.cli.drawing import Drawer, load
 
-    denoiser, model = zoo.load(config.name)
+    denoiser, model = load(config.name, how)
     drawer = Drawer.of(denoiser, model, how, config.steps, config.seed)
     if not drawer.plan.solver.deterministic:
         raise UsageError(_ODE)

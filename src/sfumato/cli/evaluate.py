@@ -149,15 +149,14 @@ def _pictures(config: EvaluateConfig, judge: Judge) -> dict[str, Any]:
 
 def _model(config: EvaluateConfig, wish: datasets.Wish) -> list[dict[str, Any]]:
     """A row for each number of steps; only in the first of several processes."""
-    from sfumato import zoo
-    from sfumato.cli.drawing import Drawer, processes, stream
+    from sfumato.cli.drawing import Drawer, load, processes, stream
     from sfumato.cli.judging import Judge
     from sfumato.cli.labels import labels
     from sfumato.cli.progress import bar
     from sfumato.cli.writers import Memory
     from sfumato.seeds import fold
 
-    denoiser, model = zoo.load(config.name)
+    denoiser, model = load(config.name, config.drawing)
     if len(model.shape) == 3:
         resolution = wish.resolution or model.shape[-1]
         wish = replace(wish, resolution=resolution, channels=model.shape[0])

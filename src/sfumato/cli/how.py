@@ -25,8 +25,8 @@ class How:
     """How samples are drawn."""
 
     solver: Solver = SolverName.AUTO
-    """auto takes what suits the model; heun takes 2 network evaluations per step, dormand-prince as
-    many as it needs, others 1."""
+    """auto takes what suits the model; genie takes a model with a derivative head. heun takes 2
+    network evaluations per step, taylor 3, dormand-prince as many as it needs, others 1."""
     grid: Grid = GridName.AUTO
     """How the steps are spread over time; auto takes what suits the model's process."""
     guidance: float = 1.0

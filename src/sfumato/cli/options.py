@@ -25,6 +25,8 @@ class SolverName(enum.Enum):
     DPMPP2M = "dpmpp2m"
     DPMPP3M = "dpmpp3m"
     HEUN = "heun"
+    GENIE = "genie"
+    TAYLOR = "taylor"
     EULER = "euler"
     ANCESTRAL = "ancestral"
     SSCS = "sscs"

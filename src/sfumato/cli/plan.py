@@ -25,6 +25,7 @@ from sfumato.solve import (
     Exponential,
     Heun,
     Splitting,
+    Taylor,
 )
 from sfumato.times import karras, log_snr, quadratic, uniform
 
@@ -37,6 +38,8 @@ def make_solver(how: How, steps: int) -> Solver:
         SolverName.DPMPP2M: lambda: Exponential(order=2),
         SolverName.DPMPP3M: lambda: Exponential(order=3),
         SolverName.HEUN: lambda: Heun(churn=churn),
+        SolverName.GENIE: Taylor,
+        SolverName.TAYLOR: Taylor,
         SolverName.EULER: Euler,
         SolverName.ANCESTRAL: Ancestral,
         SolverName.SSCS: Splitting,

@@ -79,12 +79,12 @@ def run(config: SampleConfig) -> None:
     zoo.find(config.name)  # say what is wrong with the name before torch is imported
     out.check(config.force)
 
-    from sfumato.cli.drawing import Drawer, processes, stream
+    from sfumato.cli.drawing import Drawer, load, processes, stream
     from sfumato.cli.labels import labels
     from sfumato.cli.progress import bar
     from sfumato.seeds import fold
 
-    denoiser, model = zoo.load(config.name)
+    denoiser, model = load(config.name, config.drawing)
     if len(model.shape) == 1 and isinstance(out, writers.Folder):
         raise UsageError("points are written as .png, .webp or .npz, not as a folder")
     axes = [(axis.name, axis.values) for axis in model.axes]
