@@ -97,3 +97,25 @@ def log_snr(process: Process, n: int, sigma_min: float = 0.002, sigma_max: float
     ends = torch.tensor([high, sigma_min], dtype=torch.float64).log()
     f = _fractions(n - 1) if n > 1 else _fractions(1)[:1]
     return schedule_end(schedule, (ends[0] + f * (ends[1] - ends[0])).exp())
+
+
+def angular(process: Process, n: int, sigma_data: float = 0.5) -> Tensor:
+    """n equal steps in the angle arctan(σ/(α σ_d)), from t = 1 down to 0.
+
+    Half of the way lies above σ/α = σ_d, where the shape is decided, and half below it.
+    """
+    _check(n)
+    schedule = schedule_of(process)
+    if not sigma_data > 0:
+        raise UsageError(f"expected sigma_data > 0, got {sigma_data}")
+    angles = angle(process, torch.ones(1, dtype=torch.float64), sigma_data) * _fractions(n)
+    inner = angles[1:-1].flip(0)
+    t = schedule.time(-2 * (sigma_data * inner.tan()).log())
+    return torch.cat([t.new_ones(1), t, t.new_zeros(1)])
+
+
+def angle(process: Process, t: Tensor, sigma_data: float = 0.5) -> Tensor:
+    """arctan(σ/(α σ_d)) in radians, float64: 0 at t = 0, π/2 where nothing of the data is left."""
+    schedule = schedule_of(process)
+    time = t.double()
+    return torch.atan2(schedule.sigma(time), sigma_data * schedule.alpha(time))
