@@ -90,9 +90,10 @@ def run(config: TrajectoriesConfig) -> None:
 
     import torch
 
-    from sfumato.cli.drawing import make_solver, make_times, processes
+    from sfumato.cli.drawing import processes
     from sfumato.cli.how import How
     from sfumato.cli.options import torch_device
+    from sfumato.cli.plan import make_solver, make_times
     from sfumato.cli.progress import bar
     from sfumato.data.trajectories import Description, fingerprint
     from sfumato.denoise import Preconditioned
@@ -106,7 +107,8 @@ def run(config: TrajectoriesConfig) -> None:
     if not isinstance(denoiser, Preconditioned):
         raise UsageError(f"{config.name} is not a denoiser with a probability flow to follow")
     weights, process, sigma_data = fingerprint(denoiser), denoiser.process, denoiser.sigma_data
-    solver = make_solver(How(solver=config.solver), config.steps)
+    name = SolverName.DPMPP2M if config.solver is SolverName.AUTO else config.solver
+    solver = make_solver(How(solver=name), config.steps)
     kept_times = angular(process, config.times, sigma_data)
     grid, kept = through(process, make_times(config.grid, process, config.steps), kept_times)
     words = f"{solver!r}, guidance {config.guidance}" if config.guidance != 1 else repr(solver)
