@@ -7,6 +7,7 @@ from .dispatch import best_dtype
 from .head import DerivativeHead
 from .mapping import Mapping
 from .mlp import MLP, MLPConfig
+from .temporal import TemporalConvolution, TemporalUNet
 from .unet import UNet
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "DerivativeHead",
     "MLPConfig",
     "Mapping",
+    "TemporalConvolution",
+    "TemporalUNet",
     "UNet",
     "UNetConfig",
     "best_dtype",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, cast, final
 
 import torch
@@ -18,6 +19,14 @@ from .resample import downsample
 __all__ = ["UNet"]
 
 EMBEDDING_WIDTH = 4  # width of the conditioning vector in units of config.channels
+
+After = Callable[[int, Tensor], Tensor]
+"""Given the number of a stage and what it put out; returns what goes on in its place."""
+
+
+def as_it_is(stage: int, h: Tensor) -> Tensor:
+    """h."""
+    return h
 
 
 @final
@@ -79,14 +88,15 @@ class UNet(nn.Module):
         self.norm = GroupNorm(width)
         self.output = convolution(width, config.out_channels * area, zero=True)
         self.sizes = [
-            2 * block.outputs for block in self._stages() if isinstance(block, ResidualBlock)
+            2 * block.outputs for block in self.stages() if isinstance(block, ResidualBlock)
         ]
         self.modulation = nn.Linear(EMBEDDING_WIDTH * config.channels, sum(self.sizes))
         for part in self.modulation.weight.split(self.sizes):
             nn.init.xavier_uniform_(part.detach())
         nn.init.zeros_(self.modulation.bias)
 
-    def _stages(self) -> list[nn.Module]:
+    def stages(self) -> list[nn.Module]:
+        """Encoder, middle and decoder, in the order in which they run."""
         return [*self.encoder, *self.middle, *self.decoder]
 
     def _heads(self, width: int) -> int:
@@ -115,7 +125,8 @@ class UNet(nn.Module):
             scale=c.skip_scale,
         )
 
-    def _check(self, x: Tensor, noise_level: Tensor) -> None:
+    def check(self, x: Tensor, noise_level: Tensor) -> None:
+        """Refuse wrong shapes. Raises ValueError."""
         c = self.config
         want = (c.in_channels, c.resolution, c.resolution)
         if tuple(x.shape[1:]) != want:
@@ -135,14 +146,22 @@ class UNet(nn.Module):
         latent: Tensor | None = None,
     ) -> Tensor:
         """The last features, before the final norm: (B, channels', R/patch, R/patch)."""
-        self._check(x, noise_level)
+        self.check(x, noise_level)
+        return self.walk(x, self.conditioning(noise_level, cond, latent))
+
+    def walk(self, x: Tensor, e: Tensor, after: After = as_it_is) -> Tensor:
+        """`features` of x (B, in_channels, R, R) for conditioning vectors e (B, width).
+
+        ``after(i, h)`` follows the i-th of all stages (encoder, middle, decoder).
+        """
         x = x if self.config.patch == 1 else F.pixel_unshuffle(x, self.config.patch)
         x = x.to(self.input.weight.dtype).contiguous(memory_format=memory_format(x))
-        e = self.conditioning(noise_level, cond, latent)
         modulations = iter(self.modulation(e).split(self.sizes, dim=1))
+        number = iter(range(len(self.stages())))
 
         def run(stage: nn.Module, h: Tensor) -> Tensor:
-            return stage(h, next(modulations)) if isinstance(stage, ResidualBlock) else stage(h)
+            h = stage(h, next(modulations)) if isinstance(stage, ResidualBlock) else stage(h)
+            return after(next(number), h)
 
         h, image, levels = self.input(x), x, iter(self.images)
         skips = [h]
