@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         VPLinear,
     )
     from sfumato.seeds import generator, generators
+    from sfumato.trajectory import TrajectoryOperator
 
 __version__ = "0.1.0"
 
@@ -64,6 +65,7 @@ __all__ = [
     "SymmetricBrownian",
     "TimeLaw",
     "Trace",
+    "TrajectoryOperator",
     "Uniform",
     "VPCosine",
     "VPLinear",
@@ -123,6 +125,7 @@ _HOME = {
     "VPLinear": "sfumato.schedule",
     "generator": "sfumato.seeds",
     "generators": "sfumato.seeds",
+    "TrajectoryOperator": "sfumato.trajectory",
 }
 
 

@@ -105,13 +105,19 @@ def angular(process: Process, n: int, sigma_data: float = 0.5) -> Tensor:
     Half of the way lies above σ/α = σ_d, where the shape is decided, and half below it.
     """
     _check(n)
-    schedule = schedule_of(process)
+    return at_angle(process, _fractions(n).flip(0), sigma_data)
+
+
+def at_angle(process: Process, fraction: Tensor, sigma_data: float = 0.5) -> Tensor:
+    """The times at which `angle` is a fraction of what it is at t = 1; float64."""
+    schedule, fraction = schedule_of(process), fraction.double()
     if not sigma_data > 0:
         raise UsageError(f"expected sigma_data > 0, got {sigma_data}")
-    angles = angle(process, torch.ones(1, dtype=torch.float64), sigma_data) * _fractions(n)
-    inner = angles[1:-1].flip(0)
+    whole = angle(process, torch.ones((), dtype=torch.float64), sigma_data)
+    inner = (fraction * whole).clamp(1e-12, float(whole) * (1 - 1e-12))
     t = schedule.time(-2 * (sigma_data * inner.tan()).log())
-    return torch.cat([t.new_ones(1), t, t.new_zeros(1)])
+    t = torch.where(fraction <= 0, torch.zeros_like(t), t)
+    return torch.where(fraction >= 1, torch.ones_like(t), t)
 
 
 def angle(process: Process, t: Tensor, sigma_data: float = 0.5) -> Tensor:

@@ -30,6 +30,7 @@ class Recipes(Enum):
     CLD_POINTS = Recipe("sfumato.recipes.cld_points", "the same in the plane")
     DDGAN = Recipe("sfumato.recipes.ddgan", "a denoising diffusion GAN: few, large steps")
     GENIE = Recipe("sfumato.recipes.genie", "a derivative head for a trained model (GENIE)")
+    DSNO = Recipe("sfumato.recipes.dsno", "an operator that learns whole trajectories of a model")
     IMAGES = Recipe("sfumato.recipes.images", "your own folder or zip of images")
 
 

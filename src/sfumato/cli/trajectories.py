@@ -107,8 +107,10 @@ def run(config: TrajectoriesConfig) -> None:
     if not isinstance(denoiser, Preconditioned):
         raise UsageError(f"{config.name} is not a denoiser with a probability flow to follow")
     weights, process, sigma_data = fingerprint(denoiser), denoiser.process, denoiser.sigma_data
-    name = SolverName.DPMPP2M if config.solver is SolverName.AUTO else config.solver
-    solver = make_solver(How(solver=name), config.steps)
+    how = How(solver=config.solver)
+    if config.solver is SolverName.AUTO:
+        how = How(solver=SolverName.DPMPP2M)
+    solver = make_solver(how, config.steps)
     kept_times = angular(process, config.times, sigma_data)
     grid, kept = through(process, make_times(config.grid, process, config.steps), kept_times)
     words = f"{solver!r}, guidance {config.guidance}" if config.guidance != 1 else repr(solver)

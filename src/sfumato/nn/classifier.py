@@ -88,6 +88,10 @@ class Classifier(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """images (B, C, H, W) -> features (B, F)."""
+        return self.layers(images)[-1].mean(dim=(2, 3))
+
+    def layers(self, images: Tensor) -> tuple[Tensor, ...]:
+        """What each level puts out, (B, width, H', W'): full resolution, a half, a quarter, ..."""
         if images.ndim != 4 or images.shape[1] != self.config.in_channels:
             raise ValueError(
                 f"expected images of shape (B, {self.config.in_channels}, H, W), "
@@ -95,10 +99,10 @@ class Classifier(nn.Module):
             )
         x = images.to(self.input.weight.dtype)
         x = x.contiguous(memory_format=memory_format(x))
-        h = F.relu(self.norm(self.input(x)))
+        out = [F.relu(self.norm(self.input(x)))]
         for block in self.blocks:
-            h = block(h)
-        return h.mean(dim=(2, 3))
+            out.append(block(out[-1]))
+        return tuple(out)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """images (B, C, H, W) -> logits (B, classes), one tensor per label axis."""

@@ -10,7 +10,18 @@ from typing import Any, final
 
 from sfumato.errors import SfumatoError, unknown
 from sfumato.nn import UNetConfig
-from sfumato.recipes import avatars, cld, cld_points, ddgan, digits, fashion, genie, images, points
+from sfumato.recipes import (
+    avatars,
+    cld,
+    cld_points,
+    ddgan,
+    digits,
+    dsno,
+    fashion,
+    genie,
+    images,
+    points,
+)
 from sfumato.recipes.codec import decode
 from sfumato.train import TrainConfig
 
@@ -30,6 +41,7 @@ RECIPES = {
     "cld-points": Recipe(cld_points.Config, cld_points.run),
     "ddgan": Recipe(ddgan.Config, ddgan.run),
     "digits": Recipe(digits.Config, digits.run),
+    "dsno": Recipe(dsno.Config, dsno.run),
     "fashion": Recipe(fashion.Config, fashion.run),
     "genie": Recipe(genie.Config, genie.run),
     "images": Recipe(images.Config, images.run),

@@ -13,11 +13,12 @@ from sfumato.noise import GaussianField, White
 from sfumato.recipes.codec import decode
 from sfumato.recipes.ddgan_model import ImplicitModel
 from sfumato.recipes.derivative_model import Base, DerivativeModel
+from sfumato.recipes.dsno_model import OperatorModel
 from sfumato.recipes.model import CriticallyDampedConfig, Model, ModelConfig, ScheduledConfig
 from sfumato.schedule import EDM, VE, RectifiedFlow, VPCosine, VPLinear
 from sfumato.train import checkpoint as ck
 
-KINDS: tuple[type[Model], ...] = (ModelConfig, ImplicitModel, DerivativeModel)
+KINDS: tuple[type[Model], ...] = (ModelConfig, ImplicitModel, DerivativeModel, OperatorModel)
 """Every kind of model; a system adds its own here."""
 
 PARTS = (

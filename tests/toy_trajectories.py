@@ -1,0 +1,142 @@
+"""Trajectories of Gaussian data, whose every point is known; and a script that kills their making.
+
+``python toy_trajectories.py OUT KILLS SEED``   fork the generator, SIGKILL it, until it is done
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import final
+
+import torch
+from torch import Tensor
+
+import sfumato as sf
+from sfumato.data.trajectories import Description, fingerprint
+from sfumato.recipes.trajectories import generate, through
+from sfumato.seeds import Generators
+
+
+@final
+class Gaussian(sf.Denoiser):
+    """E[x_0 | x_t] for data from N(mean, spread²), coordinate by coordinate; labels move the mean.
+
+    Its weights are the mean and the spread, so that it has a fingerprint.
+    """
+
+    evaluations = 1
+    sigma_data = 0.8
+
+    def __init__(self, process: sf.Process, mean: Tensor, spread: Tensor) -> None:
+        super().__init__()
+        self.process = process
+        self.mean, self.spread = torch.nn.Parameter(mean), torch.nn.Parameter(spread)
+
+    def centre(self, like: Tensor, cond: Tensor | None) -> Tensor:
+        """The mean for labels c: the mean plus c/2."""
+        shift = 0.0 if cond is None else 0.5 * cond[:, :1].to(like)
+        return self.mean.to(like) + shift + torch.zeros_like(like)
+
+    def forward(
+        self,
+        x_t: Tensor,
+        t: float | Tensor,
+        cond: Tensor | None = None,
+        generator: Generators = None,
+    ) -> Tensor:
+        q = self.process.marginal(t)
+        a, var = q.A.reshape(-1, 1).to(x_t), q.cov.reshape(-1, 1).to(x_t)
+        centre, power = self.centre(x_t, cond), self.spread.to(x_t).square()
+        return centre + a * power / (a.square() * power + var) * (x_t - a * centre)
+
+    @torch.no_grad()
+    def flow(self, x_1: Tensor, times: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The flow in closed form: (x - α μ)/S is constant, S² = α² s² + σ²; (B, T, d)."""
+        centre = self.centre(x_1, cond)
+
+        def parts(t: Tensor) -> tuple[Tensor, Tensor]:
+            q = self.process.marginal(t)
+            a = q.A.reshape(-1, 1).to(x_1)
+            return a, (
+                a.square() * self.spread.to(x_1).square() + q.cov.reshape(-1, 1).to(x_1)
+            ).sqrt()
+
+        a1, s1 = parts(torch.ones(1, dtype=torch.float64))
+        a, s = parts(times)
+        return a * centre[:, None] + s / s1 * (x_1 - a1 * centre)[:, None]
+
+
+def toy(process: sf.Process | None = None) -> Gaussian:
+    """Two unequal, shifted coordinates."""
+    process = sf.Scheduled(sf.EDM(10.0)) if process is None else process
+    return Gaussian(process, torch.tensor([0.5, -0.4]), torch.tensor([0.9, 0.3]))
+
+
+def description(
+    denoiser: Gaussian, n: int = 40, steps: int = 12, times: int = 4, dtype: str = "float32"
+) -> Description:
+    """A small set in shards of 7."""
+    process = denoiser.process
+    kept_times = sf.times.angular(process, times, denoiser.sigma_data)
+    grid, kept = through(process, sf.times.karras(process, steps), kept_times)
+    return Description(
+        model="toy",
+        weights=fingerprint(denoiser),
+        process=repr(process),
+        solver="Exponential(order=3)",
+        grid=tuple(grid.tolist()),
+        kept=kept,
+        shape=(2,),
+        labels=(3,),
+        sigma_data=denoiser.sigma_data,
+        n=n,
+        seed=3,
+        shard=7,
+        batch=4,
+        dtype=dtype,
+    )
+
+
+def make(out: Path, about: Description, denoiser: Gaussian) -> Path:
+    return generate(denoiser, sf.solve.Exponential(order=3), about, out)
+
+
+def kill_and_restart(out: Path, kills: int, seed: int) -> None:
+    """Make the set in processes that are killed at random moments, until one is not."""
+    denoiser = toy()
+    about = description(denoiser, n=84)
+    rng = random.Random(seed)
+    made = make(out / "whole", about, denoiser)
+    began = time.monotonic()
+    make(out / "again", about, denoiser)
+    whole = time.monotonic() - began
+    done = 0
+    while True:
+        pid = os.fork()
+        if not pid:
+            try:
+                make(out / "killed", about, denoiser)
+                os._exit(0)
+            except BaseException as error:
+                print(repr(error), flush=True)
+                os._exit(1)
+        if done < kills:
+            time.sleep(rng.uniform(0, 1.5 * whole / kills))
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        if os.WIFEXITED(status):
+            if os.WEXITSTATUS(status):
+                raise SystemExit("a restarted generator failed")
+            break
+        done += 1
+    print(f"kills {done} of {made.name}, {about.shards} shards")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    kill_and_restart(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
