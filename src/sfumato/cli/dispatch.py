@@ -33,6 +33,9 @@ class Commands(Enum):
     TRAIN = Command("sfumato.cli.train", "train a model from a recipe, or resume a run")
     EVALUATE = Command("sfumato.cli.evaluate", "measure a model, or pictures, against real data")
     ENCODE = Command("sfumato.cli.encode", "turn data into latents along the ODE, and back")
+    TRAJECTORIES = Command(
+        "sfumato.cli.trajectories", "keep a model's paths from noise to data, to learn from (DSNO)"
+    )
     DATA = Command("sfumato.cli.data", "list, show, fetch and look at data sets")
     MODELS = Command("sfumato.cli.models", "list the shipped models, show the card of one")
     TOUR = Command("sfumato.cli.tour", "write a page of pictures of everything, in two minutes")
