@@ -189,7 +189,7 @@ def new_judge(config: Config, model: ImplicitModel, seed: int) -> Discriminator 
     with initial(fold(seed, "adversary")):
         if isinstance(model.network, MLPConfig):
             d = model.network.out_features
-            return Critic(CriticConfig(d, config.width, config.blocks, model.labels))
+            return Critic(CriticConfig(d, config.width, config.blocks, labels=model.labels))
         channels, side, _ = model.shape
         return Discriminator(
             replace(
