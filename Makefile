@@ -8,13 +8,14 @@ JOBS ?= auto
 INPUTS := pyproject.toml constraints.txt tools/setup.sh
 export PYTHON TORCH_INDEX
 
-.PHONY: help tour test lint format bench docs data clean
+.PHONY: help tour test lint format bench compare docs data clean
 
 help:
 	@echo "make tour   a page of pictures from the shipped models (under two minutes once set up)"
 	@echo "make test   format, lint and type checks, then every test"
 	@echo "make lint   the checks alone        make format  apply the formatter"
 	@echo "make data   fetch Fashion-MNIST     make bench   speed beside diffusers"
+	@echo "make compare  samplers side by side (hours; goes on where it stopped)"
 	@echo "make docs   renew the tables in the documentation from the measured results"
 	@echo "make clean  remove everything made here, the environment included"
 
@@ -52,6 +53,11 @@ format: .venv/.ready-test
 
 bench: .venv/.ready-bench
 	$(BIN)/python benchmarks/throughput.py
+
+# Rows that are measured are not measured again.
+compare: .venv/.ready-bench data
+	$(BIN)/python benchmarks/sampling.py
+	$(BIN)/python tools/figures.py
 
 docs: .venv/.ready-test
 	$(BIN)/python tools/figures.py

@@ -51,6 +51,9 @@ HERE = Path(__file__).parent
 SYSTEMS = ("GENIE", "CLD", "DDGAN", "DSNO")
 """Systems that bring weights of their own, by their names on the cards."""
 GRIDS = (GridName.KARRAS, GridName.LOG_SNR)
+IN_PHASE_SPACE = (GridName.QUADRATIC, GridName.UNIFORM)
+SHOWN = 10
+"""Evaluations at which all the other figures are shown."""
 TRIED = (5, 10)
 """Evaluations at which settings are tried."""
 
@@ -117,9 +120,12 @@ def samplers(name: str, how: How, console: Console) -> list[list[Contestant]]:
             console.print(f"{system}: no weights for {model.data} are shipped yet; skipped")
         for card in cards:
             theirs, about = zoo.load(card.name)
-            solver, grid = SolverName(about.sampling.solver), GridName(about.sampling.grid)
             title = system if len(cards) == 1 else f"{system} ({card.name})"
-            found.append([Ours(title, theirs, about, how, solver, grid)])
+            solver = SolverName.SSCS if system == "CLD" else SolverName(about.sampling.solver)
+            grids: tuple[GridName, ...] = IN_PHASE_SPACE if system == "CLD" else GRIDS
+            if about.sampling.times:  # made for its own steps
+                grids = (GridName.AUTO,)
+            found.append([Ours(title, theirs, about, how, solver, grid) for grid in grids])
     try:
         made = options()
         next(iter(made.values()))[0].ready(4)
@@ -189,6 +195,22 @@ def pivot(rows: list[Row], nfe: Sequence[int]) -> list[Row]:
     return list(lines.values())
 
 
+def details(rows: list[Row], nfe: int) -> list[Row]:
+    """The other figures at a budget of ``nfe``, and of samplers that take their own steps."""
+    most: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda row: row["nfe"]):
+        if row["nfe"] <= nfe:
+            most[row["sampler"]] = row
+    return [
+        {
+            **{k: v for k, v in row.items() if k != "scores"},
+            "gflop": row["flops"] / 1e9,
+            "ms": 1000 * row["seconds"],
+        }
+        for row in sorted(most.values(), key=rank)
+    ]
+
+
 def run(name: str, options: Options, console: Console) -> None:
     """All rows of one model."""
     how = How(batch=options.batch)
@@ -221,6 +243,7 @@ def run(name: str, options: Options, console: Console) -> None:
     for budget in options.nfe:
         compete(whole, plan(best, [budget]), rows, console.print)
         rows.head["results"]["table"] = pivot(rows.listed(), options.nfe)
+        rows.head["results"]["details"] = details(rows.listed(), SHOWN)
         rows.write()
     rows.head["results"]["floor"] = floor(judge, wish, options.n)
     rows.head["machine"]["load"] = os.getloadavg()[0]

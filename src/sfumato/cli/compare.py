@@ -22,6 +22,7 @@ from sfumato.cli.progress import bar
 from sfumato.cli.report import commit, record
 from sfumato.damped import CriticallyDamped
 from sfumato.denoise import Denoiser
+from sfumato.derivative import Differentiable
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.process import Scheduled
 from sfumato.recipes.model import Model
@@ -44,11 +45,25 @@ BUDGETS = (5, 10, 20)
 """Network evaluations at which samplers are compared unless told otherwise."""
 CLOSE = 64
 """Samples whose distance to the solution of the ODE is taken: it varies little between samples."""
-IN_PHASE_SPACE = {SolverName.EULER_MARUYAMA: "Euler-Maruyama"}
+IN_PHASE_SPACE = {SolverName.EULER_MARUYAMA: "Euler-Maruyama", SolverName.SSCS: "SSCS (CLD)"}
 """Solvers that are worth a row where there is a velocity."""
 
 
-def fitting(denoiser: Denoiser, model: Model, how: How) -> list[Contestant]:
+Loaded = tuple[Denoiser, Model]
+
+
+def head_of(name: str, loaded: Loaded) -> Loaded | None:
+    """The model with its derivative head: it may be that itself, or one may be shipped for it."""
+    from sfumato import zoo
+
+    if isinstance(loaded[0], Differentiable):
+        return loaded
+    return zoo.load(f"{name}-genie") if f"{name}-genie" in zoo.folders() else None
+
+
+def fitting(
+    denoiser: Denoiser, model: Model, how: How, head: Loaded | None = None
+) -> list[Contestant]:
     """The samplers that a model can be drawn with, each with the grid that `how` asks for.
 
     Raises UsageError for a model that can be sampled in one way only.
@@ -59,7 +74,10 @@ def fitting(denoiser: Denoiser, model: Model, how: How) -> list[Contestant]:
             f"{model.sampling.solver} and no others, so there is nothing to compare"
         )
     titles = TITLES | (IN_PHASE_SPACE if denoiser.process.k == 2 else {})
-    return [Ours(title, denoiser, model, how, solver, how.grid) for solver, title in titles.items()]
+    found = [Ours(text, denoiser, model, how, solver, how.grid) for solver, text in titles.items()]
+    if head is not None:
+        found.append(Ours("GENIE", *head, how, SolverName.GENIE, how.grid))
+    return [*found]
 
 
 def wanted(model: Model, n: int, seed: int) -> Labelled:
@@ -250,13 +268,14 @@ def run(config: EvaluateConfig, wish: Wish, argv: Sequence[str]) -> None:
     if len(model.shape) == 3:
         resolution = wish.resolution or model.shape[-1]
         wish = replace(wish, resolution=resolution, channels=model.shape[0])
-    todo = plan(fitting(denoiser, model, config.drawing), config.steps or BUDGETS)
+    head = head_of(config.name, (denoiser, model))
+    todo = plan(fitting(denoiser, model, config.drawing, head), config.steps or BUDGETS)
     judge = Judge.of(config.data or model.data, wish, config.features, accuracy=False)
     drawn = wanted(model, config.n, config.seed)
     contest = Contest(drawn, judge, config.drawing, config.seed, close=CLOSE)
     settings = json.loads(json.dumps(asdict(config), default=lambda v: str(getattr(v, "value", v))))
-    head = record("evaluate", argv, config.seed, settings, [])
-    rows = Rows(config.out, {**head, "results": {}}, todo, contest)
+    top = record("evaluate", argv, config.seed, settings, [])
+    rows = Rows(config.out, {**top, "results": {}}, todo, contest)
     if rows.stale:
         print(f"{config.out}: {len(rows.stale)} rows of other settings are not kept")
     found = compete(contest, todo, rows, lambda text: None, quiet=config.quiet)

@@ -135,7 +135,7 @@ class Ours(Contestant):
         return drawer.denoiser.process.read(solution.x).float().cpu(), solution.nfe
 
 
-NOISY = (SolverName.ANCESTRAL, SolverName.EULER_MARUYAMA)
+NOISY = (SolverName.ANCESTRAL, SolverName.EULER_MARUYAMA, SolverName.SSCS)
 """Solvers that draw noise on the way."""
 
 
@@ -143,6 +143,8 @@ def steps_within(solver: SolverName, evaluations: int) -> int:
     """The most steps of a solver that so many evaluations allow, at least one."""
     if solver is SolverName.HEUN:
         return max(1, (evaluations + 1) // 2)  # two a step, one in the last
+    if solver is SolverName.TAYLOR:
+        return 1 + (evaluations - 1) // 3  # three a step, one in the last
     if solver is SolverName.DPMPP3M:
         return max(1, evaluations - 1)  # one more in the first step
     return evaluations
