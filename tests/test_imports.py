@@ -16,7 +16,7 @@ LOWEST = {"errors", "nn"}
 CORE = {
     "schedule", "noise", "process", "damped", "damped_loss", "pinned", "denoise",
     "loss", "times", "seeds", "sample", "likelihood", "integrate", "implicit",
-    "derivative", "trajectory",
+    "derivative", "trajectory", "refine",
 }  # fmt: skip
 FILES = {"store", "pictures", "cards"}  # folders, contact sheets, cards: no mathematics in them
 ACTING = CORE | {"solve", "guide"}

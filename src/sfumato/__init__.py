@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from sfumato.damped import CriticallyDamped
     from sfumato.damped_loss import Matching, Weighting, damped_loss
     from sfumato.denoise import Denoiser, Preconditioned, Prediction
+    from sfumato.derivative import (
+        Differentiable,
+        ExactDerivative,
+        LearnedDerivative,
+        derivative_loss,
+    )
     from sfumato.implicit import Implicit
     from sfumato.likelihood import Trace, bits_per_dim, likelihood_bound, log_likelihood
     from sfumato.loss import LogNormal, OneOf, TimeLaw, Uniform, denoising_loss
@@ -46,9 +52,12 @@ __all__ = [
     "VE",
     "CriticallyDamped",
     "Denoiser",
+    "Differentiable",
+    "ExactDerivative",
     "Gaussian",
     "GaussianField",
     "Implicit",
+    "LearnedDerivative",
     "LogNormal",
     "Matching",
     "Noise",
@@ -74,6 +83,7 @@ __all__ = [
     "bits_per_dim",
     "damped_loss",
     "denoising_loss",
+    "derivative_loss",
     "edit",
     "encode",
     "generator",
@@ -94,6 +104,10 @@ _HOME = {
     "Denoiser": "sfumato.denoise",
     "Preconditioned": "sfumato.denoise",
     "Prediction": "sfumato.denoise",
+    "Differentiable": "sfumato.derivative",
+    "ExactDerivative": "sfumato.derivative",
+    "LearnedDerivative": "sfumato.derivative",
+    "derivative_loss": "sfumato.derivative",
     "Implicit": "sfumato.implicit",
     "Trace": "sfumato.likelihood",
     "bits_per_dim": "sfumato.likelihood",

@@ -1,0 +1,301 @@
+"""GENIE measured: orders, distance to the exact flow, Frechet distance, and what the head costs.
+
+    python benchmarks/genie.py orders                       # on exact mathematics, three minutes
+    python benchmarks/genie.py distance --models fashion    # from the same noise to a fine solution
+    python benchmarks/genie.py frechet --models fashion --n 2000     # hours; row by row, resumable
+    python benchmarks/genie.py cost
+
+`orders` is float64 on eight Gaussians on a circle, plain and under guidance. `distance` walks from
+the same noise with every solver and takes the root mean square difference, over pixels in [-1, 1],
+from a fine solution; `frechet` compares samples with the test set. NFE counts evaluations of the
+backbone; the head's share of a step is what `cost` measures. Each part writes
+`benchmarks/results/genie-PART.json`; rows that stand in it are not measured again.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+from rich.console import Console
+from torch import Tensor
+
+import sfumato as sf
+from sfumato import zoo
+from sfumato.data import to_uint8
+from sfumato.derivative import ExactDerivative, LearnedDerivative
+from sfumato.guide import Classifier, ClassifierFree, MixedDerivative
+from sfumato.metrics import extract, frechet_distance
+from sfumato.recipes.load import load_model
+from sfumato.recipes.model import Model
+from sfumato.seeds import fold, generators
+from sfumato.solve import DormandPrince, Exponential, Heun, Taylor
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE.parent / "tests"))
+
+from orders import NAMES, commit  # noqa: E402
+
+from analytic import F64, PROCESSES, slope  # noqa: E402
+from ring import Ring  # noqa: E402
+
+SEED = 0
+STEPS = (5, 10, 15, 20, 25)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure.
+
+    part: which of the measurements.  models: shipped models by name; the head is NAME-genie.
+    heads: folder of a head's run for each model, instead of the shipped one.  n: samples.
+    batch: samples at once.  out: the file; by default benchmarks/results/genie-PART.json.
+    """
+
+    part: Annotated[Literal["orders", "distance", "frechet", "cost"], tyro.conf.Positional]
+    models: tuple[str, ...] = ("fashion", "avatars")
+    heads: tuple[str, ...] = ()
+    n: int = 32
+    batch: int = 50
+    out: Path | None = None
+
+
+class Results:
+    """Rows by key, written after each."""
+
+    def __init__(self, path: Path, console: Console) -> None:
+        self.path, self.console = path, console
+        self.rows: list[Row] = json.loads(path.read_text())["results"] if path.exists() else []
+
+    def has(self, **key: Any) -> bool:
+        return any(all(r.get(k) == v for k, v in key.items()) for r in self.rows)
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        record = {
+            "command": shlex.join(["python", "benchmarks/genie.py", *sys.argv[1:]]),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit": commit(),
+            "seed": SEED,
+            "torch": torch.__version__,
+            "machine": {"cpu": platform.machine(), "system": platform.system(), "threads": 1},
+            "results": self.rows,
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        self.console.print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
+
+
+def cases() -> Iterator[tuple[str, Ring, sf.Denoiser, dict[str, sf.Denoiser], Tensor | None]]:
+    """(name, data, the denoiser whose flow is followed, denoisers for Taylor by key, labels)."""
+    for name in ("vp", "cosine", "ve", "edm", "flow"):
+        ring = Ring(PROCESSES[name]())
+        yield NAMES[name], ring, ring, {"taylor": ExactDerivative(ring)}, None
+    label = torch.arange(8) % 2
+    ring = Ring(PROCESSES["vp"]())
+    for w in (1.0, 1.5, 2.0, 4.0):
+        guided = ClassifierFree(ring, w)
+        by = {
+            "taylor": ExactDerivative(guided),
+            "mixed": MixedDerivative(ExactDerivative(ring), w),
+        }
+        yield f"VP linear, classifier-free w = {w:g}", ring, guided, by, label
+    guided = Classifier(ring, ring.log_prob, 1.5)
+    yield "VP linear, classifier w = 1.5", ring, guided, {"taylor": ExactDerivative(guided)}, label
+
+
+def orders(results: Results) -> None:
+    """Slopes of DDIM, of Taylor with the exact derivative, and of the published mixture."""
+    steps = (80, 160)
+    spans = {"EDM": (0.05, 0.006), "VE": (0.7, 0.4)}
+    for name, ring, denoiser, by, label in cases():
+        if results.has(case=name):
+            continue
+        begin, end = spans.get(name, (0.8, 0.1))
+        seed = torch.Generator().manual_seed(SEED)
+        x = ring.process.perturb(ring.draw(8, seed), begin, seed)[0]
+        fine = sf.times.uniform(160, begin, end)
+        goal = sf.sample(denoiser, DormandPrince(adaptive=False), fine, x, cond=label).x
+        row: Row = {"case": name}
+        pairs = {"ddim": (Exponential(1), denoiser), **{k: (Taylor(), d) for k, d in by.items()}}
+        for key, (solver, used) in pairs.items():
+            errors = [
+                sf.sample(used, solver, sf.times.uniform(n, begin, end), x, cond=label).x - goal
+                for n in steps
+            ]
+            row[key] = slope([float(e.norm()) for e in errors], list(steps))
+            row[f"{key}_error"] = float(errors[-1].norm())
+        results.add(row)
+
+
+def models(options: Options) -> Iterator[tuple[str, LearnedDerivative, Model]]:
+    """Each model with its head."""
+    for i, name in enumerate(options.models):
+        given = options.heads[i] if options.heads else f"{name}-genie"
+        denoiser, model = load_model(given) if options.heads else zoo.load(given)
+        if not isinstance(denoiser, LearnedDerivative):
+            raise SystemExit(f"{given} has no derivative head")
+        yield name, denoiser, model
+
+
+def begin(model: Model, indices: range, denoiser: sf.Denoiser) -> tuple[Tensor, Tensor | None]:
+    """Noise and labels of these samples; each follows from its number alone."""
+    x = denoiser.process.start((len(indices), *model.shape), generators(SEED, indices))
+    rows = [[fold(SEED, "label", i, a) % n for a, n in enumerate(model.labels)] for i in indices]
+    return x, torch.tensor(rows) if model.labels else None
+
+
+GRIDS: dict[str, Callable[[sf.Process, int], Tensor]] = {
+    "karras": lambda p, n: sf.times.karras(p, n),
+    "karras 0.02": lambda p, n: sf.times.karras(p, n, sigma_min=0.02),
+    "log-snr 0.05": lambda p, n: sf.times.log_snr(p, n, sigma_min=0.05),
+}
+
+
+def solvers(denoiser: LearnedDerivative) -> dict[str, tuple[sf.Solver, sf.Denoiser]]:
+    """Solvers by name, and the denoiser each is given."""
+    backbone = denoiser.backbone
+    return {
+        "DDIM": (Exponential(1), backbone),
+        "GENIE": (Taylor(), denoiser),
+        "GENIE, AFS": (Taylor(analytic=True), denoiser),
+        "Taylor, exact derivative": (Taylor(), ExactDerivative(backbone)),
+        "DPM-Solver++ 2M": (Exponential(2), backbone),
+        "DPM-Solver++ 3M": (Exponential(3), backbone),
+        "Heun": (Heun(), backbone),
+    }
+
+
+def grid_steps(solver: sf.Solver, nfe: int) -> int:
+    """Steps that cost so many evaluations (Heun: the odd number below)."""
+    if isinstance(solver, Heun):
+        return (nfe + 1) // 2
+    if isinstance(solver, Exponential) and solver.order == 3:
+        return nfe - 1
+    return nfe + 1 if isinstance(solver, Taylor) and solver.analytic else nfe
+
+
+def distance(results: Results, options: Options) -> None:
+    """Root mean square difference from a fine solution, from the same noise."""
+    for name, denoiser, model in models(options):
+        x, cond = begin(model, range(options.n), denoiser)
+        fine: Tensor | None = None
+        for grid, make in GRIDS.items():
+            for method, (solver, used) in solvers(denoiser).items():
+                for nfe in STEPS:
+                    if results.has(model=name, grid=grid, solver=method, steps=nfe):
+                        continue
+                    if fine is None:
+                        times = sf.times.karras(denoiser.process, 100)
+                        fine = sf.sample(denoiser.backbone, Exponential(3), times, x, cond=cond).x
+                    times = make(denoiser.process, grid_steps(solver, nfe))
+                    got = sf.sample(used, solver, times, x, cond=cond)
+                    rms = float((got.x - fine).square().mean().sqrt())
+                    row = {"model": name, "grid": grid, "solver": method, "steps": nfe}
+                    results.add({**row, "nfe": got.nfe, "rms": rms, "n": options.n})
+
+
+def frechet(results: Results, options: Options) -> None:
+    """Frechet distance of DDIM and GENIE on one grid and the same noise."""
+    from sfumato.cli import datasets
+    from sfumato.cli.judging import Judge
+
+    for name, denoiser, model in models(options):
+        wish = datasets.Wish("test", 0, model.shape[-1], SEED, channels=model.shape[0])
+        judge = Judge.of(model.data, wish, "auto", False)
+        assert judge.features is not None  # noqa: S101
+        for nfe in STEPS:
+            for method in ("DDIM", "GENIE"):
+                key = {"model": name, "grid": "karras", "solver": method, "steps": nfe}
+                if results.has(**key, n=options.n):
+                    continue
+                solver, used = solvers(denoiser)[method]
+                times = sf.times.karras(denoiser.process, nfe)
+                images, count = [], 0
+                for low in range(0, options.n, options.batch):
+                    indices = range(low, min(low + options.batch, options.n))
+                    x, cond = begin(model, indices, denoiser)
+                    drawn = sf.sample(used, solver, times, x, cond=cond)
+                    images.append(to_uint8(drawn.x))
+                    count = drawn.nfe
+                seen = extract(judge.features, torch.cat(images).numpy(), batch=256)
+                score = frechet_distance(judge.real, seen, features=judge.features.name)
+                row: Row = {**key, "nfe": count, "n": options.n, "features": score.features}
+                results.add({**row, "frechet": score.value, "error": score.error})
+
+
+def costs(
+    denoiser: LearnedDerivative, x: Tensor, cond: Tensor | None, t: Tensor
+) -> dict[str, Callable[[], object]]:
+    """What is timed: the backbone, the backbone and its head, the exact derivative."""
+    exact = ExactDerivative(denoiser.backbone)
+    return {
+        "backbone": lambda: denoiser.backbone(x, t, cond),
+        "with_head": lambda: denoiser.with_derivative(x, t, cond),
+        "exact": lambda: exact.with_derivative(x, t, cond),
+    }
+
+
+def cost(results: Results, options: Options) -> None:
+    """The head's share: parameters, multiplications, and CPU time of a step."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    for name, denoiser, model in models(options):
+        if results.has(model=name):
+            continue
+        state = (*begin(model, range(16), denoiser), torch.tensor(0.01, dtype=F64))
+        calls = costs(denoiser, *state)
+        row: Row = {"model": name}
+        with torch.no_grad():
+            for key in ("backbone", "with_head"):
+                with FlopCounterMode(display=False) as counter:
+                    calls[key]()
+                row[f"{key}_mflop"] = counter.get_total_flops() / len(state[0]) / 1e6
+            spent: dict[str, list[float]] = {key: [] for key in calls}
+            for _ in range(30):
+                for key, call in calls.items():  # in turn, so that a busy machine is fair to all
+                    start = time.process_time()
+                    call()
+                    spent[key].append(time.process_time() - start)
+        for key, seconds in spent.items():
+            row[f"{key}_ms"] = 1e3 * sorted(seconds)[len(seconds) // 2] / len(state[0])
+        sizes = [sum(p.numel() for p in m.parameters()) for m in (denoiser.head, denoiser.backbone)]
+        row |= {"head_params": sizes[0], "backbone_params": sizes[1], "params": sizes[0] / sizes[1]}
+        row["flops"] = row["with_head_mflop"] / row["backbone_mflop"] - 1
+        row["time"] = row["with_head_ms"] / row["backbone_ms"] - 1
+        row["exact_time"] = row["exact_ms"] / row["backbone_ms"]
+        results.add(row)
+
+
+def main() -> None:
+    """Measure, show, write."""
+    options = tyro.cli(Options, description=__doc__)
+    torch.set_num_threads(1)
+    out = options.out or HERE / "results" / f"genie-{options.part}.json"
+    results = Results(out, Console())
+    match options.part:
+        case "orders":
+            orders(results)
+        case "distance":
+            distance(results, options)
+        case "frechet":
+            frechet(results, options)
+        case _:
+            cost(results, options)
+    print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    main()
