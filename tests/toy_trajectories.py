@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import sfumato as sf
-from sfumato.data.trajectories import Description, fingerprint
+from sfumato.data.trajectories import Description, fingerprint, scales
+from sfumato.nn import TemporalConvolution
 from sfumato.recipes.trajectories import generate, through
 from sfumato.seeds import Generators
+from sfumato.trajectory import Means, TrajectoryOperator
 
 
 @final
@@ -35,7 +37,7 @@ class Gaussian(sf.Denoiser):
     def __init__(self, process: sf.Process, mean: Tensor, spread: Tensor) -> None:
         super().__init__()
         self.process = process
-        self.mean, self.spread = torch.nn.Parameter(mean), torch.nn.Parameter(spread)
+        self.mean, self.spread = nn.Parameter(mean), nn.Parameter(spread)
 
     def centre(self, like: Tensor, cond: Tensor | None) -> Tensor:
         """The mean for labels c: the mean plus c/2."""
@@ -104,6 +106,62 @@ def description(
 
 def make(out: Path, about: Description, denoiser: Gaussian) -> Path:
     return generate(denoiser, sf.solve.Exponential(order=3), about, out)
+
+
+class Points(nn.Module):
+    """A perceptron over frames, for points: two temporal convolutions between its layers."""
+
+    def __init__(self, width: int = 48) -> None:
+        super().__init__()
+        self.first = nn.Linear(2, width)
+        self.place = nn.Linear(6, width)
+        self.last = nn.Linear(width, 2)
+        self.middle = nn.Linear(width, width)
+        self.temporal = nn.ModuleList(TemporalConvolution(width) for _ in range(2))
+
+    def forward(
+        self, x: Tensor, level: Tensor, positions: Tensor, cond: Tensor | None = None
+    ) -> Tensor:
+        waves = positions[:, None] * torch.arange(1, 4) * 1.5
+        place = self.place(torch.cat([waves.cos(), waves.sin()], 1))
+        h = (self.first(x)[:, None] * (1 + place) + place).flatten(0, 1)
+        h = self.temporal[0](h, len(positions))
+        h = h + self.middle(nn.functional.silu(h))
+        h = self.temporal[1](h, len(positions))
+        return self.last(h).unflatten(0, (len(x), -1))
+
+
+def learn(
+    exact: Gaussian, start: float = 1.0, steps: int = 250, frames: int = 4, seed: int = 0
+) -> TrajectoryOperator:
+    """An operator trained on exact trajectories, each seen once."""
+    process, spread = exact.process, exact.sigma_data
+    times = sf.times.angular(process, frames, spread)[1:]
+    torch.manual_seed(seed)
+    backbone = sf.Preconditioned(Points(), process, sf.Prediction.X0, sigma_data=spread)
+    operator = TrajectoryOperator(backbone, times, start, Means((2,)) if start < 1 else None)
+    optimizer = torch.optim.Adam(operator.parameters(), 1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        x = process.start((64, 2))
+        target = operator.targets(x, exact.flow(x, times), times)
+        loss = (operator.estimates(x, times) - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return operator
+
+
+@torch.no_grad()
+def error(operator: TrajectoryOperator, exact: Gaussian, frames: int) -> float:
+    """Root mean square error of the states at so many times, in units of their scale s(t)."""
+    process = exact.process
+    grid = sf.times.angular(process, frames, exact.sigma_data)[1:]
+    x = process.start((2000, 2), torch.Generator().manual_seed(1))
+    scale = scales(process, grid.tolist(), exact.sigma_data).float()[:, None]
+    gap = (operator.path(x, grid) - exact.flow(x, grid)) / scale
+    return float(gap.square().mean().sqrt())
 
 
 def kill_and_restart(out: Path, kills: int, seed: int) -> None:

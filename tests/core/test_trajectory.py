@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 import sfumato as sf
 from sfumato.errors import UsageError
-from sfumato.nn import TemporalConvolution
 from sfumato.solve import Exponential
 from sfumato.trajectory import Means, TrajectoryOperator
-from toy_trajectories import toy
+from toy_trajectories import error, learn, toy
 
 PROCESSES = [
     sf.Scheduled(sf.EDM(80.0)),
@@ -19,29 +18,6 @@ PROCESSES = [
     sf.Scheduled(sf.VPLinear()),
     sf.Scheduled(sf.RectifiedFlow()),
 ]
-
-
-class Points(nn.Module):
-    """A perceptron over frames, for points: two temporal convolutions between its layers."""
-
-    def __init__(self, width: int = 48) -> None:
-        super().__init__()
-        self.first = nn.Linear(2, width)
-        self.place = nn.Linear(6, width)
-        self.last = nn.Linear(width, 2)
-        self.middle = nn.Linear(width, width)
-        self.temporal = nn.ModuleList(TemporalConvolution(width) for _ in range(2))
-
-    def forward(
-        self, x: Tensor, level: Tensor, positions: Tensor, cond: Tensor | None = None
-    ) -> Tensor:
-        waves = positions[:, None] * torch.arange(1, 4) * 1.5
-        place = self.place(torch.cat([waves.cos(), waves.sin()], 1))
-        h = (self.first(x)[:, None] * (1 + place) + place).flatten(0, 1)
-        h = self.temporal[0](h, len(positions))
-        h = h + self.middle(nn.functional.silu(h))
-        h = self.temporal[1](h, len(positions))
-        return self.last(h).unflatten(0, (len(x), -1))
 
 
 class Blind(nn.Module):
@@ -133,37 +109,12 @@ def test_states_and_estimates_are_two_ways_to_say_the_same(process):
 def test_it_learns_the_flow_of_gaussian_data(start):
     """Against the closed form at the times it learned, and at twice as many: 1 % and 8 % of the
     scale of the state (root mean square)."""
-    process = sf.Scheduled(sf.VPCosine())
-    exact = toy(process)
-    times = sf.times.angular(process, 4, 0.8)[1:]
-    means = Means((2,)) if start < 1 else None
-    torch.manual_seed(0)
-    backbone = sf.Preconditioned(Points(), process, sf.Prediction.X0, sigma_data=0.8)
-    operator = TrajectoryOperator(backbone, times, start, means)
-    steps = 250
-    optimizer = torch.optim.Adam(operator.parameters(), 1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
-        x = process.start((64, 2))
-        target = operator.targets(x, exact.flow(x, times), times)
-        loss = (operator.estimates(x, times) - target).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-
-    def error(grid: Tensor) -> float:
-        x = process.start((2000, 2), torch.Generator().manual_seed(1))
-        with torch.no_grad():
-            gap = operator.path(x, grid) - exact.flow(x, grid)
-        q = process.marginal(grid)
-        scale = (q.cov[:, 0, 0] + 0.8**2 * q.A[:, 0, 0].square()).sqrt().float()
-        return float((gap / scale[:, None]).square().mean().sqrt())
-
-    assert error(times) < 0.01
-    assert error(sf.times.angular(process, 8, 0.8)[1:]) < 0.08
+    exact = toy(sf.Scheduled(sf.VPCosine()))
+    operator = learn(exact, start, steps=250)
+    assert error(operator, exact, 4) < 0.01
+    assert error(operator, exact, 8) < 0.08
     # one evaluation draws from the data
-    x = process.start((4000, 2), torch.Generator().manual_seed(2))
+    x = exact.process.start((4000, 2), torch.Generator().manual_seed(2))
     drawn = sf.sample(operator, Exponential(order=1), torch.tensor([1.0, 0.0]), x)
     assert drawn.nfe == 1
     assert torch.allclose(drawn.x.mean(0), exact.mean, atol=0.05)
