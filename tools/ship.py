@@ -3,9 +3,9 @@
     python tools/ship.py runs/fashion fashion
     python tools/ship.py runs/fashion fashion --scores benchmarks/results/fashion*.json
 
-The card's command and settings are read from the run, the training time from its log, the licence
-from the data set's card, and the scores from what ``sfumato evaluate --out`` wrote. Run it once
-before measuring (the measured weights are the shipped ones) and once after.
+The card's system, command and settings are read from the run, the training time from its log, the
+licence from the data set's card, and the scores from what ``sfumato evaluate --out`` wrote. Run it
+once before measuring (the measured weights are the shipped ones) and once after.
 """
 
 from __future__ import annotations
@@ -19,19 +19,54 @@ from typing import Any
 
 from sfumato.data import Card, avatars, fashion_mnist
 from sfumato.metrics.score import plus_minus
+from sfumato.recipes.again import read_run
+from sfumato.recipes.codec import encode
 from sfumato.recipes.export import export
+from sfumato.recipes.load import read_model
 from sfumato.store import read_folder
 from sfumato.train import checkpoint as ck
 
 ZOO = Path(__file__).resolve().parents[1] / "src" / "sfumato" / "zoo"
-PAPER = "Karras et al. 2022, arXiv 2206.00364 (process, preconditioning, law of the noise levels)"
+SYSTEMS = {
+    "cld": ("CLD", "Dockhorn et al. 2022, arXiv 2112.07068"),
+    "ddgan": ("DDGAN", "Xiao et al. 2022, arXiv 2112.07804"),
+    "dsno": ("DSNO", "Zheng et al. 2023, arXiv 2211.13449"),
+    "genie": ("GENIE", "Dockhorn et al. 2022, arXiv 2210.05475"),
+}
+"""The systems that recipes are instances of, and their papers; any other recipe is EDM's."""
+EDM = (
+    "EDM",
+    "Karras et al. 2022, arXiv 2206.00364 (process, preconditioning, law of the noise levels)",
+)
 
 
-def data_card(recipe: str) -> Card:
-    """The card of the data that a recipe trains on."""
-    if recipe == "fashion":
+def data_card(data: str) -> Card:
+    """The card of a data set. Raises SystemExit for one that no shipped model is made of."""
+    if data == "fashion-mnist":
         return fashion_mnist("train").card
-    return avatars("train", 32, 40_000).card
+    if data == "avatars":
+        return avatars("train", 32, 40_000).card
+    raise SystemExit(f"which card has {data!r}? there are fashion-mnist and avatars")
+
+
+def command(run: Path, recipe: str, config: Any, usual: Any) -> str:
+    """The command that was run: what differs from the recipe's own settings."""
+    words = [f"sfumato train {recipe} --out {run}"]
+    left_out = {"out", "resume", "train.quiet", "train.cpu", "train.tensorboard"}
+
+    def differing(ours: dict[str, Any], theirs: dict[str, Any], path: str) -> None:
+        for key, value in ours.items():
+            at = f"{path}{key}"
+            if value == theirs.get(key) or at in left_out:
+                continue
+            if isinstance(value, dict) and isinstance(theirs.get(key), dict):
+                differing(value, theirs[key], at + ".")
+            else:
+                shown = value if isinstance(value, list) else [value]
+                words.append(" ".join([f"--{at.replace('_', '-')}", *map(str, shown)]))
+
+    differing(encode(config), encode(usual), "")
+    return " ".join(words).replace(f"{Path.cwd()}/", "")
 
 
 def scores(files: list[Path]) -> dict[str, str]:
@@ -58,26 +93,28 @@ def seconds(log: Path) -> float:
 
 def card(run: Path, name: str, files: list[Path]) -> dict[str, Any]:
     """What ``card.json`` will say."""
-    ran = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    train, recipe = ran["config"]["train"], ran["recipe"]
-    data = data_card(recipe)
-    minutes = seconds(run / "log.jsonl") / 60
+    recipe, config = read_run(run)
+    told = json.loads((run / "config.json").read_text(encoding="utf-8"))["recipe"]
     described = ck.parse_json(ck.find_checkpoint(run).files, ck.DESCRIPTION, run)["model"]
+    model = read_model(described)
+    system, paper = SYSTEMS.get(told, EDM)
+    data, train, usual = data_card(model.data), config.train, model.sampling
+    minutes = seconds(run / "log.jsonl") / 60
     return {
         "name": name,
-        "system": "EDM",
+        "system": system,
         "kind": "denoiser",
         "data": data.name,
-        "source": PAPER,
+        "source": paper,
         "licence": f"weights Apache-2.0; data {data.licence}",
-        "command": f"sfumato train {recipe} --out {run}",
+        "command": command(run, told, config, recipe.config()),
         "time": f"{minutes:.0f} min of training, one thread of a shared CPU",
-        "resolution": described["network"]["resolution"],
-        "labels": {a["name"]: list(a["values"]) for a in described["axes"]},
+        "resolution": model.shape[-1] if len(model.shape) == 3 else 0,
+        "labels": {axis.name: list(axis.values) for axis in model.axes},
         "scores": scores(files),
-        "sampling": {"solver": "dpmpp2m", "grid": "karras", "steps": 18},
-        "note": f"{train['steps']} steps of {train['batch']} images, seed {train['seed']}; the "
-        "averaged weights, kept in float16",
+        "sampling": {"solver": usual.solver, "grid": usual.grid, "steps": usual.steps},
+        "note": f"{train.steps} steps of {train.batch} examples, seed {train.seed}; the averaged "
+        "weights, kept in float16",
     }
 
 
