@@ -20,7 +20,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -194,6 +194,8 @@ def distance(results: Results, options: Options) -> None:
         fine: Tensor | None = None
         for grid, make in GRIDS.items():
             for method, (solver, used) in solvers(denoiser).items():
+                if grid != "karras" and method not in ("DDIM", "GENIE", "Taylor, exact derivative"):
+                    continue
                 for nfe in STEPS:
                     if results.has(model=name, grid=grid, solver=method, steps=nfe):
                         continue
@@ -232,8 +234,8 @@ def frechet(results: Results, options: Options) -> None:
                     count = drawn.nfe
                 seen = extract(judge.features, torch.cat(images).numpy(), batch=256)
                 score = frechet_distance(judge.real, seen, features=judge.features.name)
-                row: Row = {**key, "nfe": count, "n": options.n, "features": score.features}
-                results.add({**row, "frechet": score.value, "error": score.error})
+                row: Row = {**key, "nfe": count, "n": options.n, "value": score.value}
+                results.add({**row, "error": score.error, "scores": [asdict(score)]})
 
 
 def costs(
@@ -279,6 +281,24 @@ def cost(results: Results, options: Options) -> None:
         results.add(row)
 
 
+def pivot(folder: Path) -> None:
+    """genie-table.json: a row for each model and solver, a column for each number of steps."""
+    tables: dict[str, list[Row]] = {}
+    for part in ("distance", "frechet"):
+        path = folder / f"genie-{part}.json"
+        rows: dict[tuple[str, ...], Row] = {}
+        for r in json.loads(path.read_text())["results"] if path.exists() else []:
+            key = (r["model"], r["grid"], r["solver"])
+            row = rows.setdefault(key, {"model": key[0], "grid": key[1], "solver": key[2]})
+            score = f"{r['value']:.2f} ± {r['error']:.2f}" if part == "frechet" else r["rms"]
+            row |= {"n": r["n"], str(r["steps"]): score}
+        tables[part] = list(rows.values())
+        for grid in GRIDS:
+            tables[f"{part} {grid}"] = [r for r in tables[part] if r["grid"] == grid]
+    text = json.dumps({"from": "genie-distance, genie-frechet", "results": tables}, indent=1)
+    (folder / "genie-table.json").write_text(text + "\n")
+
+
 def main() -> None:
     """Measure, show, write."""
     options = tyro.cli(Options, description=__doc__)
@@ -294,6 +314,7 @@ def main() -> None:
             frechet(results, options)
         case _:
             cost(results, options)
+    pivot(out.parent)
     print(f"written to {out}")
 
 
