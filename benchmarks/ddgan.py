@@ -1,0 +1,205 @@
+"""Denoising diffusion GANs measured: modes of 25 Gaussians; images beside many steps of a denoiser.
+
+    python benchmarks/ddgan.py --points runs/ddgan-25 runs/ddgan-25-one runs/ddgan-25-flat
+    python benchmarks/ddgan.py --model fashion-ddgan --peer fashion --n 2500
+
+The first draws 10,000 samples of each run and counts modes and samples within three standard
+deviations; it writes `results/ddgan-points.json` and `docs/img/ddgan-points.png`. The second draws
+the same labels from both image models and scores them as `sfumato evaluate` does, seconds being
+processor time of the fastest batch; it writes `results/ddgan.json`, `docs/img/ddgan.png`, and
+`docs/img/ddgan-edit.png`: real pictures noised to each time of the grid and denoised again.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from PIL import Image
+from rich.console import Console
+from torch import Tensor
+
+import sfumato as sf
+from sfumato import pictures, zoo
+from sfumato.cli import datasets
+from sfumato.cli.compare import wanted
+from sfumato.cli.contest import Contest, Contestant, Ours
+from sfumato.cli.how import How
+from sfumato.cli.judging import Judge
+from sfumato.cli.options import GridName, SolverName
+from sfumato.cli.report import commit, machine
+from sfumato.data import PointSet, fashion_mnist, points, to_uint8
+from sfumato.data.plane import modes
+from sfumato.implicit import Implicit
+from sfumato.metrics import mode_coverage
+from sfumato.recipes.ddgan_model import ImplicitModel
+from sfumato.solve import Ancestral
+
+HERE = Path(__file__).parent
+PICTURES = HERE.parent / "docs" / "img"
+DRAWN = 10_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the measurement.
+
+    points: runs on 25 Gaussians.  model: a DDGAN of images.  peer: the denoiser it is compared
+    with.  n: images of each row.  peer_steps: of DDIM; the same number of DPM-Solver++ in brackets.
+    seed: of noise and labels.  out: folder of the results.  pictures: folder of the pictures.
+    """
+
+    points: tuple[Path, ...] = ()
+    model: str = ""
+    peer: str = "fashion"
+    n: int = 2500
+    peer_steps: tuple[int, ...] = (4, 50)
+    seed: int = 0
+    out: Path = HERE / "results"
+    pictures: Path = PICTURES
+
+
+def generator_of(name: str) -> tuple[Implicit, ImplicitModel]:
+    """A DDGAN by its name or folder."""
+    denoiser, model = zoo.load(name)
+    if not isinstance(denoiser, Implicit) or not isinstance(model, ImplicitModel):
+        raise SystemExit(f"expected a denoising diffusion GAN, but {name} is not one")
+    return denoiser, model
+
+
+def draw(denoiser: Implicit, shape: tuple[int, ...], n: int, seed: int, cond: Any = None) -> Tensor:
+    """Samples 0 .. n - 1 of a seed."""
+    seeds = sf.generators(seed, range(n))
+    x = denoiser.process.start((n, *shape), seeds)
+    return sf.sample(denoiser, Ancestral(), denoiser.times, x, cond=cond, generator=seeds).x
+
+
+def measure_points(options: Options, console: Console) -> dict[str, Any]:
+    """Coverage and quality of every run, and the picture with a panel for each."""
+    centres, std = modes("25-gaussians")
+    real = points("25-gaussians", 2000, seed=1)
+    assert isinstance(real, PointSet)  # noqa: S101
+    rows, panels = [], []
+    for run in options.points:
+        denoiser, model = generator_of(str(run))
+        x = draw(denoiser, model.shape, DRAWN, options.seed)
+        found = mode_coverage(x, torch.from_numpy(centres), std=std)
+        about = json.loads((run / "config.json").read_text())["config"]
+        rows.append({
+            "run": run.name,
+            "steps": model.steps,
+            "latent": denoiser.latent,
+            "trained": about["train"]["steps"],
+            "params": sum(p.numel() for p in denoiser.parameters()),
+            "n": DRAWN,
+            "found": found.found,
+            "modes": found.modes,
+            "quality": found.quality,
+            "divergence": found.divergence,
+        })  # fmt: skip
+        console.print(f"{run.name}: T = {model.steps}, latent {denoiser.latent}: {found}")
+        panels.append(pictures.scatter(x[:3000].numpy(), behind=real.points, limit=1.8, size=400))
+    wide = Image.new("RGB", (sum(p.width for p in panels), panels[0].height), "white")
+    for i, panel in enumerate(panels):
+        wide.paste(panel, (i * panel.width, 0))
+    pictures.save(wide, options.pictures / "ddgan-points.png")
+    perfect = float(1 - np.exp(-4.5))
+    return {"rows": rows, "perfect_quality": perfect, "std": std}
+
+
+def measure_images(options: Options, console: Console) -> dict[str, Any]:
+    """Rows of the DDGAN, and of its peer at as many evaluations and at many."""
+    how = How(batch=50)
+    theirs, about = zoo.load(options.peer)
+    mine, model = generator_of(options.model)
+    rivals: list[tuple[Contestant, int]] = [
+        (Ours("DDGAN", mine, model, how, SolverName.ANCESTRAL), model.steps)
+    ]
+    for steps in options.peer_steps:
+        for solver, title in ((SolverName.DDIM, "DDIM"), (SolverName.DPMPP2M, "DPM-Solver++ 2M")):
+            grid = GridName.KARRAS
+            rivals.append((Ours(title, theirs, about, how, solver, grid), steps))
+    judge = Judge.of(model.data, datasets.Wish(split="test"), "auto", False)
+    contest = Contest(wanted(model, options.n, options.seed), judge, how, options.seed, close=50)
+    rows = []
+    for rival, steps in rivals:
+        rows.append(contest.measure(rival, steps))
+        row = rows[-1]
+        console.print(
+            f"{row['sampler']}, {row['nfe']} evaluations: {row['measure']} {row['quality']:.3f} "
+            f"± {row['quality_error']:.3f}, {row['seconds'] * 1e3:.0f} ms an image"
+        )
+    mine_row = rows[0]
+    ddim = [r for r in rows if r["sampler"] == "DDIM"][-1]
+    return {
+        "rows": rows,
+        "quality_ratio": mine_row["quality"] / ddim["quality"],
+        "seconds_ratio": ddim["seconds"] / mine_row["seconds"],
+        "model": options.model,
+        "peer": options.peer,
+        "params": sum(p.numel() for p in mine.parameters()),
+        "peer_params": sum(p.numel() for p in theirs.parameters()),
+    }
+
+
+def draw_pictures(options: Options) -> None:
+    """A sheet of samples, and one of edits: a column for each time that a picture is noised to."""
+    denoiser, model = generator_of(options.model)
+    classes = model.labels[0]
+    cond = (torch.arange(6 * classes) % classes)[:, None]
+    x = draw(denoiser, model.shape, len(cond), options.seed, cond)
+    sheet = pictures.sheet(to_uint8(x).numpy(), columns=classes, scale=2)
+    pictures.save(sheet, options.pictures / "ddgan.png")
+    index = np.array([0, 1, 3, 6, 11])
+    real, labels = fashion_mnist("test").batch(index)
+    rows = [real]
+    for k in reversed(range(model.steps)):
+        for variation in (1, 2):
+            seeds = sf.generators(variation, range(len(real)))
+            done = sf.edit(
+                denoiser, Ancestral(), denoiser.times[k:], real, cond=labels, generator=seeds
+            )
+            rows.append(done.x)
+    edits = torch.stack(rows, 1).flatten(0, 1)
+    sheet = pictures.sheet(to_uint8(edits).numpy(), columns=len(rows), scale=2)
+    pictures.save(sheet, options.pictures / "ddgan-edit.png")
+
+
+def write(options: Options, name: str, results: dict[str, Any]) -> None:
+    """A result file: what was found, and how to find it again."""
+    record = {
+        "command": shlex.join(["python", "benchmarks/ddgan.py", *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "seed": options.seed,
+        "machine": machine(),
+        "results": results,
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    (options.out / name).write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Measure what was asked for, show, write."""
+    options = tyro.cli(Options, description=__doc__)
+    torch.set_num_threads(1)
+    console = Console()
+    if options.points:
+        write(options, "ddgan-points.json", measure_points(options, console))
+    if options.model:
+        with torch.no_grad():
+            draw_pictures(options)
+            write(options, "ddgan.json", measure_images(options, console))
+
+
+if __name__ == "__main__":
+    main()
