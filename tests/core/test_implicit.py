@@ -241,7 +241,7 @@ def test_losses_and_the_penalty_by_hand() -> None:
 
 def test_penalty_with_minibatch_free_critic_is_the_autograd_one() -> None:
     """R1 of a perceptron against a Jacobian by finite differences, in float64."""
-    judge = Critic(CriticConfig(2, 16, 2)).double()
+    judge = Critic(CriticConfig(2, 16, 2, group=0)).double()
     denoiser = implicit()
     x0 = torch.randn(4, 2, generator=sf.generator(1), dtype=F64)
     t = denoiser.times[torch.tensor([1, 2, 2, 0])]

@@ -79,6 +79,11 @@ def test_without_groups_an_example_is_judged_alone():
 
 
 def test_critic_of_points():
+    alone = Critic(CriticConfig(2, 16, 2, group=0))
+    a, b = torch.randn(2, 5, 2)
+    torch.testing.assert_close(alone(a[:1], b[:1], torch.zeros(1)), alone(a, b, torch.zeros(5))[:1])
+    with pytest.raises(ValueError, match="octaves >= 0, got -1"):
+        CriticConfig(octaves=-1)
     judge = Critic(CriticConfig(2, 16, 2, labels=(3,)))
     x, y = torch.randn(2, 5, 2)
     assert judge(x, y, torch.zeros(5), torch.tensor([0, 1, 2, 3, 0])).shape == (5,)

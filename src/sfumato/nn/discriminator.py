@@ -143,6 +143,7 @@ class CriticConfig:
     """Sizes of a `Critic` of points with `features` coordinates.
 
     octaves: cosines and sines of each coordinate, of 1/2, 1, 2, ... cycles per unit; 0 has none.
+    group: examples that the deviation over the minibatch is taken over; 0 leaves it out.
 
     Raises ValueError if a size is below 1 or `width` is odd or below 4.
     """
@@ -151,11 +152,12 @@ class CriticConfig:
     width: int = 256
     layers: int = 3
     octaves: int = 4
+    group: int = 8
     labels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(int(n) for n in self.labels))
-        for name, low in (("features", 1), ("layers", 1), ("octaves", 0)):
+        for name, low in (("features", 1), ("layers", 1), ("octaves", 0), ("group", 0)):
             if getattr(self, name) < low:
                 raise ValueError(f"expected {name} >= {low}, got {getattr(self, name)}")
         if self.width < 4 or self.width % 2:
@@ -166,7 +168,8 @@ class CriticConfig:
 class Critic(nn.Module):
     """The `Discriminator` for points: a perceptron with LeakyReLU(0.2); time and label are added.
 
-    h = l(W (x_s, x_t, waves) + W e);  h <- l(W h + W e) per layer;  logit = w h.
+    h = l(W (x_s, x_t, waves) + W e);  h <- l(W h + W e) per layer;
+    logit = w l(W (h, deviation over the minibatch)).
 
     The waves, cos and sin of the coordinates, let it see structure that is fine in the units of the
     data, which a perceptron alone learns late (Tancik et al. 2020, arXiv 2006.10739).
@@ -182,6 +185,7 @@ class Critic(nn.Module):
             for i in range(config.layers)
         )
         self.shift = nn.Linear(w, w * config.layers)
+        self.mix = nn.Linear(w + (config.group > 0), w)
         self.output = nn.Linear(w, 1)
 
     def forward(
@@ -201,4 +205,6 @@ class Critic(nn.Module):
         h = torch.cat([h, phase.cos(), phase.sin()], dim=1)
         for layer, shift in zip(self.layers, shifts, strict=True):
             h = F.leaky_relu(layer(h) + shift, SLOPE)
-        return self.output(h)[:, 0]
+        if self.config.group:
+            h = minibatch_deviation(h, self.config.group)
+        return self.output(F.leaky_relu(self.mix(h), SLOPE))[:, 0]

@@ -54,8 +54,9 @@ class Config:
         model: name or folder of a trained denoiser to start from; its network is taken.
         network: sizes of the generator's U-Net; channels, resolution and labels follow the data.
         discriminator: sizes of the discriminator, likewise.
-        width: width of both perceptrons, for points.
-        blocks: residual blocks of the generator, and layers of the discriminator, for points.
+        width: width of the generator's perceptron, for points.
+        blocks: its residual blocks.
+        critic: sizes of the discriminator, for points.
         penalty: γ of R1.
         penalty_every: steps from one R1 to the next.
         discriminator_lr: the discriminator's highest learning rate.
@@ -89,8 +90,9 @@ class Config:
     discriminator: DiscriminatorConfig = field(
         default_factory=lambda: DiscriminatorConfig(channels=32, multipliers=(1, 3, 4), patch=2)
     )
-    width: int = 256
+    width: int = 64
     blocks: int = 3
+    critic: CriticConfig = CriticConfig(width=64)
     penalty: float = 0.05
     penalty_every: int = 10
     discriminator_lr: float = 5e-4
@@ -189,7 +191,7 @@ def new_judge(config: Config, model: ImplicitModel, seed: int) -> Discriminator 
     with initial(fold(seed, "adversary")):
         if isinstance(model.network, MLPConfig):
             d = model.network.out_features
-            return Critic(CriticConfig(d, config.width, config.blocks, labels=model.labels))
+            return Critic(replace(config.critic, features=d, labels=model.labels))
         channels, side, _ = model.shape
         return Discriminator(
             replace(
