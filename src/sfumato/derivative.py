@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from enum import Enum
-from typing import Self, cast, final
+from typing import NamedTuple, Self, cast, final
 
 import torch
 from torch import Tensor
@@ -153,11 +153,19 @@ class ExactDerivative(Differentiable):
         return x0, mix(power[..., None, None], slope)
 
 
+class Tapped(NamedTuple):
+    """What a network was given and computed: scaled state, features, conditioning vector."""
+
+    x: Tensor
+    features: list[Tensor]
+    embedding: Tensor
+
+
 @final
 class LearnedDerivative(Differentiable):
     r"""A network and a small head on its features that predicts d_γ ε̂ (GENIE, section 3.2).
 
-    A step costs one evaluation of the network and the head's few per cent. With g = γ/σ_d the
+    A step costs one evaluation of the network and the head's share. With g = γ/σ_d the
     head's three outputs are mixed as GENIE's are, in units of the data's deviation, under an
     envelope that makes them of unit size at every noise level:
 
@@ -216,28 +224,32 @@ class LearnedDerivative(Differentiable):
         self, x_t: Tensor, t: Time, cond: Cond, generator: Generators
     ) -> tuple[Tensor, Tensor]:
         """The backbone once, and the head on its features."""
-        x0, features = self.tap(x_t, t, cond)
-        eps = noise_estimate(self.process, t, x_t, x0)
-        unit = self.unit(x_t, t, eps, features, cond)
+        x0, tapped = self.tap(x_t, t, cond)
+        unit = self.unit(tapped, t, noise_estimate(self.process, t, x_t, x0))
         return x0, mix((1 / self.scale(t))[..., None, None], unit)
 
-    def tap(self, x_t: Tensor, t: Time, cond: Cond) -> tuple[Tensor, Tensor]:
-        """x̂_0, and the features it was made from."""
+    def tap(self, x_t: Tensor, t: Time, cond: Cond) -> tuple[Tensor, Tapped]:
+        """x̂_0, and what the network computed on the way."""
+        network = self.network
         x, level = self.backbone.scaled(x_t, t)
-        features = self.network.features(x, level, cond)
-        out = self.network.head(features).to(x_t.dtype)
-        return mix(self.backbone.coefficients(t)[1], x_t, out), features
+        e = network.conditioning(level, cond)
+        if isinstance(network, UNet):
+            network.check(x, level)
+            features = network.pyramid(x, e)
+        else:
+            features = [network.features(x, level, cond)]
+        out = network.head(features[-1]).to(x_t.dtype)
+        return mix(self.backbone.coefficients(t)[1], x_t, out), Tapped(x, features, e)
 
     def scale(self, t: Time) -> Tensor:
         """5 γ √(1 + g²): what makes d_γ ε̂ of unit size."""
         level = gamma(self.process, t)
         return 5 * level * (1 + (level / self.backbone.sigma_data).square()).sqrt()
 
-    def unit(self, x_t: Tensor, t: Time, eps: Tensor, features: Tensor, cond: Cond) -> Tensor:
+    def unit(self, tapped: Tapped, t: Time, eps: Tensor) -> Tensor:
         """The head's outputs, mixed: d_γ ε̂ times `scale`."""
-        x, level = self.backbone.scaled(x_t, t)
-        embedding = self.network.conditioning(level, cond)
-        out = self.head(x, eps.to(x), features, embedding).to(x_t.dtype)
+        x, features, embedding = tapped
+        out = self.head(x, eps.to(x), features, embedding).to(eps.dtype)
         near = 1 / (1 + (gamma(self.process, t) / self.backbone.sigma_data).square())
         return mix(_matrix([[-torch.ones_like(near), 1 - near, near]]), out)
 
@@ -295,14 +307,14 @@ def derivative_loss(
     process, backbone = denoiser.process, denoiser.backbone
     x_t, true = process.perturb(x0, t, generator)
     with torch.no_grad(), torch.autocast(x_t.device.type, enabled=False):
-        estimate, features = denoiser.tap(x_t, t, cond)
+        estimate, tapped = denoiser.tap(x_t, t, cond)
         eps = true if published else noise_estimate(process, t, x_t, estimate)
         if target is Target.EXACT:
             slope = ExactDerivative(backbone).with_derivative(x_t, t, cond)[1]
         else:
             slope = along(backbone, x_t, t, estimate, cond)
         goal = mix(denoiser.scale(t)[..., None, None], slope)
-    error = denoiser.unit(x_t, t, eps, features, cond) - goal
+    error = denoiser.unit(tapped, t, eps) - goal
     loss = error.square().flatten(1).mean(1)
     if published:
         loss = loss * (gamma(process, t) / denoiser.scale(t)).square().to(loss)

@@ -209,7 +209,7 @@ def test_the_head_is_small() -> None:
         UNetConfig(3, 3, channels=16, multipliers=(1, 2, 6), blocks=(1, 1, 2), attention=(8,),
                    head_channels=0, resolution=32, resample_blocks=False)
     )  # fmt: skip
-    share = sum(p.numel() for p in DerivativeHead(network, 32).parameters()) / sum(
+    share = sum(p.numel() for p in DerivativeHead(network).parameters()) / sum(
         p.numel() for p in network.parameters()
     )
     assert 0.01 < share < 0.05

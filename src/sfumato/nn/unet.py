@@ -180,6 +180,21 @@ class UNet(nn.Module):
             h = run(stage, h)
         return h
 
+    def pyramid(self, x: Tensor, e: Tensor) -> list[Tensor]:
+        """The decoder's last features at every resolution, coarse to fine; the last is `walk`'s."""
+        first = len(self.encoder) + len(self.middle)
+        found: list[Tensor] = []
+
+        def keep(stage: int, h: Tensor) -> Tensor:
+            if stage >= first:
+                if found and found[-1].shape[-1] == h.shape[-1]:
+                    found.pop()
+                found.append(h)
+            return h
+
+        self.walk(x, e, keep)
+        return found
+
     @staticmethod
     def _joins(stage: nn.Module) -> bool:
         return isinstance(stage, ResidualBlock) and stage.direction == "same"

@@ -82,7 +82,7 @@ class DerivativeModel(Model):
     backbone: ModelConfig
     base: Base
     axes: tuple[LabelAxis, ...] = ()
-    width: int = 32
+    width: int = 24
     whole: bool = True
 
     def __post_init__(self) -> None:

@@ -52,7 +52,7 @@ class Config:
     out: Path = Path("runs/genie")
     model: str = "fashion"
     path: Path | None = None
-    width: int = 32
+    width: int = 24
     target: Target = Target.DIFFERENCE
     published: bool = False
     level_mean: float = 0.5
