@@ -138,7 +138,7 @@ class Config:
             narrow_upsampling=True,
         )
     )
-    train: TrainConfig = TrainConfig(steps=4_500, batch=64, lr=1e-3, warmup=200)
+    train: TrainConfig = TrainConfig(steps=3_000, batch=64, lr=1e-3, warmup=200)
     resume: bool = False
 
 

@@ -1,0 +1,263 @@
+"""Critically-damped Langevin diffusion: splitting (SSCS) against Euler-Maruyama, by evaluations.
+
+    python benchmarks/cld.py points        # the models in the plane, about half an hour
+    python benchmarks/cld.py images        # the image model, longer
+    python benchmarks/cld.py points --quick
+
+Both solvers walk the same grids with the same model, start states and seeds: n - 1 steps down to
+t = 1e-3 and one to 0, which both take as the mean of q(x_0 | x_t), so that n is the number of
+evaluations. The probability flow (`Exponential(2)`) stands beside them. Writes
+`benchmarks/results/cld-points.json` or `cld-images.json`, and pictures to `docs/img`.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+from torch import Tensor
+
+import sfumato as sf
+from sfumato import pictures
+from sfumato.data import PointName, fashion_mnist, points, to_uint8
+from sfumato.data.plane import modes
+from sfumato.metrics import (
+    compare_features,
+    extract,
+    label_accuracy,
+    load_classifier,
+    mode_coverage,
+    sliced_wasserstein,
+)
+from sfumato.metrics.classifier import ClassifierFeatures
+from sfumato.recipes.load import find_model, load_model
+from sfumato.solve import EulerMaruyama, Exponential, Splitting
+
+ROOT = Path(__file__).resolve().parents[1]
+SOLVERS: dict[str, sf.Solver] = {
+    "SSCS": Splitting(),
+    "Euler-Maruyama": EulerMaruyama(),
+    "flow": Exponential(2),
+}
+GRIDS: dict[str, Callable[[int, float, float], Tensor]] = {
+    "quadratic": sf.times.quadratic,
+    "uniform": sf.times.uniform,
+}
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the measurement.
+
+    what: which models.
+    roll, diamond, fashion: models, by name or folder.
+    n: samples; 10,000 points or 1,000 images when 0.
+    steps: evaluations; 20, 50, 100, 200 for points and 50, 100 for images when empty.
+    quick: few samples, to check that it runs; nothing is written.
+    results, img: folders that are written to.
+    """
+
+    what: tyro.conf.Positional[Literal["points", "images"]]
+    roll: str = "runs/multi-swiss-roll-cld"
+    diamond: str = "diamond-cld"
+    fashion: str = "fashion-cld"
+    n: int = 0
+    steps: tuple[int, ...] = ()
+    quick: bool = False
+    results: Path = ROOT / "benchmarks" / "results"
+    img: Path = ROOT / "docs" / "img"
+
+
+def grid(kind: str, n: int) -> Tensor:
+    """n - 1 steps from 1 to 1e-3, and one to 0."""
+    times = GRIDS[kind](n - 1, 1.0, 1e-3)
+    return torch.cat([times, times.new_zeros(1)])
+
+
+def within(x: Tensor, real: Tensor, centres: Tensor) -> float:
+    """Sliced W1 inside each part, seen from its centre: mean over the parts of a point set."""
+
+    def parts(points: Tensor) -> list[Tensor]:
+        nearest = torch.cdist(points, centres).argmin(1)
+        return [points[nearest == k] - centres[k] for k in range(len(centres))]
+
+    pairs = [(a, b) for a, b in zip(parts(x), parts(real), strict=True) if len(a)]
+    return float(np.mean([sliced_wasserstein(a, b, p=1, projections=64).value for a, b in pairs]))
+
+
+def in_the_plane(options: Options, console: Console) -> dict[str, Any]:
+    """Sliced Wasserstein distances of the two point sets, and their picture."""
+    n = options.n or (500 if options.quick else 10_000)
+    counts = options.steps or ((10, 20) if options.quick else (20, 50, 100, 200))
+    results: dict[str, Any] = {}
+    rolls = torch.tensor([(0, 0), (0.8, 0.8), (0.8, -0.8), (-0.8, 0.8), (-0.8, -0.8)])
+    for name, folder in (("multi-swiss-roll", options.roll), ("diamond", options.diamond)):
+        denoiser, _ = load_model(find_model(folder))
+        real = draw_points(name, 100_000, 1)
+        gaussians = name == "diamond"
+        centres = torch.from_numpy(modes(name)[0]).float() if gaussians else rolls
+        other = draw_points(name, n, 2)
+        floor = {
+            "sw1": sliced_wasserstein(other, real, p=1).value,
+            "sw2": sliced_wasserstein(other, real).value,
+            "within": within(other, real, centres),
+        }
+        rows, shown = [], {}
+        for kind in GRIDS:
+            for steps in counts:
+                row: dict[str, Any] = {"grid": kind, "steps": steps}
+                for method, solver in SOLVERS.items():
+                    x, nfe = draw(denoiser, solver, grid(kind, steps), n, (2,))
+                    row[method] = {
+                        "sw1": sliced_wasserstein(x, real, p=1).value,
+                        "sw2": sliced_wasserstein(x, real).value,
+                        "within": within(x, real, centres),
+                        "nfe": nfe,
+                    }
+                    if gaussians:
+                        cover = mode_coverage(x, centres, std=modes(name)[1])
+                        row[method] |= {"quality": cover.quality, "found": cover.found}
+                    shown[method, kind, steps] = x[:3000]
+                rows.append(row)
+                sums = [f"{m} {row[m]['sw1']:.4f} {row[m]['within']:.4f}" for m in SOLVERS]
+                console.print(f"{name}, {kind}, {steps} evaluations: {', '.join(sums)}")
+        results[name.replace("-", "_")] = {"floor": floor, "n": n, "rows": rows}
+        if not options.quick:
+            picture(shown, real[:6000], counts, options.img / f"cld-{name}.png")
+    return results
+
+
+def draw_points(name: str, n: int, seed: int) -> Tensor:
+    """n points of the data."""
+    return torch.from_numpy(points(PointName(name), n, seed=seed).points)
+
+
+def draw(
+    denoiser: sf.Denoiser,
+    solver: sf.Solver,
+    times: Tensor,
+    n: int,
+    shape: tuple[int, ...],
+    cond: Tensor | None = None,
+    batch: int = 10_000,
+) -> tuple[Tensor, int]:
+    """n samples, each batch from its own seed, and the evaluations of one sample."""
+    done, nfe = [], 0
+    for i in range(0, n, batch):
+        size = min(batch, n - i)
+        g = sf.generator(SEED, "benchmark", i)
+        x = denoiser.process.start((size, *shape), g)
+        labels = None if cond is None else cond[i : i + size]
+        solution = sf.sample(denoiser, solver, times, x, cond=labels, generator=g)
+        nfe = solution.nfe
+        done.append(denoiser.process.read(solution.x))
+    return torch.cat(done), nfe
+
+
+def picture(shown: dict[Any, Tensor], real: Tensor, counts: tuple[int, ...], path: Path) -> None:
+    """A row for each solver, a column for each number of evaluations; quadratic times."""
+    tiles = [
+        np.asarray(
+            pictures.scatter(
+                shown[method, "quadratic", steps].numpy(),
+                behind=real.numpy(),
+                limit=1.15,
+                size=220,
+            )
+        ).transpose(2, 0, 1)
+        for method in ("SSCS", "Euler-Maruyama")
+        for steps in counts
+    ]
+    sheet = pictures.sheet(
+        np.stack(tiles),
+        columns=len(counts),
+        scale=1,
+        row_labels=("SSCS", "Euler"),
+        column_labels=[f"{s} evaluations" for s in counts],
+    )
+    pictures.save(sheet.quantize(64).convert("RGB"), path)
+
+
+def of_images(options: Options, console: Console) -> dict[str, Any]:
+    """Fréchet distance and label accuracy of the image model, and its picture."""
+    n = options.n or (40 if options.quick else 1000)
+    counts = options.steps or ((4,) if options.quick else (50, 100))
+    denoiser, model = load_model(find_model(options.fashion))
+    reader = load_classifier(find_model("fashion-classifier"))
+    features = ClassifierFeatures(reader)
+    real = extract(features, fashion_mnist("train").images)
+    cond = (torch.arange(n) % model.labels[0])[:, None]
+    rows, shown = [], []
+    for kind in GRIDS:
+        for steps in counts:
+            row: dict[str, Any] = {"grid": kind, "steps": steps}
+            for method, solver in SOLVERS.items():
+                begin = time.perf_counter()
+                x, nfe = draw(denoiser, solver, grid(kind, steps), n, model.shape, cond, 100)
+                seconds = time.perf_counter() - begin
+                images = to_uint8(x).numpy()
+                seen = extract(features, images)
+                scores = compare_features(real, seen, features.name).scores
+                scores += tuple(label_accuracy(reader, images, cond.numpy()))
+                row[method] = {s.metric.replace(" ", "_"): s.as_dict() for s in scores}
+                row[method] |= {"nfe": nfe, "seconds": seconds}
+                if kind == "quadratic":
+                    shown.append((f"{method} {steps}", images[:10]))
+                console.print(f"{kind}, {steps} evaluations, {method}: {scores[0]}")
+            rows.append(row)
+    if not options.quick:
+        sheet = pictures.sheet(
+            np.concatenate([images for _, images in shown]),
+            columns=10,
+            row_labels=[label for label, _ in shown],
+        )
+        pictures.save(sheet, options.img / "cld-fashion.png")
+    return {"features": features.name, "n": n, "rows": rows}
+
+
+def commit() -> str:
+    """The commit that is checked out, with a + if files differ from it."""
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty=+"]
+    return subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
+
+
+def main() -> None:
+    """Measure, show, write."""
+    options = tyro.cli(Options, description=__doc__)
+    torch.set_num_threads(1)
+    console = Console()
+    measure = in_the_plane if options.what == "points" else of_images
+    results = measure(options, console)
+    record = {
+        "command": shlex.join(["python", "benchmarks/cld.py", *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "seed": SEED,
+        "torch": torch.__version__,
+        "machine": {"cpu": platform.machine(), "system": platform.system(), "threads": 1},
+        "results": results,
+    }
+    if options.quick:
+        return
+    path = options.results / f"cld-{options.what}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    console.print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()
