@@ -32,6 +32,7 @@ from torch import Tensor
 
 import sfumato as sf
 from sfumato import pictures
+from sfumato.cards import find
 from sfumato.data import PointName, fashion_mnist, points, to_uint8
 from sfumato.data.plane import modes
 from sfumato.metrics import (
@@ -43,7 +44,7 @@ from sfumato.metrics import (
     sliced_wasserstein,
 )
 from sfumato.metrics.classifier import ClassifierFeatures
-from sfumato.recipes.load import find_model, load_model
+from sfumato.recipes.load import load_model
 from sfumato.solve import EulerMaruyama, Exponential, Splitting
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,8 +73,8 @@ class Options:
     """
 
     what: tyro.conf.Positional[Literal["points", "images"]]
-    roll: str = "runs/multi-swiss-roll-cld"
-    diamond: str = "diamond-cld"
+    roll: str = "multi-swiss-roll-cld"
+    diamond: str = "runs/diamond-cld"
     fashion: str = "fashion-cld"
     n: int = 0
     steps: tuple[int, ...] = ()
@@ -106,7 +107,7 @@ def in_the_plane(options: Options, console: Console) -> dict[str, Any]:
     results: dict[str, Any] = {}
     rolls = torch.tensor([(0, 0), (0.8, 0.8), (0.8, -0.8), (-0.8, 0.8), (-0.8, -0.8)])
     for name, folder in (("multi-swiss-roll", options.roll), ("diamond", options.diamond)):
-        denoiser, _ = load_model(find_model(folder))
+        denoiser, _ = load_model(find(folder))
         real = draw_points(name, 100_000, 1)
         gaussians = name == "diamond"
         centres = torch.from_numpy(modes(name)[0]).float() if gaussians else rolls
@@ -196,8 +197,8 @@ def of_images(options: Options, console: Console) -> dict[str, Any]:
     """Fréchet distance and label accuracy of the image model, and its picture."""
     n = options.n or (40 if options.quick else 1000)
     counts = options.steps or ((4,) if options.quick else (50, 100))
-    denoiser, model = load_model(find_model(options.fashion))
-    reader = load_classifier(find_model("fashion-classifier"))
+    denoiser, model = load_model(find(options.fashion))
+    reader = load_classifier(find("fashion-classifier"))
     features = ClassifierFeatures(reader)
     real = extract(features, fashion_mnist("train").images)
     cond = (torch.arange(n) % model.labels[0])[:, None]
