@@ -2,12 +2,14 @@
 
     python benchmarks/cld.py points        # the models in the plane, about half an hour
     python benchmarks/cld.py images        # the image model, longer
+    python benchmarks/cld.py exact         # one Gaussian, without sampling: a minute
     python benchmarks/cld.py points --quick
 
 Both solvers walk the same grids with the same model, start states and seeds: n - 1 steps down to
 t = 1e-3 and one to 0, which both take as the mean of q(x_0 | x_t), so that n is the number of
 evaluations. The probability flow (`Exponential(2)`) stands beside them. Writes
-`benchmarks/results/cld-points.json` or `cld-images.json`, and pictures to `docs/img`.
+`benchmarks/results/cld-points.json`, `cld-images.json` or `cld-exact.json`, and pictures to
+`docs/img`.
 """
 
 from __future__ import annotations
@@ -48,6 +50,10 @@ from sfumato.recipes.load import load_model
 from sfumato.solve import EulerMaruyama, Exponential, Splitting
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from analytic import F64, PROCESSES, Linear, Scripted, propagate, slope  # noqa: E402
+
 SOLVERS: dict[str, sf.Solver] = {
     "SSCS": Splitting(),
     "Euler-Maruyama": EulerMaruyama(),
@@ -68,16 +74,23 @@ class Options:
     roll, diamond, fashion: models, by name or folder.
     n: samples; 10,000 points or 1,000 images when 0.
     steps: evaluations; 20, 50, 100, 200 for points and 50, 100 for images when empty.
+    grids, methods: which of them.
     quick: few samples, to check that it runs; nothing is written.
     results, img: folders that are written to.
     """
 
-    what: tyro.conf.Positional[Literal["points", "images"]]
+    what: tyro.conf.Positional[Literal["points", "images", "exact"]]
     roll: str = "multi-swiss-roll-cld"
     diamond: str = "runs/diamond-cld"
     fashion: str = "fashion-cld"
     n: int = 0
     steps: tuple[int, ...] = ()
+    grids: tuple[Literal["quadratic", "uniform"], ...] = ("quadratic", "uniform")
+    methods: tuple[Literal["SSCS", "Euler-Maruyama", "flow"], ...] = (
+        "SSCS",
+        "Euler-Maruyama",
+        "flow",
+    )
     quick: bool = False
     results: Path = ROOT / "benchmarks" / "results"
     img: Path = ROOT / "docs" / "img"
@@ -89,6 +102,11 @@ def grid(kind: str, n: int) -> Tensor:
     return torch.cat([times, times.new_zeros(1)])
 
 
+def distance(x: Tensor, real: Tensor) -> float:
+    """Sliced W1: unlike W2 it is not ruled by the few points by which parts differ in number."""
+    return sliced_wasserstein(x, real, p=1, projections=64).value
+
+
 def within(x: Tensor, real: Tensor, centres: Tensor) -> float:
     """Sliced W1 inside each part, seen from its centre: mean over the parts of a point set."""
 
@@ -97,7 +115,7 @@ def within(x: Tensor, real: Tensor, centres: Tensor) -> float:
         return [points[nearest == k] - centres[k] for k in range(len(centres))]
 
     pairs = [(a, b) for a, b in zip(parts(x), parts(real), strict=True) if len(a)]
-    return float(np.mean([sliced_wasserstein(a, b, p=1, projections=64).value for a, b in pairs]))
+    return float(np.mean([distance(a, b) for a, b in pairs]))
 
 
 def in_the_plane(options: Options, console: Console) -> dict[str, Any]:
@@ -108,24 +126,22 @@ def in_the_plane(options: Options, console: Console) -> dict[str, Any]:
     rolls = torch.tensor([(0, 0), (0.8, 0.8), (0.8, -0.8), (-0.8, 0.8), (-0.8, -0.8)])
     for name, folder in (("multi-swiss-roll", options.roll), ("diamond", options.diamond)):
         denoiser, _ = load_model(find(folder))
-        real = draw_points(name, 100_000, 1)
+        real = draw_points(name, 40_000, 1)
         gaussians = name == "diamond"
         centres = torch.from_numpy(modes(name)[0]).float() if gaussians else rolls
         other = draw_points(name, n, 2)
         floor = {
-            "sw1": sliced_wasserstein(other, real, p=1).value,
-            "sw2": sliced_wasserstein(other, real).value,
+            "sw1": distance(other, real),
             "within": within(other, real, centres),
         }
         rows, shown = [], {}
-        for kind in GRIDS:
+        for kind in options.grids:
             for steps in counts:
                 row: dict[str, Any] = {"grid": kind, "steps": steps}
-                for method, solver in SOLVERS.items():
-                    x, nfe = draw(denoiser, solver, grid(kind, steps), n, (2,))
+                for method in options.methods:
+                    x, nfe = draw(denoiser, SOLVERS[method], grid(kind, steps), n, (2,))
                     row[method] = {
-                        "sw1": sliced_wasserstein(x, real, p=1).value,
-                        "sw2": sliced_wasserstein(x, real).value,
+                        "sw1": distance(x, real),
                         "within": within(x, real, centres),
                         "nfe": nfe,
                     }
@@ -134,7 +150,7 @@ def in_the_plane(options: Options, console: Console) -> dict[str, Any]:
                         row[method] |= {"quality": cover.quality, "found": cover.found}
                     shown[method, kind, steps] = x[:3000]
                 rows.append(row)
-                sums = [f"{m} {row[m]['sw1']:.4f} {row[m]['within']:.4f}" for m in SOLVERS]
+                sums = [f"{m} {row[m]['sw1']:.4f} {row[m]['within']:.4f}" for m in options.methods]
                 console.print(f"{name}, {kind}, {steps} evaluations: {', '.join(sums)}")
         results[name.replace("-", "_")] = {"floor": floor, "n": n, "rows": rows}
         if not options.quick:
@@ -203,12 +219,14 @@ def of_images(options: Options, console: Console) -> dict[str, Any]:
     real = extract(features, fashion_mnist("train").images)
     cond = (torch.arange(n) % model.labels[0])[:, None]
     rows, shown = [], []
-    for kind in GRIDS:
+    for kind in options.grids:
         for steps in counts:
             row: dict[str, Any] = {"grid": kind, "steps": steps}
-            for method, solver in SOLVERS.items():
+            for method in options.methods:
                 begin = time.perf_counter()
-                x, nfe = draw(denoiser, solver, grid(kind, steps), n, model.shape, cond, 100)
+                x, nfe = draw(
+                    denoiser, SOLVERS[method], grid(kind, steps), n, model.shape, cond, 100
+                )
                 seconds = time.perf_counter() - begin
                 images = to_uint8(x).numpy()
                 seen = extract(features, images)
@@ -230,6 +248,39 @@ def of_images(options: Options, console: Console) -> dict[str, Any]:
     return {"features": features.name, "n": n, "rows": rows}
 
 
+WALKS = {
+    "0.8 to 0.2, uniform": (0.25, lambda n: sf.times.uniform(n, 0.8, 0.2)),
+    "1 to 0.001, quadratic": (1.0, lambda n: sf.times.quadratic(n, 1.0, 1e-3)),
+    "1 to 0.001, quadratic, narrow": (0.04, lambda n: sf.times.quadratic(n, 1.0, 1e-3)),
+}
+"""Variance of the data, and the grid."""
+
+
+def exactly(options: Options, console: Console) -> dict[str, Any]:
+    """Error of mean and covariance for one Gaussian, propagated through the steps exactly."""
+    counts = options.steps or ((10, 20) if options.quick else (25, 50, 100, 200))
+    rows = []
+    for beta, name in (("4", "cld"), ("0.1 + 6.9 t", "cld-rising")):
+        for walk, (variance, times) in WALKS.items():
+            data = torch.tensor([0.3], dtype=F64), torch.tensor([[variance]], dtype=F64)
+            denoiser = Linear(PROCESSES[name](Scripted()), *data)
+            errors: dict[str, list[float]] = {"SSCS": [], "Euler-Maruyama": []}
+            for n in counts:
+                grid = times(n)
+                want = denoiser.state(float(grid[-1]))
+                for method, found in errors.items():
+                    start = denoiser.state(float(grid[0]))
+                    got = propagate(denoiser, SOLVERS[method], grid, start)
+                    found.append(sum(float((a - b).norm()) for a, b in zip(got, want, strict=True)))
+            row = {"beta": beta, "walk": walk, "variance": variance, "steps": list(counts)}
+            row |= {m: {"errors": e, "order": slope(e, list(counts))} for m, e in errors.items()}
+            pairs = zip(errors["SSCS"], errors["Euler-Maruyama"], strict=True)
+            row["ratio"] = [a / b for a, b in pairs]
+            rows.append(row)
+            console.print(f"β = {beta}, {walk}, variance {variance}: ratio {row['ratio'][-1]:.2f}")
+    return {"rows": rows}
+
+
 def commit() -> str:
     """The commit that is checked out, with a + if files differ from it."""
     git = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty=+"]
@@ -241,7 +292,7 @@ def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     torch.set_num_threads(1)
     console = Console()
-    measure = in_the_plane if options.what == "points" else of_images
+    measure = {"points": in_the_plane, "images": of_images, "exact": exactly}[options.what]
     results = measure(options, console)
     record = {
         "command": shlex.join(["python", "benchmarks/cld.py", *sys.argv[1:]]),

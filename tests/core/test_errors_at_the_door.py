@@ -13,7 +13,15 @@ from sfumato.errors import SfumatoError
 from sfumato.guide import Classifier, Inpaint, Projected
 from sfumato.process import mix
 from sfumato.seeds import randn
-from sfumato.solve import Ancestral, DormandPrince, Euler, EulerMaruyama, Exponential, Heun
+from sfumato.solve import (
+    Ancestral,
+    DormandPrince,
+    Euler,
+    EulerMaruyama,
+    Exponential,
+    Heun,
+    Splitting,
+)
 
 EDM, CLD = PROCESSES["edm"](), PROCESSES["cld"]()
 BRIDGE = sf.Pinned(sf.Scheduled(sf.SymmetricBrownian()))
@@ -92,6 +100,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: sf.LogNormal().draw(CLD, 3), "need a scheduled process, got CriticallyDamped",
     ),
     "uniform start": (lambda: sf.Uniform(1.5), r"0 <= start < 1, got 1.5"),
+    "uniform power": (lambda: sf.Uniform(power=0), "expected power > 0, got 0"),
     "no steps": (lambda: sf.times.uniform(0), "at least 1 step, got 0"),
     "no karras steps": (lambda: sf.times.karras(EDM, 0), "at least 1 step, got 0"),
     "no log-snr steps": (lambda: sf.times.log_snr(EDM, 0), "at least 1 step, got 0"),
@@ -125,6 +134,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "eta in phase space": (walk(Exponential(1, eta=1.0), process=CLD), "scheduled process"),
     "churn": (lambda: Heun(churn=-1), "churn parameters >= 0"),
     "churn in phase space": (walk(Heun(churn=0.3), process=CLD), "scheduled process"),
+    "splitting without a velocity": (walk(Splitting()), "is for critically damped Langevin"),
     "tolerance": (lambda: DormandPrince(rtol=0), "positive tolerances, got 0"),
     "infinite drift": (
         walk(EulerMaruyama(), process=PROCESSES["flow"]()), "infinite at t = 1 .* use Ancestral",

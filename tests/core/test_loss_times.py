@@ -105,3 +105,10 @@ def test_log_normal_times(name: str) -> None:
 def test_uniform_times() -> None:
     t = sf.Uniform(0.01).draw(PROCESSES["cld"](), 4000, torch.Generator().manual_seed(0))
     assert stats.kstest(t.numpy(), stats.uniform(0.01, 0.99).cdf).pvalue > 0.01
+
+
+def test_times_uniform_in_their_root() -> None:
+    """power 2: the density of the quadratic grid, 1/(2√t), from the same start."""
+    law = sf.Uniform(1e-4, power=2.0)
+    t = law.draw(PROCESSES["cld"](), 4000, torch.Generator().manual_seed(0))
+    assert stats.kstest(t.sqrt().numpy(), stats.uniform(0.01, 0.99).cdf).pvalue > 0.01
