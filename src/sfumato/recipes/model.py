@@ -178,9 +178,9 @@ class ModelConfig(Model):
 
     @property
     def sampling(self) -> Sampling:
-        """Multistep exponential integration; in phase space ancestral steps, many of them."""
+        """Multistep exponential integration; in phase space splitting, more steps."""
         if isinstance(self.process, CriticallyDampedConfig):
-            return Sampling("ancestral", "quadratic", 100)
+            return Sampling("sscs", "quadratic", 50)
         return Sampling()
 
     def build(self, seed: int = 0) -> Preconditioned:
