@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from sfumato.data import Card, avatars, fashion_mnist
+from sfumato.data import Card, PointName, avatars, fashion_mnist, points
 from sfumato.metrics.score import plus_minus
 from sfumato.recipes.again import read_run
 from sfumato.recipes.codec import encode
@@ -29,6 +29,7 @@ from sfumato.train import checkpoint as ck
 ZOO = Path(__file__).resolve().parents[1] / "src" / "sfumato" / "zoo"
 SYSTEMS = {
     "cld": ("CLD", "Dockhorn et al. 2022, arXiv 2112.07068"),
+    "cld-points": ("CLD", "Dockhorn et al. 2022, arXiv 2112.07068"),
     "ddgan": ("DDGAN", "Xiao et al. 2022, arXiv 2112.07804"),
     "dsno": ("DSNO", "Zheng et al. 2023, arXiv 2211.13449"),
     "genie": ("GENIE", "Dockhorn et al. 2022, arXiv 2210.05475"),
@@ -46,7 +47,9 @@ def data_card(data: str) -> Card:
         return fashion_mnist("train").card
     if data == "avatars":
         return avatars("train", 32, 40_000).card
-    raise SystemExit(f"which card has {data!r}? there are fashion-mnist and avatars")
+    if data in list(PointName):
+        return points(data, 1).card
+    raise SystemExit(f"which card has {data!r}? there are fashion-mnist, avatars and point sets")
 
 
 def command(run: Path, recipe: str, config: Any, usual: Any) -> str:
