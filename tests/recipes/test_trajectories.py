@@ -218,6 +218,8 @@ def test_only_flows_have_trajectories(tmp_path):
     about = description(denoiser)
     with pytest.raises(UsageError, match="follow an ODE: Ancestral draws noise"):
         generate(denoiser, sf.solve.Ancestral(), about, tmp_path / "a")
+    with pytest.raises(UsageError, match=r"expected a model of .*EDM.*, got .*VPCosine"):
+        make(tmp_path / "a", about, toy(sf.Scheduled(sf.VPCosine())))
     torch.nn.init.constant_(denoiser.mean, float("nan"))
     with pytest.raises(SfumatoError, match="trajectories 0 to 6 are not finite"):
         make(tmp_path / "b", about, denoiser)

@@ -15,6 +15,7 @@ from sfumato.metrics.classifier import (
     shipped_features,
 )
 from sfumato.metrics.compare import Comparison, compare, compare_features
+from sfumato.metrics.distance import Absolute, Distance, Perceptual, Squared
 from sfumato.metrics.features import Features, Inception, Pixels, extract
 from sfumato.metrics.frechet import frechet_distance, gaussian_frechet
 from sfumato.metrics.kernel import energy_distance, kernel_distance, mmd
@@ -25,10 +26,12 @@ from sfumato.metrics.points import ModeCoverage, mode_coverage, sliced_wasserste
 from sfumato.metrics.score import Score
 
 __all__ = [
+    "Absolute",
     "Axis",
     "ClassifierFeatures",
     "ClassifierTraining",
     "Comparison",
+    "Distance",
     "Features",
     "GroupedMoments",
     "Inception",
@@ -37,8 +40,10 @@ __all__ = [
     "ModeCoverage",
     "Moments",
     "Neighbourhoods",
+    "Perceptual",
     "Pixels",
     "Score",
+    "Squared",
     "accuracy_score",
     "compare",
     "compare_features",

@@ -93,11 +93,14 @@ def generate(
         advance: told of every finished shard, by its number of trajectories.
 
     Raises:
-        UsageError: a solver that draws noise, or ``out`` holds something else.
+        UsageError: a solver that draws noise, another process than that of the description, or
+            ``out`` holds something else.
         SfumatoError: states that are not finite, or the disk refuses.
     """
     if not solver.deterministic:
         raise UsageError(f"trajectories follow an ODE: {type(solver).__name__} draws noise")
+    if repr(denoiser.process) != about.process:
+        raise UsageError(f"expected a model of {about.process}, got {denoiser.process!r}")
     out = Path(out)
     if share[0] == 0:
         _open(out, about)
