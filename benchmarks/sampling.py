@@ -10,7 +10,7 @@ starting noise, the same network but for the systems that bring their own. Quali
 them, on fewer samples and at few evaluations, where settings matter most; its best is what is
 compared, ours and diffusers' alike. A row that was measured for the same weights and settings is
 not measured again. Results go to `benchmarks/results/sampling-MODEL.json`, the trials to
-`sampling-MODEL-options.json`, the picture to `docs/img/fast-sampling.png`.
+`trials-MODEL.json`, the picture to `docs/img/fast-sampling.png`.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ def run(name: str, options: Options, console: Console) -> None:
     words = [w.strip().lower() for w in options.only.split(",") if w.strip()]
     if words:
         groups = [g for g in groups if any(w in g[0].name.lower() for w in words)]
-    trials = options.out / f"sampling-{name}-options.json"
+    trials = options.out / f"trials-{name}.json"
     best = chosen(groups, small, trials, head, lambda text: console.print(f"trial {text}"))
     path = options.out / f"sampling-{name}.json"
     rows = Rows(path, head, plan(best, options.nfe), whole)
