@@ -50,7 +50,7 @@ def test_two_processes_equal_one(toy, tmp_path):
     print(f"two processes against one after {steps} steps: {distance:.1e}")
     assert distance <= 1e-5
     assert furthest(one, two, "ema.safetensors") <= 1e-5
-    start = toy.build(toy.toy_model()).state_dict()
+    start = toy.toy_model().build().state_dict()
     trained = load_file(one / "model.safetensors")
     assert max(float((start[k] - trained[k]).abs().max()) for k in start) > 0.03  # it did move
     a, b = read_log(tmp_path / "one"), read_log(tmp_path / "two")
@@ -67,7 +67,7 @@ def test_accumulation_changes_nothing_but_rounding(toy, tmp_path):
 
 def test_bf16_computes_in_bf16_and_keeps_float32(toy, tmp_path):
     seen = set()
-    denoiser = toy.build(toy.toy_model())
+    denoiser = toy.toy_model().build()
     denoiser.network.second[0].register_forward_hook(lambda m, i, out: seen.add(out.dtype))
     settings = replace(toy.SETTINGS, mixed_precision="bf16")
     bf16 = toy.toy_train(tmp_path / "bf16", settings, denoiser=denoiser)
