@@ -179,7 +179,7 @@ def generator_loss(
     """
     x_t, _ = denoiser.process.perturb(x0, t, generator)
     fake = denoiser.step(x_t, t, cond, generator)
-    return F.softplus(-judge(fake, x_t, denoiser.level(t, x_t), cond))
+    return F.softplus(-judge(fake, x_t, denoiser.level(t, x_t), cond).float())
 
 
 def discriminator_loss(
@@ -211,8 +211,8 @@ def discriminator_loss(
         fake = denoiser.step(x_t, t, cond, generator)
     level = denoiser.level(t, x_t)
     x_s.requires_grad_(penalty > 0)
-    real = judge(x_s, x_t, level, cond)
-    loss = F.softplus(-real) + F.softplus(judge(fake, x_t, level, cond))
+    real = judge(x_s, x_t, level, cond).float()
+    loss = F.softplus(-real) + F.softplus(judge(fake, x_t, level, cond).float())
     if penalty > 0:
         (slope,) = torch.autograd.grad(real.sum(), x_s, create_graph=True)
         loss = loss + 0.5 * penalty * slope.square().flatten(1).sum(1)

@@ -4,14 +4,24 @@ The flow is linear once x̂_0(t) is known along it: with transport(τ, s) = (Φ(
 
 .. math:: x_s = \Phi(t, s)\, x_t - \int_t^s \hat x_0(\tau)\, d_\tau c(\tau, s).
 
-Replacing x̂_0 by the Lagrange polynomial through the last p estimates, in the process's clock
-u (half the negative log-SNR), and integrating by parts (c(s, s) = 0) gives the weights
+Order 1 holds x̂_0 at its value at t: DDIM (Song et al. 2021). The others extrapolate it from
+earlier steps in the process's clock u (half the negative log-SNR).
+
+Order 2 is DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, algorithm 2): x̂_0 is held at the
+value that the line through the last two estimates, at times r and t, has halfway,
+
+.. math:: D = \hat x_0(t) + \frac{u(s) - u(t)}{2\,(u(t) - u(r))} (\hat x_0(t) - \hat x_0(r)).
+
+The exact integral of that line has the same order, but weights the far end of a wide step so
+heavily (by |h| - 1 + e^{-|h|} and not by (1 - e^{-|h|}) |h| / 2 for a step h of the clock) that
+the estimate overshoots; at 5 and 10 steps it was measured worse on every usual grid.
+
+Order 3 takes the parabola through the last three estimates (the family of DPM-Solver++(3M)),
+integrated exactly by parts (c(s, s) = 0), with the Lagrange basis ℓ_j:
 
 .. math:: w_j = c(t, s)\,\delta_{j0} + \int_t^s c(\tau, s)\, \ell_j'(u(\tau))\, \dot u\, d\tau .
 
-Order 1 is DDIM (Song et al. 2021). Orders 2 and 3 are the multistep data-prediction family of
-DPM-Solver++ (Lu et al. 2022, 2M and 3M) with these integrals taken exactly instead of by the
-paper's leading-order approximation. They work unchanged in phase space.
+All of them work unchanged in phase space.
 """
 
 from __future__ import annotations
@@ -66,6 +76,14 @@ def weights(process: Process, t: Tensor, s: Tensor, past: list[Tensor]) -> Tenso
     w = torch.einsum("qk,pq,q->kp", c, slopes, du)
     w[:, 0] += base[:, k]
     return _cat(base[:, :k], w)
+
+
+def halfway(process: Process, s: Tensor, history: History) -> Tensor:
+    """The line through the two newest estimates, halfway from the newest one's time to s."""
+    (t, x0), (r, before) = history[:2]
+    u_s, u_t, u_r = (process.clock(time) for time in (s, t, r))
+    ahead = float((u_s - u_t) / (2 * (u_t - u_r)))
+    return torch.lerp(before, x0, 1 + ahead)
 
 
 @final
@@ -125,16 +143,18 @@ class Exponential(Solver):
         history: History = ((t, x0), *carry)[: self.order]
         if self.order == 1 or not bool(process.clock(t).isfinite()):
             return mix(process.transport(t, s), x_t, x0), ()
-        if not bool(process.clock(s).isfinite()):
+        if not bool(process.clock(s).isfinite()) or (self.order == 2 and len(history) == 1):
             return mix(process.transport(t, s), x_t, x0), history
         if self.order == 3 and len(history) == 1:
             guess = mix(process.transport(t, s), x_t, x0)
             then = denoiser(guess, s, cond, generator)
             x_s = mix(weights(process, t, s, [t, s]), x_t, x0, then)
             return x_s, history
+        if self.order == 2:
+            held = halfway(process, s, history)
+            return mix(process.transport(t, s), x_t, held), history
         past = [p for p, _ in history]
-        x_s = mix(weights(process, t, s, past), x_t, *[e for _, e in history])
-        return x_s, history[: self.order - 1]
+        return mix(weights(process, t, s, past), x_t, *[e for _, e in history]), history
 
     def _stochastic(
         self,
