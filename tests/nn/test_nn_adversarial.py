@@ -10,12 +10,11 @@ from sfumato.nn import (
     Critic,
     CriticConfig,
     Discriminator,
-    DiscriminatorConfig,
     Mapping,
     UNet,
     UNetConfig,
 )
-from sfumato.nn.discriminator import minibatch_deviation
+from sfumato.nn.critic import minibatch_deviation
 
 SMALL = UNetConfig(2, 2, channels=16, multipliers=(1, 2), attention=(), resolution=8)
 
@@ -45,37 +44,76 @@ def test_minibatch_deviation_by_hand(batch, groups):
         torch.testing.assert_close(got[i, 3].float(), want.expand(2, 2))
 
 
+LEVELS, BEFORE = [1.0, 0.0], [0.0, -0.9]
+
+
+def disturbed(module):
+    """The module with every weight, the zero ones too, moved."""
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return module
+
+
 @pytest.mark.parametrize(
-    "side, patch, multipliers", [(28, 1, (1, 2, 2)), (28, 2, (1, 2)), (9, 1, (1, 1))]
+    "side, patch, multipliers, blocks",
+    [(8, 1, (1, 2), 1), (28, 2, (1, 2), (1, 2)), (12, 1, (1,), 2)],
 )
-def test_discriminator_of_any_side(side, patch, multipliers):
-    config = DiscriminatorConfig(
-        1, channels=8, multipliers=multipliers, resolution=side, labels=(10,), patch=patch
+def test_discriminator_reads_pair_time_and_label(side, patch, multipliers, blocks):
+    config = UNetConfig(
+        1,
+        1,
+        channels=16,
+        multipliers=multipliers,
+        blocks=blocks,
+        attention=(),
+        resolution=side,
+        labels=(10,),
+        patch=patch,
     )
-    judge = Discriminator(config)
+    judge = disturbed(Discriminator(config, LEVELS, BEFORE))
     x, y = torch.randn(2, 6, 1, side, side)
-    level, label = torch.linspace(-1, 1, 6), torch.arange(6)
+    level, label = torch.tensor([1.0, 0.0] * 3), torch.arange(6)
     out = judge(x, y, level, label)
     assert out.shape == (6,)
-    out.sum().backward()
-    assert all(p.grad is not None for p in judge.parameters())
-    with torch.no_grad():
-        judge.match.weight.normal_()
+    out.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in judge.parameters())
     for other in (
         judge(y, x, level, label),
-        judge(x, y, -level, label),
+        judge(x, y, 1 - level, label),
         judge(x, y, level, 9 - label),
     ):
-        assert (other - judge(x, y, level, label)).abs().min() > 1e-5
+        assert (other - out).abs().min() > 1e-5
+    torch.testing.assert_close(judge(x[:1], y[:1], level[:1], label[:1]), out[:1])
 
 
-def test_without_groups_an_example_is_judged_alone():
-    judge = Discriminator(DiscriminatorConfig(channels=8, multipliers=(1,), group=0))
-    x, y = torch.randn(2, 4, 1, 28, 28)
-    level = torch.zeros(4)
-    torch.testing.assert_close(
-        judge(x[:1], y[:1], level[:1]), judge(x, y, level)[:1], rtol=1e-4, atol=1e-5
-    )
+def test_discriminator_begins_as_the_encoder_of_a_denoiser():
+    """The features that its heads see are the denoiser's own, at the noise level of x_s."""
+    network = disturbed(UNet(SMALL))
+    judge = Discriminator(SMALL, LEVELS, BEFORE)
+    judge.take_over(network)
+    seen, want = {}, {}
+    for number, head in judge.heads.items():
+        head.register_forward_pre_hook(lambda m, h, n=number: seen.update({int(n): h[0]}))
+
+    def keep(stage, h):
+        want[stage] = h
+        return h
+
+    x, y = torch.randn(2, 3, 2, 8, 8)
+    judge(x, y, torch.tensor([0.9, 0.1, -0.2]))
+    network.walk(x, network.conditioning(torch.tensor([0.0, -0.9, -0.9]), None), keep)
+    ends = [1, 4, 6]  # two blocks; down, two blocks; two blocks of the middle
+    assert sorted(seen) == ends
+    for i in ends:
+        torch.testing.assert_close(seen[i], want[i])
+    wider = UNet(UNetConfig(2, 2, channels=24, multipliers=(1, 2), attention=(), resolution=8))
+    with pytest.raises(ValueError, match=r"expected conditioning.* of shape .*, got"):
+        judge.take_over(wider)
+    with pytest.raises(ValueError, match="as many levels of x_s as of x_t"):
+        Discriminator(SMALL, LEVELS, BEFORE[:1])
+    with pytest.raises(ValueError, match="two batches of images of 2 channels"):
+        judge(x[:, :1], y, torch.zeros(3))
 
 
 def test_critic_of_points():
@@ -134,18 +172,3 @@ def test_a_latent_vector_drives_every_block():
     x, level = torch.randn(3, 2, 8, 8), torch.zeros(3)
     one, two = (network(x, level, None, torch.randn(3, 4)) for _ in range(2))
     assert (one - two).abs().mean() > 1e-3
-
-
-@pytest.mark.parametrize(
-    "wrong, message",
-    [
-        ({"channels": 3}, "channels even and at least 4, got 3"),
-        ({"multipliers": ()}, "multipliers >= 1"),
-        ({"patch": 3}, "a patch that divides the resolution 28, got 3"),
-        ({"group": -1}, "group >= 0, got -1"),
-        ({"in_channels": 0}, "in_channels >= 1, got 0"),
-    ],
-)
-def test_sizes_that_do_not_fit(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        DiscriminatorConfig(**wrong)

@@ -12,7 +12,7 @@ import sfumato as sf
 from sfumato.data import PointName
 from sfumato.errors import UsageError
 from sfumato.implicit import Bound, Implicit
-from sfumato.nn import DiscriminatorConfig, UNetConfig
+from sfumato.nn import UNetConfig
 from sfumato.recipes import ddgan, points
 from sfumato.recipes.again import read_run
 from sfumato.recipes.ddgan_model import ImplicitModel
@@ -104,7 +104,6 @@ def test_digits_with_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         penalty=0.5,
         penalty_every=2,
         network=UNetConfig(1, 1, channels=16, multipliers=(1, 2), blocks=1, attention=(), patch=2),
-        discriminator=DiscriminatorConfig(channels=8, multipliers=(1, 1), patch=2),
         train=QUICK,
     )
     run = ddgan.run(config)

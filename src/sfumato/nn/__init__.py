@@ -2,7 +2,8 @@
 
 from .classifier import Classifier, ClassifierConfig
 from .config import UNetConfig
-from .discriminator import Critic, CriticConfig, Discriminator, DiscriminatorConfig
+from .critic import Critic, CriticConfig
+from .discriminator import Discriminator
 from .dispatch import best_dtype
 from .head import DerivativeHead
 from .mapping import Mapping
@@ -17,7 +18,6 @@ __all__ = [
     "Critic",
     "CriticConfig",
     "Discriminator",
-    "DiscriminatorConfig",
     "DerivativeHead",
     "MLPConfig",
     "Mapping",

@@ -3,8 +3,9 @@ r"""A denoising diffusion GAN (Xiao, Kreis, Vahdat 2022, arXiv 2112.07804): T = 
 Variance-preserving, β from 0.1 to 20; a generator with a latent vector and a discriminator of pairs
 (x_s, x_t), see `sfumato.implicit`; Adam with betas (0.5, 0.9), R1 in
 every ``penalty_every``-th step.
-The generator starts afresh, as published, or from a trained denoiser with ``model``: then its
-output is scaled as the denoiser's was, z has no say at first, and the game begins at E[x_0 | x_t].
+Both players start afresh, as published, or from a trained denoiser with ``model``: then the
+generator's output is scaled as the denoiser's was and z has no say at first, so that the game
+begins at E[x_0 | x_t]; and the discriminator is its encoder.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from sfumato.nn import (
     Critic,
     CriticConfig,
     Discriminator,
-    DiscriminatorConfig,
     MLPConfig,
+    UNet,
     UNetConfig,
 )
 from sfumato.recipes.ddgan_model import ImplicitModel
@@ -35,6 +36,9 @@ from sfumato.recipes.load import load_model
 from sfumato.recipes.model import ModelConfig, initial, with_labels
 from sfumato.seeds import fold
 from sfumato.train import Adversary, Part, TrainConfig
+
+DATA = 3e-3
+"""The time whose noise level stands for that of data."""
 
 
 @final
@@ -52,8 +56,7 @@ class Config:
         latent: width of z; 0 is a generator without it, whose steps are Gaussian.
         conditional: whether the labels are given to both players.
         model: name or folder of a trained denoiser to start from; its network is taken.
-        network: sizes of the generator's U-Net; channels, resolution and labels follow the data.
-        discriminator: sizes of the discriminator, likewise.
+        network: sizes of both players' U-Nets; channels, resolution and labels follow the data.
         width: width of the generator's perceptron, for points.
         blocks: its residual blocks.
         critic: sizes of the discriminator, for points.
@@ -86,9 +89,6 @@ class Config:
             narrow_upsampling=True,
             resample_blocks=False,
         )
-    )
-    discriminator: DiscriminatorConfig = field(
-        default_factory=lambda: DiscriminatorConfig(channels=32, multipliers=(1, 3, 4), patch=2)
     )
     width: int = 64
     blocks: int = 3
@@ -186,18 +186,24 @@ def from_trained(
     return model, made
 
 
-def new_judge(config: Config, model: ImplicitModel, seed: int) -> Discriminator | Critic:
-    """A discriminator that fits a generator."""
+def new_judge(
+    config: Config, model: ImplicitModel, generator: Implicit, seed: int
+) -> Discriminator | Critic:
+    """A discriminator that fits a generator; with ``model``, it begins as the generator's encoder.
+
+    The last step leads to data, whose noise level is -∞; data is shown as of σ ≈ 0.02 α.
+    """
     with initial(fold(seed, "adversary")):
         if isinstance(model.network, MLPConfig):
             d = model.network.out_features
             return Critic(replace(config.critic, features=d, labels=model.labels))
-        channels, side, _ = model.shape
-        return Discriminator(
-            replace(
-                config.discriminator, in_channels=channels, resolution=side, labels=model.labels
-            )
+        level, times = generator.process.level, generator.times
+        judge = Discriminator(
+            model.network, level(times[:-1]).tolist(), level(times[1:].clamp_min(DATA)).tolist()
         )
+    if config.model:
+        judge.take_over(cast(UNet, generator.network))
+    return judge
 
 
 def run(config: Config) -> Path:
@@ -213,7 +219,7 @@ def run(config: Config) -> Path:
     else:
         model = new_model(config, data)
         generator = model.build(seed)
-    judge = new_judge(config, model, seed)
+    judge = new_judge(config, model, generator, seed)
 
     def loss(denoiser: Denoiser, part: Part) -> Tensor:
         player = cast(Implicit, denoiser)
