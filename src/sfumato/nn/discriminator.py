@@ -9,6 +9,7 @@ from typing import final
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .blocks import ResidualBlock, convolution
 from .config import UNetConfig
@@ -20,17 +21,18 @@ __all__ = ["Discriminator"]
 
 @final
 class _Head(nn.Module):
-    """(B, C, H, W) -> (B,): mean over pixels of conv(l(conv(SiLU(norm h)))), l = LeakyReLU(0.2)."""
+    """(B, C, H, W) -> (B,): W mean over pixels of l(conv(SiLU(norm h))), l = LeakyReLU(0.2)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = GroupNorm(channels)
         self.look = convolution(channels, channels)
-        self.output = convolution(channels, 1, 1)
+        self.output = nn.Linear(channels, 1)
 
     def forward(self, h: Tensor) -> Tensor:
-        y: Tensor = self.output(F.leaky_relu(self.look(self.norm.modulate(h)), 0.2))
-        return y.mean(dim=(1, 2, 3))
+        y = F.leaky_relu(self.look(self.norm.modulate(h)), 0.2).mean(dim=(2, 3))
+        logits: Tensor = self.output(y)[:, 0]
+        return logits
 
 
 def last_of_each(config: UNetConfig) -> dict[int, int]:
@@ -127,5 +129,6 @@ class Discriminator(nn.Module):
                 logits.append(self.heads[str(stage)](h).float())
             return h
 
-        self.unet.walk(x, self.unet.conditioning(level, cond), look)
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative, as R1 needs
+            self.unet.walk(x, self.unet.conditioning(level, cond), look)
         return torch.stack(logits).mean(0)
