@@ -15,6 +15,14 @@ pairs, real by q(x_0) q(x_s | x_0) q(x_t | x_s) or with x_s drawn as above, is t
 
 f = softplus: the non-saturating game of Goodfellow et al. 2014, with the R1 of Mescheder et al.
 2018 in the first argument alone, and only in some steps, without a factor that makes up for it.
+That game forgets modes. Judging each fake against a real one instead (Jolicoeur-Martineau 2019,
+arXiv 1807.00734; Sun et al. 2020; with R1 on both: Huang et al. 2024, arXiv 2501.05441),
+
+.. math:: \ell_D = f(D^{fake} - D^{real}) + \tfrac{\gamma}{2} (|\nabla D^{real}|^2
+          + |\nabla D^{fake}|^2), \qquad \ell_G = f(D^{real} - D^{fake}),
+
+keeps them: it is ``relativistic`` below. Real and fake share x_t here, so a fake is compared with
+another answer to the same question.
 
 Everything is exact on the process, whose last step leads to t = 0. The published code instead takes
 t = 0.001 for data: its signal levels are the ratios ᾱ(t_i)/ᾱ(0.001), which are larger by 1.1e-4.
@@ -169,17 +177,25 @@ def generator_loss(
     x0: Tensor,
     t: Tensor,
     *,
+    relativistic: bool = False,
     cond: Cond = None,
     generator: Generators = None,
 ) -> Tensor:
     """softplus(-D(fake x_s, x_t, t)), (B,): the generator wants to be taken for real.
 
+    ``relativistic``: softplus(D(real) - D(fake)), for more real than the data.
+
     Raises:
         ValueError: a time that is not one of the generator's.
     """
-    x_t, _ = denoiser.process.perturb(x0, t, generator)
-    fake = denoiser.step(x_t, t, cond, generator)
-    return F.softplus(-judge(fake, x_t, denoiser.level(t, x_t), cond).float())
+    if relativistic:
+        x_s, x_t = real_pair(denoiser.process, x0, denoiser.before(t), t, generator)
+        real = judge(x_s, x_t, denoiser.level(t, x_t), cond).float()
+    else:
+        x_t, _ = denoiser.process.perturb(x0, t, generator)
+        real = 0.0
+    made = denoiser.step(x_t, t, cond, generator)
+    return F.softplus(real - judge(made, x_t, denoiser.level(t, x_t), cond).float())
 
 
 def discriminator_loss(
@@ -189,10 +205,11 @@ def discriminator_loss(
     t: Tensor,
     *,
     penalty: float = 0.0,
+    relativistic: bool = False,
     cond: Cond = None,
     generator: Generators = None,
 ) -> Tensor:
-    """softplus(-D(real)) + softplus(D(fake)) + R1, (B,).
+    """softplus(-D(real)) + softplus(D(fake)) + R1, or the ``relativistic`` loss, (B,).
 
     Args:
         denoiser: the generator; no gradient reaches it.
@@ -200,6 +217,7 @@ def discriminator_loss(
         x0: data.
         t: times among ``denoiser.times``, (B,).
         penalty: γ of R1 in this step, 0 leaves it out.
+        relativistic: judge each fake against a real one, with R1 on both.
         cond: passed to both.
         generator: one, or one per example.
 
@@ -208,12 +226,14 @@ def discriminator_loss(
     """
     x_s, x_t = real_pair(denoiser.process, x0, denoiser.before(t), t, generator)
     with torch.no_grad():
-        fake = denoiser.step(x_t, t, cond, generator)
+        made = denoiser.step(x_t, t, cond, generator)
     level = denoiser.level(t, x_t)
     x_s.requires_grad_(penalty > 0)
-    real = judge(x_s, x_t, level, cond).float()
-    loss = F.softplus(-real) + F.softplus(judge(fake, x_t, level, cond).float())
-    if penalty > 0:
-        (slope,) = torch.autograd.grad(real.sum(), x_s, create_graph=True)
-        loss = loss + 0.5 * penalty * slope.square().flatten(1).sum(1)
+    made.requires_grad_(penalty > 0 and relativistic)
+    real, fake = (judge(x, x_t, level, cond).float() for x in (x_s, made))
+    loss = F.softplus(fake - real) if relativistic else F.softplus(-real) + F.softplus(fake)
+    for logit, x in ((real, x_s), (fake, made)):
+        if x.requires_grad:
+            (slope,) = torch.autograd.grad(logit.sum(), x, create_graph=True)
+            loss = loss + 0.5 * penalty * slope.square().flatten(1).sum(1)
     return loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -236,6 +237,30 @@ def test_losses_and_the_penalty_by_hand() -> None:
     got = generator_loss(denoiser, judge, x0, t, generator=sf.generators(4, range(6)))
     torch.testing.assert_close(got, want)
     got.sum().backward()
+    assert all(p.grad is not None for p in denoiser.parameters())
+
+
+def test_relativistic_losses_by_hand() -> None:
+    """Each fake against the real answer to the same x_t; both are penalised."""
+    denoiser, judge = implicit(), Quadratic()
+    x0 = torch.randn(6, 2, generator=sf.generator(1))
+    t = denoiser.times[torch.tensor([0, 1, 2, 3, 3, 0])]
+    seeds, level = sf.generators(3, range(6)), torch.zeros(6)
+    x_s, x_t = real_pair(VP, x0, denoiser.before(t), t, seeds)
+    fake = denoiser.step(x_t, t, generator=seeds).detach()
+    gap = judge(x_s, x_t, level) - judge(fake, x_t, level)
+
+    def loss(kind: Callable[..., Tensor], **more: float) -> Tensor:
+        seeds = sf.generators(3, range(6))
+        return kind(denoiser, judge, x0, t, relativistic=True, generator=seeds, **more)
+
+    torch.testing.assert_close(loss(discriminator_loss), F.softplus(-gap))
+    both = (x_s @ judge.a).square().sum(1) + (fake @ judge.a).square().sum(1)
+    want = F.softplus(-gap) + 0.4 * both
+    torch.testing.assert_close(loss(discriminator_loss, penalty=0.8), want)
+    assert all(p.grad is None for p in denoiser.parameters())
+    torch.testing.assert_close(loss(generator_loss), F.softplus(gap))
+    loss(generator_loss).sum().backward()
     assert all(p.grad is not None for p in denoiser.parameters())
 
 

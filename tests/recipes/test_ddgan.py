@@ -115,6 +115,13 @@ def test_digits_with_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert free.labels == ()
 
 
+def test_the_penalty_falls_geometrically() -> None:
+    config = replace(POINTS, penalty=1e-2, penalty_end=1e-4, train=replace(QUICK, steps=100))
+    got = [ddgan.gamma(config, step) for step in (0, 30, 60, 90, 99)]
+    assert got == pytest.approx([1e-2, 1e-2, 1e-3, 1e-4, 1e-4])
+    assert ddgan.gamma(replace(config, penalty_end=0.0), 80) == 1e-2
+
+
 def test_settings_out_of_range() -> None:
     with pytest.raises(UsageError, match="denoising_steps: expected at least 1, got 0"):
         ddgan.Config(denoising_steps=0)

@@ -129,6 +129,8 @@ class Discriminator(nn.Module):
                 logits.append(self.heads[str(stage)](h).float())
             return h
 
-        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative, as R1 needs
+        with sdpa_kernel(
+            SDPBackend.MATH
+        ):  # the fused kernels have no second derivative, as R1 needs
             self.unet.walk(x, self.unet.conditioning(level, cond), look)
         return torch.stack(logits).mean(0)

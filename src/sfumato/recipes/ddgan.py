@@ -60,7 +60,10 @@ class Config:
         width: width of the generator's perceptron, for points.
         blocks: its residual blocks.
         critic: sizes of the discriminator, for points.
+        relativistic: judge each fake against a real one, which keeps all modes; without, the
+            published game.
         penalty: γ of R1.
+        penalty_end: what γ falls to, geometrically, from 3/10 of the steps on to 9/10; 0 keeps it.
         penalty_every: steps from one R1 to the next.
         discriminator_lr: the discriminator's highest learning rate.
         train: how to train.
@@ -93,7 +96,9 @@ class Config:
     width: int = 64
     blocks: int = 3
     critic: CriticConfig = CriticConfig(width=64)
+    relativistic: bool = True
     penalty: float = 0.05
+    penalty_end: float = 0.0
     penalty_every: int = 10
     discriminator_lr: float = 5e-4
     train: TrainConfig = TrainConfig(
@@ -113,7 +118,7 @@ class Config:
         for name in ("denoising_steps", "penalty_every", "n"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("latent", "penalty"):
+        for name in ("latent", "penalty", "penalty_end"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name}: expected at least 0, got {getattr(self, name)}")
 
@@ -206,6 +211,18 @@ def new_judge(
     return judge
 
 
+def gamma(config: Config, step: int) -> float:
+    """γ of R1 in step n: from ``penalty`` to ``penalty_end``.
+
+    A strong penalty keeps the discriminator smooth, so that the generator finds all modes; a weak
+    one lets both become sharp.
+    """
+    if not config.penalty_end or not config.penalty:
+        return config.penalty
+    fallen = min(1.0, max(0.0, (step / config.train.steps - 0.3) / 0.6))
+    return float(config.penalty * (config.penalty_end / config.penalty) ** fallen)
+
+
 def run(config: Config) -> Path:
     """Train; returns the run folder.
 
@@ -224,7 +241,13 @@ def run(config: Config) -> Path:
     def loss(denoiser: Denoiser, part: Part) -> Tensor:
         player = cast(Implicit, denoiser)
         return generator_loss(
-            player, judge, part.x0, part.t, cond=part.cond, generator=part.generators
+            player,
+            judge,
+            part.x0,
+            part.t,
+            relativistic=config.relativistic,
+            cond=part.cond,
+            generator=part.generators,
         )
 
     def theirs(module: nn.Module, denoiser: Denoiser, part: Part, step: int) -> Tensor:
@@ -233,7 +256,8 @@ def run(config: Config) -> Path:
             module,
             part.x0,
             part.t,
-            penalty=config.penalty if step % config.penalty_every == 0 else 0.0,
+            penalty=gamma(config, step) if step % config.penalty_every == 0 else 0.0,
+            relativistic=config.relativistic,
             cond=part.cond,
             generator=part.generators,
         )
