@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any, Literal
 
 import torch
@@ -33,7 +34,7 @@ from torch import Tensor
 import sfumato as sf
 from sfumato import zoo
 from sfumato.data import to_uint8
-from sfumato.derivative import ExactDerivative, LearnedDerivative
+from sfumato.derivative import ExactDerivative, LearnedDerivative, along
 from sfumato.guide import Classifier, ClassifierFree, MixedDerivative
 from sfumato.metrics import extract, frechet_distance
 from sfumato.recipes.load import load_model
@@ -250,8 +251,27 @@ def costs(
     }
 
 
+def agreement(
+    denoiser: LearnedDerivative, x: Tensor, cond: Tensor | None
+) -> tuple[list[float], list[float]]:
+    """Relative errors of the central difference, and of the head, at each time of a fine walk."""
+    backbone, process = denoiser.backbone, denoiser.process
+    times = sf.times.karras(process, 12)
+    path = sf.sample(backbone, Exponential(2), times, x, cond=cond, save_path=True).path
+    exact = ExactDerivative(backbone)
+    differences, heads = [], []
+    for state, t in zip(path[1:-1], times[1:-1], strict=True):
+        x0, want = exact.with_derivative(state, t, cond)
+        for found, got in (
+            (differences, along(backbone, state, t, x0, cond)),
+            (heads, denoiser.with_derivative(state, t, cond)[1]),
+        ):
+            found.append(float((got - want).norm() / want.norm()))
+    return differences, heads
+
+
 def cost(results: Results, options: Options) -> None:
-    """The head's share: parameters, multiplications, and CPU time of a step."""
+    """The head's share: parameters, multiplications, and CPU time of a step; and its error."""
     from torch.utils.flop_counter import FlopCounterMode
 
     for name, denoiser, model in models(options):
@@ -278,6 +298,9 @@ def cost(results: Results, options: Options) -> None:
         row["flops"] = row["with_head_mflop"] / row["backbone_mflop"] - 1
         row["time"] = row["with_head_ms"] / row["backbone_ms"] - 1
         row["exact_time"] = row["exact_ms"] / row["backbone_ms"]
+        differences, heads = agreement(denoiser, *begin(model, range(16), denoiser))
+        row |= {"difference_median": median(differences), "difference_worst": max(differences)}
+        row |= {"head_median": median(heads), "head_worst": max(heads)}
         results.add(row)
 
 

@@ -20,7 +20,7 @@ VERMILION, PURPLE, GREY, BLACK = "#D55E00", "#CC79A7", "#808080", "#000000"
 COLOURS = {
     "ancestral": GREY,
     "DDIM": SKY,
-    "exponential 2M": BLUE,
+    "DPM-Solver++ 2M": BLUE,
     "exponential 3M": GREEN,
     "Heun": ORANGE,
     "DPMSolverMultistep": BLUE,

@@ -63,12 +63,13 @@ def test_the_process_of_the_network_makes_no_difference(peer: Any) -> None:
 
 @pytest.mark.parametrize("spacing", list(peers.Spacing))
 @pytest.mark.parametrize("steps", [1, 5, 10])
-def test_first_order_and_heun_are_ours_on_the_same_levels(spacing: Any, steps: int) -> None:
+def test_schedulers_are_ours_on_the_same_levels(spacing: Any, steps: int) -> None:
     x, times = 80 * noise(), GRIDS[spacing](EDM, steps)
     for peer, solver in (
         (peers.Ddim(spacing), Exponential(1)),
+        (peers.DpmSolver(2, spacing), Exponential(2)),
         (peers.HeunPeer(spacing), Heun()),
-    )[: 2 if steps > 1 else 1]:
+    )[: 3 if steps > 1 else 1]:
         got, nfe = peer.walk(mixture(EDM), x, steps)
         ours = sf.sample(mixture(EDM), solver, times, x)
         assert rms(got, ours.x) < 1e-4 * float(ours.x.std())

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 TITLES = {
     SolverName.ANCESTRAL: "ancestral (DDPM)",
     SolverName.DDIM: "DDIM",
-    SolverName.DPMPP2M: "exponential 2M",
+    SolverName.DPMPP2M: "DPM-Solver++ 2M",
     SolverName.DPMPP3M: "exponential 3M",
     SolverName.HEUN: "Heun",
 }

@@ -41,7 +41,8 @@ class Config:
         path: folder or zip of the images the model was trained on, if it was such.
         width: channels of the head.
         target: the derivative to learn, by a Jacobian-vector product ("exact") or by a central
-            difference along the flow, which agrees to a part in a thousand and costs a third.
+            difference along the flow, which agrees to about two parts in a hundred and costs a
+            third.
         published: show the head the true noise in training and weight by γ² alone, as the
             published code does; it is then shown other numbers when it samples.
         level_mean, level_std: ln(γ/σ_d) of the training noise is normal with these.
