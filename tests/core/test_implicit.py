@@ -264,9 +264,9 @@ def test_relativistic_losses_by_hand() -> None:
     assert all(p.grad is not None for p in denoiser.parameters())
 
 
-def test_penalty_with_minibatch_free_critic_is_the_autograd_one() -> None:
+def test_the_penalty_is_the_slope_by_finite_differences() -> None:
     """R1 of a perceptron against a Jacobian by finite differences, in float64."""
-    judge = Critic(CriticConfig(2, 16, 2, group=0)).double()
+    judge = Critic(CriticConfig(2, 16, 2)).double()
     denoiser = implicit()
     x0 = torch.randn(4, 2, generator=sf.generator(1), dtype=F64)
     t = denoiser.times[torch.tensor([1, 2, 2, 0])]

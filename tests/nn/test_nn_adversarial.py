@@ -14,7 +14,6 @@ from sfumato.nn import (
     UNet,
     UNetConfig,
 )
-from sfumato.nn.critic import minibatch_deviation
 
 SMALL = UNetConfig(2, 2, channels=16, multipliers=(1, 2), attention=(), resolution=8)
 
@@ -29,19 +28,6 @@ def test_mapping_sees_the_direction_of_z():
     torch.testing.assert_close(mapping(z), mapping.output(u), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="expected latent, width and layers >= 1"):
         Mapping(0, 4)
-
-
-@pytest.mark.parametrize("batch, groups", [(8, 4), (6, 3), (5, 1), (2, 2)])
-def test_minibatch_deviation_by_hand(batch, groups):
-    h = torch.randn(batch, 3, 2, 2, dtype=torch.float64)
-    got = minibatch_deviation(h, 4)
-    assert got.shape == (batch, 4, 2, 2)
-    torch.testing.assert_close(got[:, :3], h)
-    step = batch // groups
-    for i in range(batch):
-        mates = h[i % step :: step].float()
-        want = (mates.var(0, unbiased=False) + 1e-8).sqrt().mean()
-        torch.testing.assert_close(got[i, 3].float(), want.expand(2, 2))
 
 
 LEVELS, BEFORE = [1.0, 0.0], [0.0, -0.9]
@@ -117,16 +103,42 @@ def test_discriminator_begins_as_the_encoder_of_a_denoiser():
 
 
 def test_critic_of_points():
-    alone = Critic(CriticConfig(2, 16, 2, group=0))
-    a, b = torch.randn(2, 5, 2)
-    torch.testing.assert_close(alone(a[:1], b[:1], torch.zeros(1)), alone(a, b, torch.zeros(5))[:1])
+    judge = disturbed(Critic(CriticConfig(2, 16, 2, labels=(3,))))
+    x, y = torch.randn(2, 5, 2)
+    level, label = torch.zeros(5), torch.tensor([0, 1, 2, 3, 0])
+    out = judge(x, y, level, label)
+    assert out.shape == (5,)
+    torch.testing.assert_close(judge(x[:1], y[:1], level[:1], label[:1]), out[:1])
+    for other in (
+        judge(y, x, level, label),
+        judge(x, y, level + 1, label),
+        judge(x, y, level, (label + 1) % 4),
+    ):
+        assert (other - out).abs().min() > 1e-6
+    with pytest.raises(ValueError, match=r"expected points \(B, 2\)"):
+        judge(x[:, :1], y, level)
     with pytest.raises(ValueError, match="octaves >= 0, got -1"):
         CriticConfig(octaves=-1)
-    judge = Critic(CriticConfig(2, 16, 2, labels=(3,)))
-    x, y = torch.randn(2, 5, 2)
-    assert judge(x, y, torch.zeros(5), torch.tensor([0, 1, 2, 3, 0])).shape == (5,)
-    with pytest.raises(ValueError, match=r"expected points \(B, 2\)"):
-        judge(x[:, :1], y, torch.zeros(5))
+
+
+def test_a_critic_with_waves_sees_what_is_fine():
+    """A stripe pattern of period 1/4: two octaves above what a perceptron alone could fit."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.rand(4096, 2, generator=g) * 2 - 1
+    want = (x[:, 0] * 8 * torch.pi).sin().sign()
+    found = {}
+    for octaves in (0, 5):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            judge = Critic(CriticConfig(2, 32, 1, octaves))
+        optimizer = torch.optim.Adam(judge.parameters(), 3e-3)
+        for _ in range(150):
+            loss = F.softplus(-want * judge(x, torch.zeros_like(x), torch.zeros(len(x)))).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        found[octaves] = float(loss.detach())
+    assert found[5] < 0.2 < 0.5 < found[0]
 
 
 def test_patches_are_channels_of_pixels():

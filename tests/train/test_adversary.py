@@ -34,7 +34,7 @@ def game(
     )
     generator = model.build(settings.seed)
     torch.manual_seed(0)
-    judge = Critic(CriticConfig(2, width, 2, group=0, labels=AXES))
+    judge = Critic(CriticConfig(2, width, 2, labels=AXES))
 
     def loss(denoiser: Denoiser, part: Part) -> Tensor:
         assert isinstance(denoiser, Implicit)

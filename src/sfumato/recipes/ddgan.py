@@ -95,7 +95,7 @@ class Config:
     )
     width: int = 64
     blocks: int = 3
-    critic: CriticConfig = CriticConfig(width=64)
+    critic: CriticConfig = CriticConfig()
     relativistic: bool = True
     penalty: float = 0.05
     penalty_end: float = 0.0
