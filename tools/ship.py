@@ -2,6 +2,7 @@
 
     python tools/ship.py runs/fashion fashion
     python tools/ship.py runs/fashion fashion --scores benchmarks/results/fashion*.json
+    python tools/ship.py fashion --scores benchmarks/results/fashion*.json    # its scores alone
 
 The card's system, command and settings are read from the run, the training time from its log, the
 licence from the data set's card, and the scores from what ``sfumato evaluate --out`` wrote. Run it
@@ -23,7 +24,7 @@ from sfumato.recipes.again import read_run
 from sfumato.recipes.codec import encode
 from sfumato.recipes.export import export
 from sfumato.recipes.load import read_model
-from sfumato.store import read_folder
+from sfumato.store import read_folder, write_folder
 from sfumato.train import checkpoint as ck
 
 ZOO = Path(__file__).resolve().parents[1] / "src" / "sfumato" / "zoo"
@@ -121,13 +122,25 @@ def card(run: Path, name: str, files: list[Path]) -> dict[str, Any]:
     }
 
 
+def renew(folder: Path, found: dict[str, str]) -> None:
+    """Put scores into the card of a shipped model in the place of those it had."""
+    files = dict(read_folder(folder))
+    about = {**json.loads(files["card.json"]), "scores": found}
+    files["card.json"] = (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
+    write_folder(folder, files, replace=True)
+    print(f"renewed the scores of {folder}")
+
+
 def main() -> None:
     """Write the folder into the zoo."""
     parser = argparse.ArgumentParser(description="Ship a trained model with its card.")
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?", help="none: the shipped model's own folder")
     parser.add_argument("name")
     parser.add_argument("--scores", type=Path, nargs="*", default=[])
     asked = parser.parse_args()
+    if asked.run is None:
+        renew(ZOO / asked.name, scores(asked.scores))
+        return
     about = card(asked.run, asked.name, asked.scores)
     with tempfile.TemporaryDirectory() as scratch:
         made = export(asked.run, Path(scratch) / asked.name, about, half=True)
