@@ -81,7 +81,7 @@ class Options:
 
     what: tyro.conf.Positional[Literal["points", "images", "exact"]]
     roll: str = "multi-swiss-roll-cld"
-    diamond: str = "runs/diamond-cld"
+    diamond: str = "diamond-cld"
     fashion: str = "fashion-cld"
     n: int = 0
     steps: tuple[int, ...] = ()
