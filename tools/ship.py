@@ -67,7 +67,10 @@ def command(run: Path, recipe: str, config: Any, usual: Any) -> str:
                 differing(value, theirs[key], at + ".")
             else:
                 shown = value if isinstance(value, list) else [value]
-                words.append(" ".join([f"--{at.replace('_', '-')}", *map(str, shown)]))
+                head, _, last = at.replace("_", "-").rpartition(".")
+                if isinstance(value, bool):  # a flag
+                    last, shown = last if value else f"no-{last}", []
+                words.append(" ".join([f"--{head}{'.' * bool(head)}{last}", *map(str, shown)]))
 
     differing(encode(config), encode(usual), "")
     return " ".join(words).replace(f"{Path.cwd()}/", "")
@@ -117,8 +120,8 @@ def card(run: Path, name: str, files: list[Path]) -> dict[str, Any]:
         "labels": {axis.name: list(axis.values) for axis in model.axes},
         "scores": scores(files),
         "sampling": {"solver": usual.solver, "grid": usual.grid, "steps": usual.steps},
-        "note": f"{train.steps} steps of {train.batch} examples, seed {train.seed}; the averaged "
-        "weights, kept in float16",
+        "note": f"run of {train.steps} steps of {train.batch} examples, seed {train.seed}; the "
+        "averaged weights, kept in float16",
     }
 
 
@@ -137,11 +140,13 @@ def main() -> None:
     parser.add_argument("run", type=Path, nargs="?", help="none: the shipped model's own folder")
     parser.add_argument("name")
     parser.add_argument("--scores", type=Path, nargs="*", default=[])
+    parser.add_argument("--note", default="", help="what else the card must say")
     asked = parser.parse_args()
     if asked.run is None:
         renew(ZOO / asked.name, scores(asked.scores))
         return
     about = card(asked.run, asked.name, asked.scores)
+    about["note"] += asked.note and f"; {asked.note}"
     with tempfile.TemporaryDirectory() as scratch:
         made = export(asked.run, Path(scratch) / asked.name, about, half=True)
         read_folder(made)

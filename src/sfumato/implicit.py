@@ -193,7 +193,7 @@ def generator_loss(
         real = judge(x_s, x_t, denoiser.level(t, x_t), cond).float()
     else:
         x_t, _ = denoiser.process.perturb(x0, t, generator)
-        real = 0.0
+        real = x_t.new_zeros(())
     made = denoiser.step(x_t, t, cond, generator)
     return F.softplus(real - judge(made, x_t, denoiser.level(t, x_t), cond).float())
 
