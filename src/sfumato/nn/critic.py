@@ -21,7 +21,7 @@ class CriticConfig:
 
     octaves: cosines and sines of each coordinate, of 1/2, 1, 2, ... cycles per unit; 0 has none.
 
-    Raises ValueError if a size is below 1 or `width` is odd or below 4.
+    Raises ValueError if a size is out of range; see `MLPConfig` for those of the perceptron.
     """
 
     features: int = 2
@@ -31,12 +31,16 @@ class CriticConfig:
     labels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", tuple(int(n) for n in self.labels))
-        for name, low in (("features", 1), ("blocks", 1), ("octaves", 0)):
+        for name, low in (("features", 1), ("octaves", 0)):
             if getattr(self, name) < low:
                 raise ValueError(f"expected {name} >= {low}, got {getattr(self, name)}")
-        if self.width < 4 or self.width % 2:
-            raise ValueError(f"expected an even width of at least 4, got {self.width}")
+        object.__setattr__(self, "labels", self.network.labels)
+
+    @property
+    def network(self) -> MLPConfig:
+        """Sizes of the perceptron: both points and their waves in, one number out."""
+        inputs = 2 * self.features * (1 + 2 * self.octaves)
+        return MLPConfig(inputs, 1, self.width, self.blocks, self.labels)
 
 
 @final
@@ -51,8 +55,7 @@ class Critic(nn.Module):
     def __init__(self, config: CriticConfig) -> None:
         super().__init__()
         self.config = config
-        inputs = 2 * config.features * (1 + 2 * config.octaves)
-        self.network = MLP(MLPConfig(inputs, 1, config.width, config.blocks, config.labels))
+        self.network = MLP(config.network)
 
     def forward(
         self, x_s: Tensor, x_t: Tensor, noise_level: Tensor, cond: Tensor | None = None
