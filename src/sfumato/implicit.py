@@ -15,14 +15,14 @@ pairs, real by q(x_0) q(x_s | x_0) q(x_t | x_s) or with x_s drawn as above, is t
 
 f = softplus: the non-saturating game of Goodfellow et al. 2014, with the R1 of Mescheder et al.
 2018 in the first argument alone, and only in some steps, without a factor that makes up for it.
-That game forgets modes. Judging each fake against a real one instead (Jolicoeur-Martineau 2019,
+That game tends to drop modes. Judging each fake against a real one (Jolicoeur-Martineau 2019,
 arXiv 1807.00734; Sun et al. 2020; with R1 on both: Huang et al. 2024, arXiv 2501.05441),
 
 .. math:: \ell_D = f(D^{fake} - D^{real}) + \tfrac{\gamma}{2} (|\nabla D^{real}|^2
           + |\nabla D^{fake}|^2), \qquad \ell_G = f(D^{real} - D^{fake}),
 
-keeps them: it is ``relativistic`` below. Real and fake share x_t here, so a fake is compared with
-another answer to the same question.
+keeps more of them: it is ``relativistic`` below. Real and fake share x_t here, so a fake is
+compared with another answer to the same question.
 
 Everything is exact on the process, whose last step leads to t = 0. The published code instead takes
 t = 0.001 for data: its signal levels are the ratios ᾱ(t_i)/ᾱ(0.001), which are larger by 1.1e-4.

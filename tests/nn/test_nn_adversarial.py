@@ -102,6 +102,33 @@ def test_discriminator_begins_as_the_encoder_of_a_denoiser():
         judge(x[:, :1], y, torch.zeros(3))
 
 
+def test_the_penalty_reaches_through_attention():
+    """R1 is a gradient of a gradient: against a difference of first gradients, in float64."""
+    config = UNetConfig(
+        1,
+        1,
+        channels=8,
+        multipliers=(1, 2),
+        blocks=1,
+        attention=(4,),
+        head_channels=0,
+        resolution=8,
+    )
+    judge = disturbed(Discriminator(config, LEVELS, BEFORE)).double()
+    x, y, way = torch.randn(3, 2, 1, 8, 8, dtype=torch.float64)
+    level = torch.tensor([1.0, 0.0])
+
+    def slope(x, **more):
+        x = x.clone().requires_grad_()
+        return x, torch.autograd.grad(judge(x, y, level).sum(), x, **more)[0]
+
+    at, first = slope(x, create_graph=True)
+    (got,) = torch.autograd.grad((first * way).sum(), at)  # the Hessian times a direction
+    h = 1e-5
+    want = (slope(x + h * way)[1] - slope(x - h * way)[1]) / (2 * h)
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-6)
+
+
 def test_critic_of_points():
     judge = disturbed(Critic(CriticConfig(2, 16, 2, labels=(3,))))
     x, y = torch.randn(2, 5, 2)

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .blocks import ResidualBlock, convolution
+from .blocks import convolution
 from .config import UNetConfig
 from .norm import GroupNorm
-from .unet import EMBEDDING_WIDTH, UNet
+from .unet import UNet
 
 __all__ = ["Discriminator"]
 
@@ -77,12 +77,8 @@ class Discriminator(nn.Module):
                 f"expected as many levels of x_s as of x_t, at least one, got {before} and {levels}"
             )
         self.image = config.in_channels
-        unet = UNet(replace(config, in_channels=2 * config.in_channels, latent=0))
-        unet.decoder = nn.ModuleList()
-        del unet.norm, unet.output  # what would follow it
-        unet.sizes = [2 * s.outputs for s in unet.stages() if isinstance(s, ResidualBlock)]
-        unet.modulation = nn.Linear(EMBEDDING_WIDTH * config.channels, sum(unet.sizes))
-        self.unet = unet
+        self.unet = UNet(replace(config, in_channels=2 * config.in_channels, latent=0))
+        self.unet.drop_decoder()
         self.levels = torch.tensor(levels, dtype=torch.float32)
         self.before = torch.tensor(before, dtype=torch.float32)
         self.heads = nn.ModuleDict({str(i): _Head(c) for i, c in last_of_each(config).items()})
@@ -129,8 +125,7 @@ class Discriminator(nn.Module):
                 logits.append(self.heads[str(stage)](h).float())
             return h
 
-        with sdpa_kernel(
-            SDPBackend.MATH
-        ):  # the fused kernels have no second derivative, as R1 needs
+        # R1 needs a second derivative, which the fused kernels of attention do not have.
+        with sdpa_kernel(SDPBackend.MATH):
             self.unet.walk(x, self.unet.conditioning(level, cond), look)
         return torch.stack(logits).mean(0)

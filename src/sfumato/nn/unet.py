@@ -87,13 +87,26 @@ class UNet(nn.Module):
                 width = outputs
         self.norm = GroupNorm(width)
         self.output = convolution(width, config.out_channels * area, zero=True)
+        self._modulate()
+
+    def _modulate(self) -> None:
+        """The linear map from the conditioning vector to the modulations of all stages."""
         self.sizes = [
             2 * block.outputs for block in self.stages() if isinstance(block, ResidualBlock)
         ]
-        self.modulation = nn.Linear(EMBEDDING_WIDTH * config.channels, sum(self.sizes))
+        self.modulation = nn.Linear(EMBEDDING_WIDTH * self.config.channels, sum(self.sizes))
         for part in self.modulation.weight.split(self.sizes):
             nn.init.xavier_uniform_(part.detach())
         nn.init.zeros_(self.modulation.bias)
+
+    def drop_decoder(self) -> None:
+        """Keep encoder and middle alone, with fresh modulations: `walk` then ends at the middle.
+
+        `head`, and so `forward`, is gone with the decoder.
+        """
+        self.decoder = nn.ModuleList()
+        del self.norm, self.output
+        self._modulate()
 
     def stages(self) -> list[nn.Module]:
         """Encoder, middle and decoder, in the order in which they run."""

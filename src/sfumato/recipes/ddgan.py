@@ -37,7 +37,7 @@ from sfumato.recipes.model import ModelConfig, initial, with_labels
 from sfumato.seeds import fold
 from sfumato.train import Adversary, Part, TrainConfig
 
-DATA = 3e-3
+NEARLY_DATA = 3e-3
 """The time whose noise level stands for that of data."""
 
 
@@ -60,8 +60,8 @@ class Config:
         width: width of the generator's perceptron, for points.
         blocks: its residual blocks.
         critic: sizes of the discriminator, for points.
-        relativistic: judge each fake against a real one, which keeps all modes; without, the
-            published game.
+        relativistic: judge each fake against a real one, which drops fewer modes in the plane;
+            without it, the published game (docs/ddgan.md compares them).
         penalty: γ of R1.
         penalty_end: what γ falls to, geometrically, from 3/10 of the steps on to 9/10; 0 keeps it.
         penalty_every: steps from one R1 to the next.
@@ -204,7 +204,9 @@ def new_judge(
             return Critic(replace(config.critic, features=d, labels=model.labels))
         level, times = generator.process.level, generator.times
         judge = Discriminator(
-            model.network, level(times[:-1]).tolist(), level(times[1:].clamp_min(DATA)).tolist()
+            model.network,
+            level(times[:-1]).tolist(),
+            level(times[1:].clamp_min(NEARLY_DATA)).tolist(),
         )
     if config.model:
         judge.take_over(cast(UNet, generator.network))

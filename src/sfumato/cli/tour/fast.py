@@ -22,7 +22,7 @@ _PLAIN = (
 _ABOUT = {
     "CLD": "diffusion in phase space, walked by its own splitting scheme",
     "GENIE": "second-order Taylor steps with a learned derivative",
-    "DDGAN": "a generator that draws where a denoiser averages, so that a few large steps are exact",
+    "DDGAN": "a generator that draws where a denoiser averages, for a few large steps",
     "DSNO": "an operator that has learned the whole path, in one evaluation of the network",
 }
 
