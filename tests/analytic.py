@@ -260,6 +260,7 @@ class Counted(nn.Module):
 PROCESSES: dict[str, Callable[..., sf.Process]] = {
     "vp": lambda noise=None: sf.Scheduled(sf.VPLinear(), noise),
     "cosine": lambda noise=None: sf.Scheduled(sf.VPCosine(), noise),
+    "shifted": lambda noise=None: sf.Scheduled(sf.Shifted(sf.VPLinear(), 0.5), noise),
     "ve": lambda noise=None: sf.Scheduled(sf.VE(), noise),
     "edm": lambda noise=None: sf.Scheduled(sf.EDM(), noise),
     "flow": lambda noise=None: sf.Scheduled(sf.RectifiedFlow(), noise),

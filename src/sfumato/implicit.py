@@ -24,6 +24,11 @@ arXiv 1807.00734; Sun et al. 2020; with R1 on both: Huang et al. 2024, arXiv 250
 keeps more of them: it is ``relativistic`` below. Real and fake share x_t here, so a fake is
 compared with another answer to the same question.
 
+The last step's pairs may be compared at a time a little above 0 (``nearest``): there x_s is data
+with a little noise, real by q(x_s | x_0), made by q(x_s | x_t, G(x_t, t, z)). Everything above
+still holds. It is for images of 8 bits: a discriminator that sees them as they are can tell them by
+their 256 values and their exact black, which a generator does not have.
+
 Everything is exact on the process, whose last step leads to t = 0. The published code instead takes
 t = 0.001 for data: its signal levels are the ratios ᾱ(t_i)/ᾱ(0.001), which are larger by 1.1e-4.
 """
@@ -115,18 +120,19 @@ class Implicit(Denoiser):
         """One."""
         return 1
 
-    def before(self, t: Time) -> Tensor:
-        """The time that the step from t leads to, of the same shape.
+    def before(self, t: Time, nearest: float = 0.0) -> Tensor:
+        """The time that the step from t leads to, at least ``nearest``, of the same shape.
 
         Raises:
             ValueError: t is not one of the times that the generator steps from.
         """
-        t = as_time(t).double().cpu()
+        given = as_time(t)
+        t = given.double().cpu()
         index = (t[..., None] - self.times[:-1]).abs().argmin(-1)
         if not torch.allclose(self.times[index], t, rtol=0, atol=1e-6):
             known = ", ".join(f"{v:.4g}" for v in self.times[:-1].tolist())
             raise ValueError(f"this generator steps from t = {known} alone, got {t.tolist()}")
-        return self.times[index + 1]
+        return self.times[index + 1].clamp_min(nearest).to(given.device)
 
     def level(self, t: Time, like: Tensor) -> Tensor:
         """The noise level that networks are told, (B,), for a batch like ``like``."""
@@ -154,9 +160,16 @@ class Implicit(Denoiser):
         """A draw of x_0 given x_t."""
         return self.generate(x_t, t, self.draw(x_t, generator), cond)
 
-    def step(self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None) -> Tensor:
-        """A differentiable ancestral step to `before` (t): the pair's fake x_s."""
-        s = self.before(t)
+    def step(
+        self,
+        x_t: Tensor,
+        t: Time,
+        cond: Cond = None,
+        generator: Generators = None,
+        nearest: float = 0.0,
+    ) -> Tensor:
+        """A differentiable ancestral step to `before` (t, nearest): the pair's fake x_s."""
+        s = self.before(t, nearest)
         x0 = self.forward(x_t, t, cond, generator)
         q = self.process.posterior(s, as_time(t))
         return mix(q.A, x_t, x0) + self.process.draw(q.root(), x_t, generator)
@@ -178,23 +191,25 @@ def generator_loss(
     t: Tensor,
     *,
     relativistic: bool = False,
+    nearest: float = 0.0,
     cond: Cond = None,
     generator: Generators = None,
 ) -> Tensor:
     """softplus(-D(fake x_s, x_t, t)), (B,): the generator wants to be taken for real.
 
-    ``relativistic``: softplus(D(real) - D(fake)), for more real than the data.
+    ``relativistic``: softplus(D(real) - D(fake)), for more real than the data. ``nearest`` is the
+    time that the last step's pairs are compared at.
 
     Raises:
         ValueError: a time that is not one of the generator's.
     """
     if relativistic:
-        x_s, x_t = real_pair(denoiser.process, x0, denoiser.before(t), t, generator)
+        x_s, x_t = real_pair(denoiser.process, x0, denoiser.before(t, nearest), t, generator)
         real = judge(x_s, x_t, denoiser.level(t, x_t), cond).float()
     else:
         x_t, _ = denoiser.process.perturb(x0, t, generator)
         real = x_t.new_zeros(())
-    made = denoiser.step(x_t, t, cond, generator)
+    made = denoiser.step(x_t, t, cond, generator, nearest)
     return F.softplus(real - judge(made, x_t, denoiser.level(t, x_t), cond).float())
 
 
@@ -206,6 +221,7 @@ def discriminator_loss(
     *,
     penalty: float = 0.0,
     relativistic: bool = False,
+    nearest: float = 0.0,
     cond: Cond = None,
     generator: Generators = None,
 ) -> Tensor:
@@ -218,15 +234,16 @@ def discriminator_loss(
         t: times among ``denoiser.times``, (B,).
         penalty: γ of R1 in this step, 0 leaves it out.
         relativistic: judge each fake against a real one, with R1 on both.
+        nearest: the time that the last step's pairs are compared at.
         cond: passed to both.
         generator: one, or one per example.
 
     Raises:
         ValueError: a time that is not one of the generator's.
     """
-    x_s, x_t = real_pair(denoiser.process, x0, denoiser.before(t), t, generator)
+    x_s, x_t = real_pair(denoiser.process, x0, denoiser.before(t, nearest), t, generator)
     with torch.no_grad():
-        made = denoiser.step(x_t, t, cond, generator)
+        made = denoiser.step(x_t, t, cond, generator, nearest)
     level = denoiser.level(t, x_t)
     x_s.requires_grad_(penalty > 0)
     made.requires_grad_(penalty > 0 and relativistic)

@@ -140,6 +140,57 @@ class VPCosine(Schedule):
 
 @final
 @dataclass(frozen=True)
+class Shifted(Schedule):
+    r"""Another variance preserving schedule with more noise, or less: σ/α is f times as large.
+
+    λ' = λ - 2 ln f (Hoogeboom et al. 2023, arXiv 2301.11093, section 3.1, with f the ratio of
+    resolutions); in the inner schedule's α and σ, and n² = α² + f² σ²,
+
+    .. math:: α' = α/n, \quad σ' = fσ/n, \quad \dot α' = f^2 \dot α/n^3, \quad
+              \dot σ' = f \dot σ/n^3 .
+
+    Scaling the data by 1/f is the same thing: a small f spreads few steps over the noise levels at
+    which data that is fine for its size is decided. Raises ValueError unless f > 0.
+    """
+
+    inner: VPLinear | VPCosine
+    shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.shift > 0 and math.isfinite(self.shift)):
+            raise ValueError(f"expected shift > 0, got {self.shift}")
+
+    def _norm(self, t: Time) -> Tensor:
+        f, h = self.shift, self.inner
+        return (h.alpha(t).square() + (f * h.sigma(t)).square()).sqrt()
+
+    def alpha(self, t: Time) -> Tensor:
+        """α/n."""
+        return self.inner.alpha(t) / self._norm(t)
+
+    def sigma(self, t: Time) -> Tensor:
+        """fσ/n."""
+        return self.shift * self.inner.sigma(t) / self._norm(t)
+
+    def alpha_dot(self, t: Time) -> Tensor:
+        """f² α̇/n³."""
+        return self.shift**2 * self.inner.alpha_dot(t) / self._norm(t).pow(3)
+
+    def sigma_dot(self, t: Time) -> Tensor:
+        """f σ̇/n³."""
+        return self.shift * self.inner.sigma_dot(t) / self._norm(t).pow(3)
+
+    def log_snr(self, t: Time) -> Tensor:
+        """λ - 2 ln f."""
+        return self.inner.log_snr(t) - 2 * math.log(self.shift)
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        """The inner schedule's time of λ + 2 ln f."""
+        return self.inner.time(log_snr + 2 * math.log(self.shift))
+
+
+@final
+@dataclass(frozen=True)
 class VE(Schedule):
     r"""Variance exploding, α = 1, geometric (Song et al. 2021, eq. 9).
 

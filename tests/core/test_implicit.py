@@ -192,6 +192,38 @@ def test_real_pairs_have_the_joint_law() -> None:
     assert (got.triu() - want).abs().max() < 0.01
 
 
+class Exact(nn.Module):
+    """x_0 ~ q(x_0 | x_t) of data N(0, 0.25) at one time: c x_t / c_in + sqrt(v) z."""
+
+    def __init__(self, t: float) -> None:
+        super().__init__()
+        q = VP.marginal(t)
+        a, var = float(q.A), float(q.cov)
+        self.width = (0.25 * a**2 + var) ** 0.5  # 1 / c_in of sigma_data 0.5
+        self.gain = 0.25 * a / self.width**2
+        self.left = (0.25 * var / self.width**2) ** 0.5
+
+    def forward(self, x: Tensor, level: Tensor, cond: Tensor | None, z: Tensor) -> Tensor:
+        return self.gain * self.width * x + self.left * z
+
+
+@pytest.mark.parametrize("nearest", [0.0, 3e-3, 0.1])
+def test_pairs_of_the_last_step_agree_at_any_nearest_time(nearest: float) -> None:
+    """Real and fake (x_s, x_t) have one covariance if the draws are exact (standard error .3 %)."""
+    times, n = sf.times.offset(4), 200_000
+    t = float(times[3])
+    denoiser = sf.Implicit(Exact(t), VP, 4, latent=1, bound=Bound.NONE)
+    assert float(denoiser.before(t, nearest)) == nearest
+    assert torch.equal(denoiser.before(times[:3], nearest), times[1:4])
+    g = sf.generator(0)
+    x_s, x_t = real_pair(VP, 0.5 * torch.randn(n, 1, generator=g, dtype=F64), nearest, t, g)
+    made = denoiser.step(x_t, t, generator=g, nearest=nearest)
+    real, fake = (torch.cat([x, x_t], 1).T.cov() for x in (x_s, made))
+    assert (real - fake).abs().max() < 0.005
+    a = float(VP.schedule.alpha(nearest))
+    assert float(fake[0, 0]) == pytest.approx(1 - 0.75 * a**2, abs=0.005)
+
+
 class Quadratic(nn.Module):
     """D = x_s' A x_s / 2 + b' x_t: its gradient in x_s is A x_s."""
 

@@ -18,6 +18,8 @@ ALL = {
     "vp": sf.VPLinear(),
     "vp-flat": sf.VPLinear(2.0, 2.0),
     "cosine": sf.VPCosine(),
+    "shifted": sf.Shifted(sf.VPLinear(), 0.35),
+    "shifted-cosine": sf.Shifted(sf.VPCosine(), 4.0),
     "ve": sf.VE(),
     "edm": sf.EDM(),
     "flow": sf.RectifiedFlow(),
@@ -135,3 +137,20 @@ def test_no_digits_are_lost_near_the_data(name: str) -> None:
     power = 4 if name == "edm" else 2
     ratio = float(h.sigma(2e-13).square() / h.sigma(1e-13).square())
     assert ratio == pytest.approx(power, rel=1e-10)
+
+
+@pytest.mark.parametrize("inner", [sf.VPLinear(), sf.VPCosine()])
+@pytest.mark.parametrize("shift", [0.3, 2.5])
+def test_shifting_is_scaling_the_data(inner: sf.VPLinear | sf.VPCosine, shift: float) -> None:
+    """x_t of data x_0 is, up to a factor, the inner process's of x_0 / f; and α'² + σ'² = 1."""
+    t = torch.tensor([1e-4, 0.2, 0.5, 0.9, 1.0], dtype=F64)
+    shifted = sf.Shifted(inner, shift)
+    alpha, sigma = shifted.alpha(t), shifted.sigma(t)
+    torch.testing.assert_close(alpha.square() + sigma.square(), torch.ones_like(t))
+    torch.testing.assert_close(sigma * inner.alpha(t), alpha * inner.sigma(t) * shift)
+    assert float(shifted.sigma(0.0)) == 0 and float(shifted.alpha(0.0)) == 1
+
+
+def test_a_shift_that_is_none() -> None:
+    with pytest.raises(ValueError, match="expected shift > 0, got 0"):
+        sf.Shifted(sf.VPLinear(), 0.0)

@@ -58,6 +58,13 @@ def test_points(tmp_path: Path, steps: int, latent: int) -> None:
         ddgan.run(replace(back, denoising_steps=2, resume=True))
 
 
+def test_a_shifted_process_is_kept(tmp_path: Path) -> None:
+    run = ddgan.run(replace(POINTS, out=tmp_path / "run", shift=0.35))
+    denoiser, _ = load_model(run)
+    assert denoiser.process.schedule == sf.Shifted(sf.VPLinear(), 0.35)
+    assert walk(denoiser).isfinite().all()
+
+
 @pytest.mark.parametrize("name", [PointName.GAUSSIANS_8, PointName.SWISS_ROLL])
 def test_from_a_trained_denoiser(tmp_path: Path, name: PointName) -> None:
     """Before its first step it gives the denoiser's estimate, whatever z."""
@@ -127,3 +134,7 @@ def test_settings_out_of_range() -> None:
         ddgan.Config(denoising_steps=0)
     with pytest.raises(UsageError, match="penalty: expected at least 0, got -1"):
         ddgan.Config(penalty=-1)
+    with pytest.raises(UsageError, match="shift: expected a positive number, got 0"):
+        ddgan.Config(shift=0.0)
+    with pytest.raises(UsageError, match=r"nearest: expected less than 0.2507, the .* got 0.3"):
+        ddgan.Config(nearest=0.3)

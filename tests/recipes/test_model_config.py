@@ -22,7 +22,7 @@ from sfumato.recipes.model import (
     ModelConfig,
     ScheduledConfig,
 )
-from sfumato.schedule import EDM, VE, RectifiedFlow, VPCosine, VPLinear
+from sfumato.schedule import EDM, VE, RectifiedFlow, Shifted, VPCosine, VPLinear
 
 AXIS = LabelAxis("class", ("a", "b"))
 POINTS = MLPConfig(width=8, blocks=1)
@@ -33,6 +33,7 @@ MODELS = [
     ModelConfig("p", POINTS, ScheduledConfig(EDM(sigma_max=40.0))),
     ModelConfig("p", POINTS, ScheduledConfig(VPLinear(0.2, 15.0)), Prediction.V),
     ModelConfig("p", POINTS, ScheduledConfig(VPCosine()), Prediction.EPSILON),
+    ModelConfig("p", POINTS, ScheduledConfig(Shifted(VPLinear(), 0.5)), Prediction.V),
     ModelConfig("p", POINTS, ScheduledConfig(VE(0.02, 30.0)), Prediction.X0, 0.1 + 0.2),
     ModelConfig("p", POINTS, ScheduledConfig(RectifiedFlow()), Prediction.FLOW),
     ModelConfig("p", PHASE, CriticallyDampedConfig(), Prediction.VELOCITY_NOISE, axes=(AXIS,)),

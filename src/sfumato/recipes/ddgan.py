@@ -1,8 +1,7 @@
 r"""A denoising diffusion GAN (Xiao, Kreis, Vahdat 2022, arXiv 2112.07804): T = 1, 2, 4 or 8 steps.
 
-Variance-preserving, β from 0.1 to 20; a generator with a latent vector and a discriminator of pairs
-(x_s, x_t), see `sfumato.implicit`; Adam with betas (0.5, 0.9), R1 in
-every ``penalty_every``-th step.
+Variance-preserving, β from 0.1 to 20, or that shifted; a generator with a latent vector and a
+discriminator of pairs (x_s, x_t), see `sfumato.implicit`; R1 in every ``penalty_every``-th step.
 Both players start afresh, as published, or from a trained denoiser with ``model``: then the
 generator's output is scaled as the denoiser's was and z has no say at first, so that the game
 begins at E[x_0 | x_t]; and the discriminator is its encoder.
@@ -10,6 +9,7 @@ begins at E[x_0 | x_t]; and the discriminator is its encoder.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast, final
@@ -33,12 +33,20 @@ from sfumato.nn import (
 from sfumato.recipes.ddgan_model import ImplicitModel
 from sfumato.recipes.fit import fit, root_mean_square
 from sfumato.recipes.load import load_model
-from sfumato.recipes.model import ModelConfig, initial, with_labels
+from sfumato.recipes.model import (
+    ModelConfig,
+    ProcessConfig,
+    ScheduledConfig,
+    initial,
+    with_labels,
+)
+from sfumato.schedule import Shifted, VPLinear
 from sfumato.seeds import fold
+from sfumato.times import offset
 from sfumato.train import Adversary, Part, TrainConfig
 
 NEARLY_DATA = 3e-3
-"""The time whose noise level stands for that of data."""
+"""The time whose noise level stands for that of data; there σ = 0.02."""
 
 
 @final
@@ -53,6 +61,8 @@ class Config:
         n: number of points, or of avatars.
         root: folder of the data set's files; the usual places when None.
         denoising_steps: T.
+        shift: σ/α of the process is multiplied by it (`sfumato.Shifted`): less than 1 places the
+            steps lower, for data that is fine for its size.
         latent: width of z; 0 is a generator without it, whose steps are Gaussian.
         conditional: whether the labels are given to both players.
         model: name or folder of a trained denoiser to start from; its network is taken.
@@ -62,6 +72,8 @@ class Config:
         critic: sizes of the discriminator, for points.
         relativistic: judge each fake against a real one, which drops fewer modes in the plane;
             without it, the published game (docs/ddgan.md compares them).
+        nearest: the time that the last step's pairs are compared at; 0 is data as it is, which a
+            discriminator tells by its exact black. Points are compared at 0.
         penalty: γ of R1.
         penalty_end: what γ falls to, geometrically, from 3/10 of the steps on to 9/10; 0 keeps it.
         penalty_every: steps from one R1 to the next.
@@ -76,6 +88,7 @@ class Config:
     n: int = 40_000
     root: Path | None = None
     denoising_steps: int = 4
+    shift: float = 1.0
     latent: int = 64
     conditional: bool = True
     model: str = ""
@@ -97,6 +110,7 @@ class Config:
     blocks: int = 3
     critic: CriticConfig = CriticConfig()
     relativistic: bool = True
+    nearest: float = NEARLY_DATA
     penalty: float = 0.05
     penalty_end: float = 0.0
     penalty_every: int = 10
@@ -118,9 +132,17 @@ class Config:
         for name in ("denoising_steps", "penalty_every", "n"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("latent", "penalty", "penalty_end"):
+        for name in ("latent", "penalty", "penalty_end", "nearest"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name}: expected at least 0, got {getattr(self, name)}")
+        if not (self.shift > 0 and math.isfinite(self.shift)):
+            raise UsageError(f"shift: expected a positive number, got {self.shift}")
+        lowest = float(offset(self.denoising_steps)[-2])
+        if not self.nearest < lowest:
+            raise UsageError(
+                f"nearest: expected less than {lowest:.4g}, the time of the last step, got "
+                f"{self.nearest}"
+            )
 
 
 def load_data(config: Config) -> ImageSet | PointSet:
@@ -134,6 +156,12 @@ def load_data(config: Config) -> ImageSet | PointSet:
             return avatars("train", config.network.resolution, config.n, root=config.root)
         case "points":
             return points(config.name, config.n, seed=config.train.seed)
+
+
+def process_of(config: Config) -> ProcessConfig:
+    """Variance preserving, β from 0.1 to 20, shifted."""
+    base = VPLinear()
+    return ScheduledConfig(base if config.shift == 1 else Shifted(base, config.shift))
 
 
 def new_model(config: Config, data: ImageSet | PointSet) -> ImplicitModel:
@@ -150,6 +178,7 @@ def new_model(config: Config, data: ImageSet | PointSet) -> ImplicitModel:
     return ImplicitModel(
         data=data.name,
         network=network,
+        process=process_of(config),
         steps=config.denoising_steps,
         sigma_data=root_mean_square(data),
         bound=bound,
@@ -177,6 +206,7 @@ def from_trained(
     model = ImplicitModel(
         data=data.name,
         network=replace(theirs.network, latent=config.latent),
+        process=process_of(config),
         steps=config.denoising_steps,
         prediction=theirs.prediction,
         sigma_data=theirs.sigma_data,
@@ -196,7 +226,7 @@ def new_judge(
 ) -> Discriminator | Critic:
     """A discriminator that fits a generator; with ``model``, it begins as the generator's encoder.
 
-    The last step leads to data, whose noise level is -∞; data is shown as of σ ≈ 0.02 α.
+    The last step leads to data, whose noise level is -∞; it is told that of `NEARLY_DATA` there.
     """
     with initial(fold(seed, "adversary")):
         if isinstance(model.network, MLPConfig):
@@ -206,7 +236,7 @@ def new_judge(
         judge = Discriminator(
             model.network,
             level(times[:-1]).tolist(),
-            level(times[1:].clamp_min(NEARLY_DATA)).tolist(),
+            level(times[1:].clamp_min(config.nearest or NEARLY_DATA)).tolist(),
         )
     if config.model:
         judge.take_over(cast(UNet, generator.network))
@@ -239,6 +269,7 @@ def run(config: Config) -> Path:
         model = new_model(config, data)
         generator = model.build(seed)
     judge = new_judge(config, model, generator, seed)
+    nearest = 0.0 if isinstance(data, PointSet) else config.nearest
 
     def loss(denoiser: Denoiser, part: Part) -> Tensor:
         player = cast(Implicit, denoiser)
@@ -248,6 +279,7 @@ def run(config: Config) -> Path:
             part.x0,
             part.t,
             relativistic=config.relativistic,
+            nearest=nearest,
             cond=part.cond,
             generator=part.generators,
         )
@@ -260,6 +292,7 @@ def run(config: Config) -> Path:
             part.t,
             penalty=gamma(config, step) if step % config.penalty_every == 0 else 0.0,
             relativistic=config.relativistic,
+            nearest=nearest,
             cond=part.cond,
             generator=part.generators,
         )

@@ -15,7 +15,7 @@ from sfumato.recipes.ddgan_model import ImplicitModel
 from sfumato.recipes.derivative_model import Base, DerivativeModel
 from sfumato.recipes.dsno_model import OperatorModel
 from sfumato.recipes.model import CriticallyDampedConfig, Model, ModelConfig, ScheduledConfig
-from sfumato.schedule import EDM, VE, RectifiedFlow, VPCosine, VPLinear
+from sfumato.schedule import EDM, VE, RectifiedFlow, Shifted, VPCosine, VPLinear
 from sfumato.train import checkpoint as ck
 
 KINDS: tuple[type[Model], ...] = (ModelConfig, ImplicitModel, DerivativeModel, OperatorModel)
@@ -27,6 +27,7 @@ PARTS = (
     CriticallyDampedConfig,
     VPLinear,
     VPCosine,
+    Shifted,
     VE,
     EDM,
     RectifiedFlow,
