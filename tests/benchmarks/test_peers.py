@@ -12,7 +12,7 @@ import torch
 import sfumato as sf
 from analytic import F64, mixture
 from sfumato.errors import MissingExtra
-from sfumato.solve import Exponential, Heun
+from sfumato.solve import DEIS, Exponential, Heun
 from sfumato.times import karras, log_snr
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -74,6 +74,16 @@ def test_schedulers_are_ours_on_the_same_levels(spacing: Any, steps: int) -> Non
         ours = sf.sample(mixture(EDM), solver, times, x)
         assert rms(got, ours.x) < 1e-4 * float(ours.x.std())
         assert nfe == ours.nfe
+
+
+@pytest.mark.parametrize("spacing", list(peers.Spacing))
+@pytest.mark.parametrize("estimates", [2, 3])
+def test_deis_is_ours_on_the_same_levels(spacing: Any, estimates: int) -> None:
+    """From 15 steps on the scheduler keeps its order to the end; it ends at the last level."""
+    x, times = 80 * noise(), GRIDS[spacing](EDM, 17)[:-1]
+    got, _ = peers.Deis(estimates, spacing).walk(mixture(EDM), x, 16)
+    ours = sf.sample(mixture(EDM), DEIS(estimates), times, x)
+    assert rms(got, ours.x) < 1e-4 * float(ours.x.std())
 
 
 def test_the_scheduler_that_knows_edm_agrees_with_the_one_that_is_driven() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import sfumato as sf
 from analytic import F64, PROCESSES, SPAN, Mixture, mixture, slope
-from sfumato.solve import DormandPrince, Euler, Exponential, Heun
+from sfumato.solve import DEIS, DormandPrince, Euler, Exponential, Heun
 
 SOLVERS: dict[str, tuple[sf.Solver, list[int]]] = {
     "euler": (Euler(), [160, 320]),
@@ -101,6 +101,76 @@ def test_order_from_the_prior_on(name: str, method: str) -> None:
             for t in (sf.times.log_snr(process, n + 1, level, 1e9) for n in (160, 320))
         ]
     assert observed(denoiser, solver, grids, x, end_state) == pytest.approx(solver.order, abs=0.15)
+
+
+NOISED = [name for name, make in PROCESSES.items() if isinstance(make(), sf.Scheduled)]
+
+
+@pytest.mark.parametrize("name", NOISED)
+@pytest.mark.parametrize("estimates", [1, 2, 3])
+def test_deis_is_of_its_order(name: str, estimates: int) -> None:
+    """Order 1 and 2; with three estimates the first steps' error of order 2 is soon the larger."""
+    begin, end = SPAN[name]
+    denoiser, x, end_state = case(name)
+    grids = [sf.times.uniform(n, begin, end) for n in (160, 320)]
+    got = observed(denoiser, DEIS(estimates), grids, x, end_state)
+    assert got > min(estimates, 2) - 0.15
+    assert estimates == 3 or got < estimates + 0.15
+
+
+class Bent(sf.Denoiser):
+    """An estimate whose noise is a parabola in u = ln σ/α: a flow that DEIS solves exactly."""
+
+    evaluations = 1
+
+    def __init__(self, process: sf.Scheduled) -> None:
+        super().__init__()
+        self.process = process
+
+    def forward(self, x_t, t, cond=None, generator=None):
+        u, h = self.process.clock(t), self.process.schedule
+        return (x_t - h.sigma(t) * (0.3 - 0.8 * u + 0.5 * u.square())) / h.alpha(t)
+
+
+@pytest.mark.parametrize("name", NOISED)
+def test_deis_solves_a_parabola_exactly(name: str) -> None:
+    """x/α changes by ∫ (0.3 - 0.8 u + 0.5 u²) e^u du = [(2.1 - 1.8 u + 0.5 u²) e^u].
+
+    The first two steps know too few estimates; two walks that differ in nothing but how far they
+    go on after the third time differ by the integral.
+    """
+    process = PROCESSES[name]()
+    begin, end = SPAN[name]
+    times = begin + (end - begin) * torch.linspace(0, 1, 7, dtype=F64) ** 1.3
+    x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=F64)
+    near, far = (sf.sample(Bent(process), DEIS(3), times[:n], x).x for n in (3, 7))
+
+    def primitive(t: Tensor) -> Tensor:
+        u = process.clock(t)
+        return (2.1 - 1.8 * u + 0.5 * u.square()) * u.exp()
+
+    alpha = process.schedule.alpha
+    got = far / alpha(times[6]) - near / alpha(times[2])
+    want = (primitive(times[6]) - primitive(times[2])).expand_as(got)
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-10)
+
+
+def test_deis_of_one_estimate_is_ddim_to_the_data() -> None:
+    denoiser = mixture(PROCESSES["cosine"]())
+    x = denoiser.process.start((5, 2), torch.Generator().manual_seed(1), dtype=F64)
+    grid = sf.times.uniform(6)
+    one, other = (sf.sample(denoiser, s, grid, x).x for s in (DEIS(1), Exponential(1)))
+    torch.testing.assert_close(one, other)
+    assert sf.sample(denoiser, DEIS(), grid, x).x.isfinite().all()
+
+
+def test_deis_where_it_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="expected 1, 2 or 3 estimates, got 4"):
+        DEIS(4)
+    damped = mixture(PROCESSES["cld"]())
+    x = damped.process.start((2, 2), torch.Generator().manual_seed(1), dtype=F64)
+    with pytest.raises(ValueError, match="DEIS needs a scheduled process"):
+        sf.sample(damped, DEIS(), sf.times.uniform(3), x)
 
 
 class Halves(sf.Denoiser):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 TITLES = {
     SolverName.ANCESTRAL: "ancestral (DDPM)",
     SolverName.DDIM: "DDIM",
+    SolverName.DEIS: "DEIS",
     SolverName.DPMPP2M: "DPM-Solver++ 2M",
     SolverName.DPMPP3M: "exponential 3M",
     SolverName.HEUN: "Heun",

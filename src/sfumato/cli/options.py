@@ -24,6 +24,7 @@ class SolverName(enum.Enum):
     DDIM = "ddim"
     DPMPP2M = "dpmpp2m"
     DPMPP3M = "dpmpp3m"
+    DEIS = "deis"
     HEUN = "heun"
     GENIE = "genie"
     TAYLOR = "taylor"

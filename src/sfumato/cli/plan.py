@@ -18,6 +18,7 @@ from sfumato.recipes.model import Sampling
 from sfumato.sample import Solver
 from sfumato.schedule import RectifiedFlow
 from sfumato.solve import (
+    DEIS,
     Ancestral,
     DormandPrince,
     Euler,
@@ -37,6 +38,7 @@ def make_solver(how: How, steps: int) -> Solver:
         SolverName.DDIM: lambda: Exponential(order=1, eta=how.eta),
         SolverName.DPMPP2M: lambda: Exponential(order=2),
         SolverName.DPMPP3M: lambda: Exponential(order=3),
+        SolverName.DEIS: DEIS,
         SolverName.HEUN: lambda: Heun(churn=churn),
         SolverName.GENIE: Taylor,
         SolverName.TAYLOR: Taylor,

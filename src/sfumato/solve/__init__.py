@@ -1,6 +1,7 @@
 """Solvers, one family per file. Each declares its order; a test measures it."""
 
 from sfumato.solve.ancestral import Ancestral
+from sfumato.solve.deis import DEIS
 from sfumato.solve.dormand_prince import DormandPrince
 from sfumato.solve.euler import Euler
 from sfumato.solve.exponential import Exponential
@@ -10,6 +11,7 @@ from sfumato.solve.splitting import Splitting
 from sfumato.solve.taylor import Taylor
 
 __all__ = [
+    "DEIS",
     "Ancestral",
     "DormandPrince",
     "Euler",
