@@ -26,6 +26,13 @@ def linear_beta(t: float) -> tuple[Matrix, Matrix]:
     return scalar(-beta / 2, beta)
 
 
+def shifted_beta(t: float) -> tuple[Matrix, Matrix]:
+    """λ lower by 2 ln f, so α² = 1 / (1 + f² (e^B - 1)) = exp(-∫β'): β' = β f² e^B α²."""
+    f, rise = 0.5, math.exp(0.1 * t + 9.95 * t * t)
+    beta = (0.1 + 19.9 * t) * f**2 * rise / (1 + f**2 * (rise - 1))
+    return scalar(-beta / 2, beta)
+
+
 def cosine(t: float) -> tuple[Matrix, Matrix]:
     """α = exp(-½∫β), so β = π tan(πt/2)."""
     beta = math.pi * math.tan(math.pi * t / 2)
@@ -60,6 +67,7 @@ def damped_rising(t: float) -> tuple[Matrix, Matrix]:
 SDE: dict[str, Coefficients] = {
     "vp": linear_beta,
     "cosine": cosine,
+    "shifted": shifted_beta,
     "ve": exploding,
     "edm": karras,
     "flow": straight,
