@@ -178,8 +178,8 @@ def table(results: dict[str, Any]) -> Table:
     shown.add_column("likelihood\nworst, nats", justify="right")
     for row in results["rows"]:
         shown.add_row(
-            row["process"], *[f"{row[m]:.2f}" if m in row else "" for m in methods], f"{row['kernel']:.0e}",
-            f"{row['nats_worst']:.4f}",
+            row["process"], *[f"{row[m]:.2f}" if m in row else "" for m in methods],
+            f"{row['kernel']:.0e}", f"{row['nats_worst']:.4f}",
         )  # fmt: skip
     return shown
 
