@@ -24,6 +24,16 @@ arXiv 1807.00734; Sun et al. 2020; with R1 on both: Huang et al. 2024, arXiv 250
 keeps more of them: it is ``relativistic`` below. Real and fake share x_t here, so a fake is
 compared with another answer to the same question.
 
+Neither game says how much the draws must differ. To the generator's loss may be added ``energy``
+times the energy score of two of its draws (Gneiting and Raftery 2007, eq. 21; alone it trains the
+distributional diffusion models of De Bortoli et al. 2025, arXiv 2502.02483), with d numbers in x_0:
+
+.. math:: S = \tfrac{1}{\sqrt d} \left( \tfrac12 |x_0 - \hat x| + \tfrac12 |x_0 - \hat x'|
+          - \tfrac12 |\hat x - \hat x'| \right),
+
+whose mean is least for draws from q(x_0 | x_t) alone, as is the game's: they have one optimum. The
+score sees the size of the spread and not its shape; the discriminator the reverse.
+
 The last step's pairs may be compared at a time a little above 0 (``nearest``): there x_s is data
 with a little noise, real by q(x_s | x_0), made by q(x_s | x_t, G(x_t, t, z)). Everything above
 still holds. It is for images of 8 bits: a discriminator that sees them as they are can tell them by
@@ -169,9 +179,18 @@ class Implicit(Denoiser):
         nearest: float = 0.0,
     ) -> Tensor:
         """A differentiable ancestral step to `before` (t, nearest): the pair's fake x_s."""
-        s = self.before(t, nearest)
-        x0 = self.forward(x_t, t, cond, generator)
-        q = self.process.posterior(s, as_time(t))
+        return self.back(x_t, self.forward(x_t, t, cond, generator), t, generator, nearest)
+
+    def back(
+        self,
+        x_t: Tensor,
+        x0: Tensor,
+        t: Time,
+        generator: Generators = None,
+        nearest: float = 0.0,
+    ) -> Tensor:
+        """x_s ~ q(x_s | x_t, x_0) at s = `before` (t, nearest), differentiable."""
+        q = self.process.posterior(self.before(t, nearest), as_time(t))
         return mix(q.A, x_t, x0) + self.process.draw(q.root(), x_t, generator)
 
 
@@ -184,6 +203,15 @@ def real_pair(
     return x_s, mix(q.A, x_s) + process.draw(q.root(), x_s, generator)
 
 
+def energy_score(x0: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """(|x_0 - a| + |x_0 - b| - |a - b|) / (2 √d) of two independent draws a, b; (B,)."""
+
+    def size(x: Tensor) -> Tensor:
+        return (x.float().flatten(1).square().mean(1) + 1e-8).sqrt()
+
+    return 0.5 * (size(x0 - first) + size(x0 - second) - size(first - second))
+
+
 def generator_loss(
     denoiser: Implicit,
     judge: Judge,
@@ -191,14 +219,15 @@ def generator_loss(
     t: Tensor,
     *,
     relativistic: bool = False,
+    energy: float = 0.0,
     nearest: float = 0.0,
     cond: Cond = None,
     generator: Generators = None,
 ) -> Tensor:
     """softplus(-D(fake x_s, x_t, t)), (B,): the generator wants to be taken for real.
 
-    ``relativistic``: softplus(D(real) - D(fake)), for more real than the data. ``nearest`` is the
-    time that the last step's pairs are compared at.
+    ``relativistic``: softplus(D(real) - D(fake)), for more real than the data. ``energy`` is the
+    weight of `energy_score`, ``nearest`` the time that the last step's pairs are compared at.
 
     Raises:
         ValueError: a time that is not one of the generator's.
@@ -209,8 +238,12 @@ def generator_loss(
     else:
         x_t, _ = denoiser.process.perturb(x0, t, generator)
         real = x_t.new_zeros(())
-    made = denoiser.step(x_t, t, cond, generator, nearest)
-    return F.softplus(real - judge(made, x_t, denoiser.level(t, x_t), cond).float())
+    drawn = denoiser(x_t, t, cond, generator)
+    made = denoiser.back(x_t, drawn, t, generator, nearest)
+    loss = F.softplus(real - judge(made, x_t, denoiser.level(t, x_t), cond).float())
+    if energy:
+        loss = loss + energy * energy_score(x0, drawn, denoiser(x_t, t, cond, generator))
+    return loss
 
 
 def discriminator_loss(

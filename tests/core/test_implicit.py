@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 import sfumato as sf
 from analytic import F64, Linear, Mixture, Scripted, mixture, propagate
-from sfumato.implicit import Bound, discriminator_loss, generator_loss, real_pair
+from sfumato.implicit import (
+    Bound,
+    discriminator_loss,
+    energy_score,
+    generator_loss,
+    real_pair,
+)
 from sfumato.nn import MLP, Critic, CriticConfig, MLPConfig
 from sfumato.solve import Ancestral
 
@@ -270,6 +276,40 @@ def test_losses_and_the_penalty_by_hand() -> None:
     torch.testing.assert_close(got, want)
     got.sum().backward()
     assert all(p.grad is not None for p in denoiser.parameters())
+
+
+def test_the_energy_score_is_least_for_the_true_law() -> None:
+    """In one dimension, of N(0, 1) against N(0, s²): √(2/π) (√(1 + s²) - s/√2), least at s = 1."""
+    n, g = 400_000, sf.generator(0)
+    x0, a, b = torch.randn(3, n, 1, generator=g)
+    for s in (0.5, 1.0, 2.0):
+        want = math.sqrt(2 / math.pi) * (math.sqrt(1 + s * s) - s / math.sqrt(2))
+        got = energy_score(x0, s * a, s * b).mean()
+        assert float(got) == pytest.approx(want, abs=0.004)  # standard error 0.001
+    shifted = energy_score(x0, a + 0.5, b + 0.5).mean()
+    assert float(shifted) > float(energy_score(x0, a, b).mean()) + 0.05
+
+
+def test_the_energy_score_by_hand_and_in_the_loss() -> None:
+    """|(3, 4)| = 5 and so on, over √2; in the loss of two draws with the same x_t."""
+    x0, a, b = torch.tensor([[[0.0, 0.0]], [[3.0, 4.0]], [[0.0, 4.0]]])
+    want = 0.5 * (5 + 4 - 3) / math.sqrt(2)
+    assert float(energy_score(x0, a, b)) == pytest.approx(want, rel=1e-6)
+    denoiser, judge = implicit(), Quadratic()
+    x0 = torch.randn(6, 2, generator=sf.generator(1))
+    t = denoiser.times[torch.tensor([0, 1, 2, 3, 3, 0])]
+
+    def loss(energy: float) -> Tensor:
+        seeds = sf.generators(4, range(6))
+        return generator_loss(denoiser, judge, x0, t, energy=energy, generator=seeds)
+
+    seeds = sf.generators(4, range(6))
+    x_t, _ = VP.perturb(x0, t, seeds)
+    first = denoiser(x_t, t, generator=seeds)
+    denoiser.back(x_t, first, t, seeds)
+    second = denoiser(x_t, t, generator=seeds)
+    assert (first - second).abs().min() > 0
+    torch.testing.assert_close(loss(0.7) - loss(0), 0.7 * energy_score(x0, first, second))
 
 
 def test_relativistic_losses_by_hand() -> None:

@@ -136,5 +136,7 @@ def test_settings_out_of_range() -> None:
         ddgan.Config(penalty=-1)
     with pytest.raises(UsageError, match="shift: expected a positive number, got 0"):
         ddgan.Config(shift=0.0)
+    with pytest.raises(UsageError, match="energy: a generator with latent 0 has one answer"):
+        ddgan.Config(energy=1.0, latent=0)
     with pytest.raises(UsageError, match=r"nearest: expected less than 0.2507, the .* got 0.3"):
         ddgan.Config(nearest=0.3)

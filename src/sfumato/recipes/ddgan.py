@@ -72,6 +72,8 @@ class Config:
         critic: sizes of the discriminator, for points.
         relativistic: judge each fake against a real one, which drops fewer modes in the plane;
             without it, the published game (docs/ddgan.md compares them).
+        energy: weight of the energy score in the generator's loss, which keeps its draws as far
+            apart as data is; 0 is the published game.
         nearest: the time that the last step's pairs are compared at; 0 is data as it is, which a
             discriminator tells by its exact black. Points are compared at 0.
         penalty: γ of R1.
@@ -110,6 +112,7 @@ class Config:
     blocks: int = 3
     critic: CriticConfig = CriticConfig()
     relativistic: bool = True
+    energy: float = 0.0
     nearest: float = NEARLY_DATA
     penalty: float = 0.05
     penalty_end: float = 0.0
@@ -132,9 +135,11 @@ class Config:
         for name in ("denoising_steps", "penalty_every", "n"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("latent", "penalty", "penalty_end", "nearest"):
+        for name in ("latent", "penalty", "penalty_end", "nearest", "energy"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name}: expected at least 0, got {getattr(self, name)}")
+        if self.energy and not self.latent:
+            raise UsageError("energy: a generator with latent 0 has one answer; choose energy 0")
         if not (self.shift > 0 and math.isfinite(self.shift)):
             raise UsageError(f"shift: expected a positive number, got {self.shift}")
         lowest = float(offset(self.denoising_steps)[-2])
@@ -279,6 +284,7 @@ def run(config: Config) -> Path:
             part.x0,
             part.t,
             relativistic=config.relativistic,
+            energy=config.energy,
             nearest=nearest,
             cond=part.cond,
             generator=part.generators,
