@@ -107,9 +107,10 @@ def measure_points(options: Options, console: Console) -> dict[str, Any]:
         })  # fmt: skip
         console.print(f"{run.name}: T = {model.steps}, latent {denoiser.latent}: {found}")
         panels.append(pictures.scatter(x[:3000].numpy(), behind=real.points, limit=1.8, size=400))
-    wide = Image.new("RGB", (sum(p.width for p in panels), panels[0].height), "white")
+    step = panels[0].width + 2  # a line between
+    wide = Image.new("RGB", (len(panels) * step - 2, panels[0].height), "silver")
     for i, panel in enumerate(panels):
-        wide.paste(panel, (i * panel.width, 0))
+        wide.paste(panel, (i * step, 0))
     pictures.save(wide, options.pictures / "ddgan-points.png")
     perfect = float(1 - np.exp(-4.5))
     return {"rows": rows, "perfect_quality": perfect, "std": std}

@@ -31,8 +31,8 @@ distributional diffusion models of De Bortoli et al. 2025, arXiv 2502.02483), wi
 .. math:: S = \tfrac{1}{\sqrt d} \left( \tfrac12 |x_0 - \hat x| + \tfrac12 |x_0 - \hat x'|
           - \tfrac12 |\hat x - \hat x'| \right),
 
-whose mean is least for draws from q(x_0 | x_t) alone, as is the game's: they have one optimum. The
-score sees the size of the spread and not its shape; the discriminator the reverse.
+whose mean is least for draws from q(x_0 | x_t) alone, as is the game's: they have one optimum. In
+many dimensions the score sees little but the size of the spread; its shape is the discriminator's.
 
 The last step's pairs may be compared at a time a little above 0 (``nearest``): there x_s is data
 with a little noise, real by q(x_s | x_0), made by q(x_s | x_t, G(x_t, t, z)). Everything above

@@ -44,7 +44,9 @@ def walk(denoiser: sf.Denoiser) -> torch.Tensor:
 @pytest.mark.parametrize("steps, latent", [(1, 2), (4, 0), (8, 3)])
 def test_points(tmp_path: Path, steps: int, latent: int) -> None:
     out = tmp_path / "run"
-    run = ddgan.run(replace(POINTS, out=out, denoising_steps=steps, latent=latent))
+    run = ddgan.run(
+        replace(POINTS, out=out, denoising_steps=steps, latent=latent, energy=float(latent > 0))
+    )
     denoiser, model = load_model(run)
     assert isinstance(model, ImplicitModel) and model.steps == steps
     assert model.sampling.times == tuple(sf.times.offset(steps).tolist())
