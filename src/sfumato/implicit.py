@@ -134,8 +134,14 @@ class Implicit(Denoiser):
         """The time that the step from t leads to, at least ``nearest``, of the same shape.
 
         Raises:
-            ValueError: t is not one of the times that the generator steps from.
+            ValueError: t is not one of the times that the generator steps from, or ``nearest`` is
+                not below the lowest of them.
         """
+        if not 0 <= nearest < float(self.times[-2]):
+            raise ValueError(
+                f"expected 0 <= nearest < {float(self.times[-2]):.4g}, the last step's time, "
+                f"got {nearest}"
+            )
         given = as_time(t)
         t = given.double().cpu()
         index = (t[..., None] - self.times[:-1]).abs().argmin(-1)

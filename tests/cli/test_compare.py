@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sfumato import zoo
 from sfumato.cli import contest, datasets, main
-from sfumato.cli.compare import TITLES, Rows, compete, plan, wanted
+from sfumato.cli.compare import TITLES, Rows, compete, fitting, plan, wanted
 from sfumato.cli.contest import Contest, Contestant, Ours, flops, steps_within
 from sfumato.cli.how import How
 from sfumato.cli.judging import Judge
@@ -84,6 +84,20 @@ def test_no_sampler_spends_more_than_its_budget(solver: SolverName, budget: int)
     _, nfe = ours("tiny-points", solver).draw(range(1), label, steps_within(solver, budget), 0)
     _, more = ours("tiny-points", solver).draw(range(1), label, steps_within(solver, budget) + 1, 0)
     assert nfe <= budget < more
+
+
+@pytest.mark.parametrize("name", ["tiny-phase", "tiny-points"])
+def test_every_sampler_that_is_offered_draws(name: str) -> None:
+    """Among them DEIS where there is a noise level, and SSCS where there is a velocity."""
+    denoiser, model = zoo.load(name)
+    offered = fitting(denoiser, model, HOW)
+    solvers = {c.how.solver for c in offered if isinstance(c, Ours)}
+    assert (SolverName.DEIS in solvers) == (name == "tiny-points")
+    assert (SolverName.SSCS in solvers) == (name == "tiny-phase")
+    label = np.zeros((1, len(model.axes)), np.int64)
+    for contestant in offered:
+        x, nfe = contestant.draw(range(1), label, 2, 0)
+        assert x.shape == (1, *model.shape) and x.isfinite().all() and nfe >= 2
 
 
 def test_the_distance_to_the_ode_is_that_of_the_solver(points: Contest) -> None:

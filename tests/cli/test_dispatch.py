@@ -83,6 +83,9 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         (["sample", "tiny-phase", "--solver", "taylor"], 2,
          "sfumato sample: a derivative along γ = σ/α needs a scheduled process, got "
          "CriticallyDamped(4.0, 0.0, 4.0, 0.04, White())"),
+        (["sample", "tiny-phase", "--solver", "deis"], 2,
+         "sfumato sample: --solver deis needs a model with a noise level σ/α, which this one has "
+         "not: take dpmpp2m, or sscs for a model with a velocity"),
         (["sample", "tiny-grey", "--solver", "sscs"], 2,
          "sfumato sample: splitting (SSCS) is for critically damped Langevin diffusion, got "
          "Scheduled(EDM(sigma_max=80.0), White()): use EulerMaruyama or Ancestral"),

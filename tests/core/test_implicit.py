@@ -221,6 +221,8 @@ def test_pairs_of_the_last_step_agree_at_any_nearest_time(nearest: float) -> Non
     denoiser = sf.Implicit(Exact(t), VP, 4, latent=1, bound=Bound.NONE)
     assert float(denoiser.before(t, nearest)) == nearest
     assert torch.equal(denoiser.before(times[:3], nearest), times[1:4])
+    with pytest.raises(ValueError, match=r"expected 0 <= nearest < 0.2507, .* got 0.3"):
+        denoiser.before(times[:3], 0.3)
     g = sf.generator(0)
     x_s, x_t = real_pair(VP, 0.5 * torch.randn(n, 1, generator=g, dtype=F64), nearest, t, g)
     made = denoiser.step(x_t, t, generator=g, nearest=nearest)

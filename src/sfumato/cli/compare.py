@@ -41,7 +41,8 @@ TITLES = {
     SolverName.DPMPP3M: "exponential 3M",
     SolverName.HEUN: "Heun",
 }
-"""What the solvers are called in tables; all of them work on any model that starts from noise."""
+"""What the solvers are called in tables. All of them work on any model that starts from noise, but
+for DEIS, which needs a noise level."""
 BUDGETS = (5, 10, 20)
 """Network evaluations at which samplers are compared unless told otherwise."""
 CLOSE = 64
@@ -75,6 +76,8 @@ def fitting(
             f"{model.sampling.solver} and no others, so there is nothing to compare"
         )
     titles = TITLES | (IN_PHASE_SPACE if denoiser.process.k == 2 else {})
+    if not isinstance(denoiser.process, Scheduled):
+        titles = {solver: text for solver, text in titles.items() if solver is not SolverName.DEIS}
     found = [Ours(text, denoiser, model, how, solver, how.grid) for solver, text in titles.items()]
     if head is not None:
         found.append(Ours("GENIE", *head, how, SolverName.GENIE, how.grid))

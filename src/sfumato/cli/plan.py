@@ -106,5 +106,10 @@ def make_plan(how: How, steps: int | None, usual: Sampling, process: Process) ->
     name = SolverName(usual.solver) if how.solver is SolverName.AUTO else how.solver
     grid = GridName(usual.grid) if how.grid is GridName.AUTO else how.grid
     steps = usual.steps if steps is None else steps
+    if name is SolverName.DEIS and not isinstance(process, Scheduled):
+        raise UsageError(
+            "--solver deis needs a model with a noise level σ/α, which this one has not: take "
+            "dpmpp2m, or sscs for a model with a velocity"
+        )
     solver = make_solver(replace(how, solver=name), steps)
     return Plan(solver, name, grid, make_times(grid, process, steps))

@@ -4,9 +4,10 @@ Variance-preserving, β from 0.1 to 20, or that shifted; a generator with a late
 discriminator of pairs (x_s, x_t), see `sfumato.implicit`; R1 in every ``penalty_every``-th step.
 Both players start afresh, as published, or from a trained denoiser with ``model``: then the
 generator's output is scaled as the denoiser's was and z has no say at first, so that the game
-begins at E[x_0 | x_t]; and the discriminator is its encoder. The learning rates, γ and the energy
-score are those that `fashion-ddgan` was made with, from a denoiser; published for CIFAR-10 are
-1.6e-4 and 1.25e-4 with betas (0.5, 0.9), γ = 0.02 in every 15th step, and no score.
+begins at E[x_0 | x_t]; and the discriminator is its encoder. The defaults are the settings of
+`fashion-ddgan`, which began so. Published, afresh, for CIFAR-10: ``--energy 0 --nearest 0
+--train.lr 1.6e-4 --discriminator-lr 1.25e-4 --train.betas 0.5 0.9 --penalty 0.02
+--penalty-every 15``.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from sfumato.times import offset
 from sfumato.train import Adversary, Part, TrainConfig
 
 NEARLY_DATA = 3e-3
-"""The time whose noise level stands for that of data; there σ = 0.02."""
+"""The time whose noise level stands for that of data; there σ = 0.02, times the shift."""
 
 
 @final
@@ -75,7 +76,7 @@ class Config:
         relativistic: judge each fake against a real one, which drops fewer modes in the plane
             (docs/ddgan.md); without it, the published game.
         energy: weight of the energy score in the generator's loss, which keeps its draws as far
-            apart as data is; 0 is the published game.
+            apart as data is; 0, with ``nearest`` 0, is the published game.
         nearest: the time that the last step's pairs are compared at; 0 is data as it is, which a
             discriminator might tell by its exact black. Points are compared at 0.
         penalty: γ of R1.
@@ -139,7 +140,7 @@ class Config:
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}: expected at least 1, got {getattr(self, name)}")
         for name in ("latent", "penalty", "penalty_end", "nearest", "energy"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name}: expected at least 0, got {getattr(self, name)}")
         if self.energy and not self.latent:
             raise UsageError("energy: a generator with latent 0 has one answer; choose energy 0")
@@ -234,7 +235,8 @@ def new_judge(
 ) -> Discriminator | Critic:
     """A discriminator that fits a generator; with ``model``, it begins as the generator's encoder.
 
-    The last step leads to data, whose noise level is -∞; it is told that of `NEARLY_DATA` there.
+    The last step leads to data, whose noise level is -∞; it is told that of ``nearest`` there, or
+    of `NEARLY_DATA`.
     """
     with initial(fold(seed, "adversary")):
         if isinstance(model.network, MLPConfig):

@@ -13,7 +13,7 @@ steps of a short walk are; near data it is the other way round.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import final
 
 import numpy as np
@@ -60,7 +60,11 @@ class DEIS(Solver):
     """
 
     estimates: int = 3
-    order: int = field(default=2, init=False)
+
+    @property
+    def order(self) -> int:  # type: ignore[override]
+        """1 for one estimate, otherwise 2."""
+        return min(self.estimates, 2)
 
     def __post_init__(self) -> None:
         if self.estimates not in (1, 2, 3):
