@@ -11,6 +11,7 @@ processes, devices and precision are accelerate's; everything random is a functi
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 from collections.abc import Mapping, Sequence
@@ -100,6 +101,8 @@ def _accelerator(config: TrainConfig) -> Accelerator:
     # Without a GPU and without cpu=True, accelerate takes several processes for separate runs.
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     cpu = config.cpu or (several and not torch.cuda.is_available())
+    if several:
+        atexit.register(_leave)
     AcceleratorState._reset_state()  # or a second run in one process keeps the first's precision
     return Accelerator(
         cpu=cpu,
@@ -107,3 +110,9 @@ def _accelerator(config: TrainConfig) -> Accelerator:
         gradient_accumulation_steps=config.accumulate,
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
+
+
+def _leave() -> None:
+    """Leave the group of processes: one that ends within it may abort while its threads run."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
