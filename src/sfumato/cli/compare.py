@@ -18,6 +18,7 @@ from sfumato.cli.contest import Contest, Contestant, Ours, Row
 from sfumato.cli.how import How
 from sfumato.cli.labels import labels
 from sfumato.cli.options import SolverName
+from sfumato.cli.plan import fits
 from sfumato.cli.progress import bar
 from sfumato.cli.report import commit, record
 from sfumato.damped import CriticallyDamped
@@ -76,9 +77,11 @@ def fitting(
             f"{model.sampling.solver} and no others, so there is nothing to compare"
         )
     titles = TITLES | (IN_PHASE_SPACE if denoiser.process.k == 2 else {})
-    if not isinstance(denoiser.process, Scheduled):
-        titles = {solver: text for solver, text in titles.items() if solver is not SolverName.DEIS}
-    found = [Ours(text, denoiser, model, how, solver, how.grid) for solver, text in titles.items()]
+    found = [
+        Ours(text, denoiser, model, how, solver, how.grid)
+        for solver, text in titles.items()
+        if fits(solver, denoiser.process)
+    ]
     if head is not None:
         found.append(Ours("GENIE", *head, how, SolverName.GENIE, how.grid))
     return [*found]

@@ -51,6 +51,11 @@ def make_solver(how: How, steps: int) -> Solver:
     return table[how.solver]()
 
 
+def fits(name: SolverName, process: Process) -> bool:
+    """Whether a solver that needs a noise level σ/α finds one; only DEIS does."""
+    return name is not SolverName.DEIS or isinstance(process, Scheduled)
+
+
 def make_times(grid: GridName, process: Process, steps: int) -> Tensor:
     """The time grid that the options name, float64 (steps + 1,), from 1 down to 0.
 
@@ -106,7 +111,7 @@ def make_plan(how: How, steps: int | None, usual: Sampling, process: Process) ->
     name = SolverName(usual.solver) if how.solver is SolverName.AUTO else how.solver
     grid = GridName(usual.grid) if how.grid is GridName.AUTO else how.grid
     steps = usual.steps if steps is None else steps
-    if name is SolverName.DEIS and not isinstance(process, Scheduled):
+    if not fits(name, process):
         raise UsageError(
             "--solver deis needs a model with a noise level σ/α, which this one has not: take "
             "dpmpp2m, or sscs for a model with a velocity"

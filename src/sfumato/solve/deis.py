@@ -16,7 +16,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,24 +23,17 @@ from sfumato.denoise import Cond, Denoiser
 from sfumato.process import Scheduled, mix
 from sfumato.sample import Carry, Solver
 from sfumato.seeds import Generators
+from sfumato.solve.lagrange import NODES, WEIGHTS, basis
 
 History = tuple[tuple[Tensor, Tensor], ...]
 """(u, ε̂) of earlier steps, the newest first."""
-
-_NODES, _WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(24))
 
 
 def weights(begin: Tensor, end: Tensor, past: list[Tensor]) -> Tensor:
     """w_j = ∫ ℓ_j(u) e^u du from ``begin`` to ``end``, one for each of ``past``, (p,) float64."""
     half = 0.5 * (end - begin)
-    u = begin + half * (_NODES + 1)
-    rows = []
-    for j, mine in enumerate(past):
-        basis = torch.ones_like(u)
-        for other in (p for i, p in enumerate(past) if i != j):
-            basis = basis * (u - other) / (mine - other)
-        rows.append((basis * u.exp() * half * _WEIGHTS).sum())
-    return torch.stack(rows)
+    u = begin + half * (NODES + 1)
+    return basis(u, torch.stack(past)) @ (u.exp() * half * WEIGHTS)
 
 
 @final

@@ -30,7 +30,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,28 +37,10 @@ from sfumato.denoise import Cond, Denoiser
 from sfumato.process import Process, Scheduled, _cat, mix
 from sfumato.sample import Carry, Solver
 from sfumato.seeds import Generators
+from sfumato.solve.lagrange import NODES, WEIGHTS, slopes
 
 History = tuple[tuple[Tensor, Tensor], ...]
 """(time, x̂_0) of earlier steps, the newest first."""
-
-_NODES, _WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(24))
-
-
-def _slopes(u: Tensor, nodes: Tensor) -> Tensor:
-    """Derivatives of the Lagrange basis over ``nodes`` (p,) at ``u`` (q,): (p, q)."""
-    p = len(nodes)
-    rows = []
-    for j in range(p):
-        others = [i for i in range(p) if i != j]
-        total = torch.zeros_like(u)
-        for skip in others:
-            term = torch.ones_like(u) / (nodes[j] - nodes[skip])
-            for i in others:
-                if i != skip:
-                    term = term * (u - nodes[i]) / (nodes[j] - nodes[i])
-            total = total + term
-        rows.append(total)
-    return torch.stack(rows)
 
 
 def weights(process: Process, t: Tensor, s: Tensor, past: list[Tensor]) -> Tensor:
@@ -68,13 +49,13 @@ def weights(process: Process, t: Tensor, s: Tensor, past: list[Tensor]) -> Tenso
     if len(past) == 1:
         return base
     k = process.k
-    y = 0.5 * (_NODES + 1)
+    y = 0.5 * (NODES + 1)
     ratio = (s / t).log()
     tau = t * (ratio * y).exp()  # quadrature in log time
-    du = process.clock_dot(tau) * tau * ratio * 0.5 * _WEIGHTS
+    du = process.clock_dot(tau) * tau * ratio * 0.5 * WEIGHTS
     c = process.transport(tau, s)[..., k]  # (q, k)
-    slopes = _slopes(process.clock(tau), torch.stack([process.clock(p) for p in past]))
-    w = torch.einsum("qk,pq,q->kp", c, slopes, du)
+    bends = slopes(process.clock(tau), torch.stack([process.clock(p) for p in past]))
+    w = torch.einsum("qk,pq,q->kp", c, bends, du)
     w[:, 0] += base[:, k]
     return _cat(base[:, :k], w)
 
