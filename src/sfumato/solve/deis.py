@@ -6,9 +6,8 @@ extrapolated by a polynomial in u = ln ρ and integrated exactly,
 .. math:: x_s = \frac{\alpha_s}{\alpha_t} x_t + \alpha_s \sum_j w_j\, \hat\epsilon_j, \qquad
           w_j = \int_{u_t}^{u_s} \ell_j(u)\, e^u\, du,
 
-ℓ_j the Lagrange basis over the times of the estimates. One estimate is DDIM. The noise estimate
-moves less than the data estimate of `Exponential` where there is much noise, which is where the few
-steps of a short walk are; near data it is the other way round.
+ℓ_j the Lagrange basis over the times of the estimates. One estimate is DDIM. `Exponential` takes
+the data estimate for slow; here it is the noise estimate.
 """
 
 from __future__ import annotations
