@@ -11,12 +11,12 @@ from sfumato.train.checkpoint import (
     parse_json,
 )
 from sfumato.train.config import TrainConfig
-from sfumato.train.draws import Data, Draws, Part, positions
+from sfumato.train.draws import Data, Draws, Loss, Part, positions
 from sfumato.train.ema import Ema, ema_decay
 from sfumato.train.levels import Levels, level, level_edges
 from sfumato.train.loop import train
 from sfumato.train.report import read_log
-from sfumato.train.run import Loss, Sheet, Stopped, standard_loss
+from sfumato.train.run import Sheet, Stopped, standard_loss
 
 __all__ = [
     "Adversary",

@@ -12,7 +12,7 @@ the examples are the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol, final
 
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
 from sfumato.loss import TimeLaw
 from sfumato.process import Process
@@ -44,6 +45,20 @@ class Part(NamedTuple):
     t: Tensor
     cond: Tensor | None
     generators: Sequence[torch.Generator]
+
+    def to(self, device: torch.device) -> Part:
+        """On the device; the noise is drawn on the CPU, the same on any device."""
+        cond = None if self.cond is None else self.cond.to(device)
+        return Part(self.x0.to(device), self.t.to(device), cond, self.generators)
+
+    def rows(self, here: slice) -> Part:
+        """Some of its examples."""
+        cond = None if self.cond is None else self.cond[here]
+        return Part(self.x0[here], self.t[here], cond, self.generators[here])
+
+
+Loss = Callable[[Denoiser, Part], Tensor]
+"""Losses (B,) of a part, in the order of its examples; never reduced."""
 
 
 @lru_cache(maxsize=2)

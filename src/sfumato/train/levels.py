@@ -61,10 +61,12 @@ class Levels:
         self.steps += 1
 
     def report(self) -> dict[str, Any]:
-        """Mean loss, mean loss per bin (None where nothing fell) and the counts."""
+        """Mean loss, mean loss per bin (None where nothing fell) and the counts; {} after none."""
+        if not self.steps:
+            return {}
         pairs = zip(self.sums.tolist(), self.counts.tolist(), strict=True)
         return {
-            "loss": self.total / max(self.steps, 1),
+            "loss": self.total / self.steps,
             "loss_by_level": [s / n if n else None for s, n in pairs],
             "count_by_level": [int(n) for n in self.counts.tolist()],
         }

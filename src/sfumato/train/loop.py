@@ -24,12 +24,13 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 
 from sfumato.denoise import Denoiser
-from sfumato.errors import SfumatoError
+from sfumato.errors import SfumatoError, UsageError
 from sfumato.loss import TimeLaw
 from sfumato.train.adversary import Adversary
 from sfumato.train.config import TrainConfig
-from sfumato.train.draws import Data, Draws
-from sfumato.train.run import Loss, Run, Sheet, Update, same, standard_loss
+from sfumato.train.draws import Data, Draws, Loss
+from sfumato.train.private.config import PrivacyConfig
+from sfumato.train.run import Run, Sheet, Update, same, standard_loss
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}
 
@@ -47,6 +48,7 @@ def train(
     sheet: Sheet | None = None,
     loss: Loss = standard_loss,
     adversary: Adversary | None = None,
+    privacy: PrivacyConfig | None = None,
     resume: bool = False,
     update: Update = same,
 ) -> Path:
@@ -64,6 +66,8 @@ def train(
         sheet: draws a picture of samples; ``None`` draws none.
         loss: another loss per example.
         adversary: a second player, which moves first in every step.
+        privacy: what the run promises to the data's records (see `private`); None promises
+            nothing.
         resume: go on from the newest readable checkpoint in ``out``; from the beginning if
             there is none yet.
         update: brings the description of an older version's checkpoint up to date, before it
@@ -76,13 +80,17 @@ def train(
         Stopped: SIGINT or SIGTERM; a checkpoint was saved.
     """
     out = Path(out)
+    if privacy is not None and adversary is not None:
+        raise UsageError("a second player sees the data too: a private run cannot have one yet")
     accelerator = _accelerator(config)
     rank, world = accelerator.process_index, accelerator.num_processes
     draws = Draws(config, data, denoiser.process, law, labels, rank, world)
     devices = [accelerator.device.index or 0] if accelerator.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         about_model = dict(model or {})
-        run = Run(config, denoiser, draws, out, accelerator, about_model, sheet, loss, adversary)
+        run = Run(
+            config, denoiser, draws, out, accelerator, about_model, sheet, loss, adversary, privacy
+        )
         try:
             report = run.open(resume, about, update)
             try:

@@ -131,7 +131,11 @@ class Report:
         if self._board is not None:
             self._to_board(step, values)
         other = f" against {values['adversary_loss']:.4f}" if "adversary_loss" in values else ""
-        news = f"loss {values['loss']:.4f}{other}  {rate:,.0f} images/s  {duration(whole)} left"
+        words = [] if values.get("loss") is None else [f"loss {values['loss']:.4f}{other}"]
+        if "epsilon" in values:
+            words.append(f"epsilon {values['epsilon']:.3f} of {values['budget']:g}")
+        words += [f"{rate:,.0f} images/s", f"{duration(whole)} left"]
+        news = "  ".join(words)
         if self._bar is not None:
             self._bar.update(self._task, completed=step, news=news)
         elif now - self._printed > 10 or step == self.steps:
@@ -139,11 +143,11 @@ class Report:
             self.say(f"step {step:,} of {self.steps:,}  {news}")
 
     def _to_board(self, step: int, values: dict[str, Any]) -> None:
-        for key in ("loss", "adversary_loss", "lr", "grad_norm", "images_per_s"):
-            if key not in values:
+        for key in ("loss", "adversary_loss", "lr", "grad_norm", "epsilon", "images_per_s"):
+            if values.get(key) is None:
                 continue
             self._board.add_scalar(key, values[key], step)
-        for i, value in enumerate(values["loss_by_level"]):
+        for i, value in enumerate(values.get("loss_by_level", [])):
             if value is not None:
                 self._board.add_scalar(f"loss_by_level/{i}", value, step)
 

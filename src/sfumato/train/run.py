@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -23,14 +23,14 @@ from sfumato.loss import denoising_loss
 from sfumato.train import checkpoint as ck
 from sfumato.train.adversary import Adversary, Opponent
 from sfumato.train.config import TrainConfig
-from sfumato.train.draws import Draws, Part
+from sfumato.train.draws import Draws, Loss, Part
 from sfumato.train.ema import Ema, ema_decay
 from sfumato.train.levels import Levels, level, level_edges
+from sfumato.train.private.config import PrivacyConfig
+from sfumato.train.private.descent import PrivateDescent
 from sfumato.train.report import Report, duration, write_text
+from sfumato.train.rule import Descent, Rule
 from sfumato.train.stop import StopSignals
-
-Loss = Callable[[Denoiser, Part], Tensor]
-"""Losses (B,) of a part, in the order of its examples; never reduced."""
 
 Sheet = Callable[[Denoiser], Image.Image]
 """Draws a picture from the averaged model; must not use torch's global generator."""
@@ -81,6 +81,7 @@ class Run:
         sheet: draws a picture of samples.
         loss: the loss per example.
         adversary: the second player, if there is one.
+        privacy: what is promised to the data's records, if anything is.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Run:
         sheet: Sheet | None,
         loss: Loss,
         adversary: Adversary | None = None,
+        privacy: PrivacyConfig | None = None,
     ) -> None:
         self.config, self.draws, self.out = config, draws, out
         self.accelerator, self.model, self.sheet = accelerator, model, sheet
@@ -117,6 +119,12 @@ class Run:
         self.opponent = (
             None if adversary is None else Opponent(adversary, denoiser, config, accelerator)
         )
+        self.rule: Rule
+        if privacy is None:
+            mine = list(self.parameters.values())
+            self.rule = Descent(config, draws, accelerator, self.losses, mine)
+        else:
+            self.rule = PrivateDescent(config, privacy, draws, accelerator, denoiser, loss, model)
         self.levels = Levels(level_edges(denoiser.process, draws.law, config.levels))
         self.step = 0
         self.skipped = 0
@@ -126,6 +134,7 @@ class Run:
     def open(self, resume: bool, about: Mapping[str, Any] | None, update: Update) -> Report:
         """Take up an older run, or start a new one in an empty folder."""
         found: ck.Checkpoint | None = None
+        state: dict[str, Any] | None = None
         refused: list[str] = []
         if not resume and self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise UsageError(
@@ -138,8 +147,9 @@ class Run:
         if resume:
             found, refused = ck.newest_checkpoint(self.out)
             if found is not None:
-                self.restore(found, update)
+                state = self.restore(found, update)
         self.accelerator.wait_for_everyone()
+        news = self.rule.open(self.out, state)
         if self.main:
             self.out.mkdir(parents=True, exist_ok=True)
             if about is not None:
@@ -159,10 +169,12 @@ class Run:
             report.say(f"going on after step {self.step:,} from {found.folder}")
         elif resume:
             report.say(f"no checkpoint in {self.out} yet: starting from the beginning")
+        if news:
+            report.say(news)
         return report
 
-    def restore(self, found: ck.Checkpoint, update: Update) -> None:
-        """Become what a checkpoint holds."""
+    def restore(self, found: ck.Checkpoint, update: Update) -> dict[str, Any]:
+        """Become what a checkpoint holds; returns its state."""
         folder, files = found
         theirs = update(ck.parse_json(files, ck.DESCRIPTION, folder).get("model", {}))
         if changed := ck.differences(theirs, self.model):
@@ -184,6 +196,7 @@ class Run:
         if len(state["levels"]["sums"]) == self.config.levels:
             self.levels.restore(state["levels"])
         self.step, self.saved = state["step"], folder
+        return state
 
     def go(self, report: Report) -> Path:
         """Train to the last step; returns the last checkpoint."""
@@ -196,21 +209,24 @@ class Run:
 
         with StopSignals() as signals, ThreadPoolExecutor(1) as ahead:
             upcoming = ahead.submit(self.parts, self.step)
-            while self.step < config.steps:
+            while self.step < config.steps and not self.rule.spent():
                 parts, theirs = upcoming.result()
                 if self.step + 1 < config.steps:
                     upcoming = ahead.submit(self.parts, self.step + 1)
                 self.draws.seed_dropout(self.step)
                 if self.opponent is not None:
-                    self.opponent.advance([self.to_device(p) for p in theirs], self.step)
+                    self.opponent.advance(
+                        [p.to(self.accelerator.device) for p in theirs], self.step
+                    )
                 stop = self.advance(parts, signals.name is not None)
-                done = self.step == config.steps
+                done = self.step == config.steps or self.rule.spent()
                 report.advance(self.step)
                 if due(config.log_every) or done:
                     extra = {"lr": config.rate(self.step - 1), "grad_norm": self.norm}
                     if self.opponent is not None:
                         extra |= self.opponent.report()
                         self.opponent.clear()
+                    extra |= self.rule.report()
                     report.line(self.step, {**self.levels.report(), **extra})
                     self.levels.clear()
                 pause = time.monotonic()
@@ -232,35 +248,18 @@ class Run:
         )
         return saved
 
-    def parts(self, step: int) -> tuple[list[Part], list[Part]]:
+    def parts(self, step: int) -> tuple[Any, list[Part]]:
         """The parts of a step, and those of the adversary."""
-        mine = self.draws.parts(step)
+        mine = self.rule.parts(step)
         return mine, [] if self.opponent is None else self.draws.parts(step, "adversary")
 
-    def advance(self, parts: Sequence[Part], stop: bool) -> bool:
+    def advance(self, parts: Any, stop: bool) -> bool:
         """One optimizer step; true if any process was asked to stop."""
-        config, accelerator = self.config, self.accelerator
-        mine = []
-        for i, part in enumerate(parts):
-            part = self.to_device(part)
-            if i + 1 < len(parts):
-                with accelerator.no_sync(self.losses):
-                    losses = self.losses(part)
-                    accelerator.backward(losses.mean())
-            else:
-                losses = self.losses(part)
-                accelerator.backward(losses.mean())
-            mine.append(losses.detach().float())
-        norm = accelerator.clip_grad_norm_(
-            self.parameters.values(), config.clip if config.clip else math.inf
-        )
-        flag = torch.tensor([float(stop)], device=accelerator.device)
-        everyone = accelerator.gather(torch.cat([*mine, flag])).cpu()
-        everyone = everyone.reshape(accelerator.num_processes, -1)
-        losses, stop = everyone[:, :-1].reshape(-1), bool(everyone[:, -1].any())
-        log_snr = level(self.denoiser.process, self.draws.times(self.step)[0])
-        self.norm = float(norm)
-        self.check(losses, log_snr)
+        config = self.config
+        found = self.rule.gradient(parts, self.step, stop)
+        self.norm = found.norm
+        log_snr = None if found.times is None else level(self.denoiser.process, found.times)
+        self.check(found.losses, log_snr)
         for group in self.optimizer.param_groups:
             group["lr"] = config.rate(self.step)
         self.optimizer.step()
@@ -268,28 +267,28 @@ class Run:
         self.skipped = self.skipped + 1 if self.optimizer.step_was_skipped else 0
         self.step += 1
         self.ema.update(self.denoiser, ema_decay(config, self.step))
-        self.levels.add(losses, log_snr)
-        return stop
+        if found.losses is not None and log_snr is not None:
+            self.levels.add(found.losses, log_snr)
+        return found.stop
 
-    def to_device(self, part: Part) -> Part:
-        """Move a part to the device; its noise is drawn on the CPU, the same on any device."""
-        device = self.accelerator.device
-        cond = None if part.cond is None else part.cond.to(device)
-        return Part(part.x0.to(device), part.t.to(device), cond, part.generators)
-
-    def check(self, losses: Tensor, log_snr: Tensor) -> None:
+    def check(self, losses: Tensor | None, log_snr: Tensor | None) -> None:
         """Stop the run, before the weights are touched, if the loss or gradient is not finite."""
-        bad = ~losses.isfinite()
+        bad = None if losses is None else ~losses.isfinite()
         scaled = self.accelerator.scaler is not None  # fp16 skips steps that overflow
-        if not bad.any() and (math.isfinite(self.norm) or (scaled and self.skipped < 50)):
+        fine = math.isfinite(self.norm) or (scaled and self.skipped < 50)
+        if fine and (bad is None or not bad.any()):
             return
-        where = log_snr[bad] if bad.any() else log_snr
+        what = f"gradient norm {self.norm}"
+        if losses is not None and bad is not None and log_snr is not None:
+            where = log_snr[bad] if bad.any() else log_snr
+            what = (
+                f"mean loss {float(losses.mean())}, {int(bad.sum())} of {len(losses)} examples not "
+                f"finite, at log-SNR {float(where.min()):.2f} to {float(where.max()):.2f}, {what}"
+            )
         raise SfumatoError(
-            f"the loss is not finite at step {self.step + 1:,}: mean loss {float(losses.mean())}, "
-            f"{int(bad.sum())} of {len(losses)} examples not finite, at log-SNR "
-            f"{float(where.min()):.2f} to {float(where.max()):.2f}, gradient norm {self.norm}; "
-            f"the weights were left as they were; {self.last_checkpoint()}; try a lower "
-            "learning rate, a longer warm-up or stronger clipping"
+            f"the loss is not finite at step {self.step + 1:,}: {what}; the weights were left as "
+            f"they were; {self.last_checkpoint()}; try a lower learning rate, a longer warm-up or "
+            "stronger clipping"
         )
 
     def last_checkpoint(self) -> str:
@@ -318,6 +317,7 @@ class Run:
                 "levels": self.levels.state(),
                 "scaler": scaler.state_dict() if scaler is not None else None,
             }
+            state |= self.rule.state()
             if self.opponent is not None:
                 state["adversary"] = self.opponent.state()
             names = list(self.parameters)
