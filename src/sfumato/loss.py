@@ -82,25 +82,26 @@ class LogNormal(TimeLaw):
 @final
 @dataclass(frozen=True)
 class Uniform(TimeLaw):
-    """t^(1/power) ~ U, from ``start`` to 1; ``start`` keeps clear of the singular end.
+    """t^(1/power) ~ U, from ``start``, which keeps clear of the singular end, to ``end``.
 
     Power 1 is uniform in t; 2 is uniform in √t, the density of the quadratic grid.
     """
 
     start: float = 1e-5
     power: float = 1.0
+    end: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start < 1:
-            raise ValueError(f"expected 0 <= start < 1, got {self.start}")
+        if not 0 <= self.start < self.end <= 1:
+            raise ValueError(f"expected 0 <= start < end <= 1, got {self.start} and {self.end}")
         if not self.power > 0:
             raise ValueError(f"expected power > 0, got {self.power}")
 
     def draw(self, process: Process, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Times whose power is uniform."""
         u = torch.rand(n, generator=generator, dtype=torch.float64)
-        low = self.start ** (1 / self.power)
-        return (low + (1 - low) * u) ** self.power
+        low, high = (x ** (1 / self.power) for x in (self.start, self.end))
+        return (low + (high - low) * u) ** self.power
 
 
 @final

@@ -99,7 +99,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "log-normal in phase space": (
         lambda: sf.LogNormal().draw(CLD, 3), "need a scheduled process, got CriticallyDamped",
     ),
-    "uniform start": (lambda: sf.Uniform(1.5), r"0 <= start < 1, got 1.5"),
+    "uniform start": (lambda: sf.Uniform(1.5), r"0 <= start < end <= 1, got 1.5"),
     "uniform power": (lambda: sf.Uniform(power=0), "expected power > 0, got 0"),
     "no steps": (lambda: sf.times.uniform(0), "at least 1 step, got 0"),
     "no karras steps": (lambda: sf.times.karras(EDM, 0), "at least 1 step, got 0"),

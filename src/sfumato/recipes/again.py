@@ -21,6 +21,7 @@ from sfumato.recipes import (
     genie,
     images,
     points,
+    private,
 )
 from sfumato.recipes.codec import decode
 from sfumato.train import TrainConfig
@@ -46,6 +47,7 @@ RECIPES = {
     "genie": Recipe(genie.Config, genie.run),
     "images": Recipe(images.Config, images.run),
     "points": Recipe(points.Config, points.run),
+    "private": Recipe(private.Config, private.run),
 }
 
 

@@ -24,7 +24,7 @@ from sfumato.sample import sample
 from sfumato.seeds import generator, generators
 from sfumato.solve import Ancestral, Exponential, Taylor
 from sfumato.times import karras, quadratic
-from sfumato.train import Adversary, Loss, Sheet, TrainConfig, standard_loss, train
+from sfumato.train import Adversary, Loss, PrivacyConfig, Sheet, TrainConfig, standard_loss, train
 
 
 def root_mean_square(data: ImageSet | PointSet, n: int = 4096) -> float:
@@ -111,12 +111,13 @@ def fit(
     denoiser: Denoiser | None = None,
     loss: Loss = standard_loss,
     adversary: Adversary | None = None,
+    privacy: PrivacyConfig | None = None,
 ) -> Path:
     """Build the model, train it, and return the run folder.
 
     ``config.json`` in the run folder keeps the recipe's name and its configuration;
     `sfumato.recipes.again` runs it again. A ``denoiser`` that was built already, a ``loss`` and a
-    second player may be given.
+    second player may be given, and a promise to the data's records.
 
     Raises:
         UsageError, SfumatoError: see `sfumato.train.train`.
@@ -135,6 +136,7 @@ def fit(
         sheet=sheet,
         loss=loss,
         adversary=adversary,
+        privacy=privacy,
         resume=resume,
         update=lambda older: read_model(older).to_json(),
     )

@@ -15,10 +15,14 @@ from sfumato.train.draws import Data, Draws, Loss, Part, positions
 from sfumato.train.ema import Ema, ema_decay
 from sfumato.train.levels import Levels, level, level_edges
 from sfumato.train.loop import train
+from sfumato.train.private.accounting import Accountant
+from sfumato.train.private.config import PrivacyConfig
+from sfumato.train.private.randomness import Randomness
 from sfumato.train.report import read_log
 from sfumato.train.run import Sheet, Stopped, standard_loss
 
 __all__ = [
+    "Accountant",
     "Adversary",
     "Checkpoint",
     "Data",
@@ -27,6 +31,8 @@ __all__ = [
     "Levels",
     "Loss",
     "Part",
+    "PrivacyConfig",
+    "Randomness",
     "Sheet",
     "Stopped",
     "TrainConfig",

@@ -277,11 +277,18 @@ def add_clipped(gradients: Sequence[Tensor], clip: float, total: Sequence[Tensor
 
     A record whose gradient is not finite gets the factor 0.
     """
-    squares = torch.stack([g.flatten(1).float().square().sum(1) for g in gradients]).sum(0)
-    norm = squares.sqrt()
+    flat = [_rows(g.float()) for g in gradients]
+    norm = torch.stack([torch.linalg.vector_norm(rows, dim=1) for rows, _ in flat]).norm(dim=0)
     factor = torch.where(norm.isfinite(), (clip / (norm + 1e-6)).clamp(max=1.0), 0.0)
     every = bool(norm.isfinite().all())
-    for s, g in zip(total, gradients, strict=True):
-        g = g.float() if every else g.float().nan_to_num(0.0, 0.0, 0.0)
-        s.add_((factor @ g.flatten(1)).view_as(s))
+    for s, (rows, order) in zip(total, flat, strict=True):
+        rows = rows if every else rows.nan_to_num(0.0, 0.0, 0.0)
+        there = s.permute(order)
+        there.add_((factor @ rows).view(there.shape))
     return factor
+
+
+def _rows(g: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """(records, n) in the order of memory, which saves a copy, and that order of the axes."""
+    order = sorted(range(1, g.ndim), key=lambda a: -int(g.stride(a)))
+    return g.permute(0, *order).flatten(1), tuple(a - 1 for a in order)
