@@ -290,5 +290,5 @@ def add_clipped(gradients: Sequence[Tensor], clip: float, total: Sequence[Tensor
 
 def _rows(g: Tensor) -> tuple[Tensor, tuple[int, ...]]:
     """(records, n) in the order of memory, which saves a copy, and that order of the axes."""
-    order = sorted(range(1, g.ndim), key=lambda a: -int(g.stride(a)))
+    order = sorted(range(1, g.ndim), key=lambda a: -g.stride()[a])
     return g.permute(0, *order).flatten(1), tuple(a - 1 for a in order)
