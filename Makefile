@@ -24,11 +24,11 @@ help:
 	@tools/setup.sh data $@
 
 .venv/.ready-test: $(INPUTS)
-	@tools/setup.sh data,train,test $@
+	@tools/setup.sh data,train,private,test $@
 	@touch .venv/.ready-tour
 
 .venv/.ready-bench: $(INPUTS)
-	@tools/setup.sh data,train,test,bench $@
+	@tools/setup.sh data,train,private,test,bench $@
 	@touch .venv/.ready-tour .venv/.ready-test
 
 tour: .venv/.ready-tour

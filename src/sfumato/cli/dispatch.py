@@ -36,6 +36,9 @@ class Commands(Enum):
     TRAJECTORIES = Command(
         "sfumato.cli.trajectories", "keep a model's paths from noise to data, to learn from (DSNO)"
     )
+    PRIVATE = Command(
+        "sfumato.cli.private", "train under differential privacy, export with a certificate, check"
+    )
     DATA = Command("sfumato.cli.data", "list, show, fetch and look at data sets")
     MODELS = Command("sfumato.cli.models", "list the shipped models, show the card of one")
     TOUR = Command("sfumato.cli.tour", "write a page of pictures of everything, in two minutes")

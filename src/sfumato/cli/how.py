@@ -35,6 +35,10 @@ class How:
     """Noise that ddim adds at each step, 0 to 1: 1 is as much as ancestral."""
     churn: float = 0.0
     """Noise that heun adds over all steps (S_churn of Karras et al. 2022), up to about 40."""
+    churn_min: float = 0.0
+    """Lowest noise level at which churn adds noise (S_min)."""
+    churn_max: float = 1e9
+    """Highest noise level at which churn adds noise (S_max)."""
     batch: int = 64
     """Images computed together; what is drawn does not depend on it."""
     device: Device = DeviceName.AUTO
@@ -52,6 +56,8 @@ class How:
         at_least("batch", self.batch, 1)
         at_least("eta", self.eta, 0)
         at_least("churn", self.churn, 0)
+        at_least("churn-min", self.churn_min, 0)
+        at_least("churn-max", self.churn_max, self.churn_min)
         at_least("threads", self.threads, 0)
         at_least("guidance", self.guidance, 0)
         if self.eta > 1:

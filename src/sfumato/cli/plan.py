@@ -39,7 +39,7 @@ def make_solver(how: How, steps: int) -> Solver:
         SolverName.DPMPP2M: lambda: Exponential(order=2),
         SolverName.DPMPP3M: lambda: Exponential(order=3),
         SolverName.DEIS: DEIS,
-        SolverName.HEUN: lambda: Heun(churn=churn),
+        SolverName.HEUN: lambda: Heun(churn, how.churn_min, how.churn_max),
         SolverName.GENIE: Taylor,
         SolverName.TAYLOR: Taylor,
         SolverName.EULER: Euler,

@@ -148,7 +148,7 @@ class Folder(Output):
         """Write the files; pictures of an earlier, longer run of this command are removed."""
         self.path.mkdir(parents=True, exist_ok=True)
         digits, i = max(6, len(str(shape[0] - 1))), 0
-        _replace(self.path / "sample.json", json.dumps(about, indent=2).encode())
+        put(self.path / "sample.json", json.dumps(about, indent=2).encode())
         for chunk in chunks:
             for pixels in chunk:
                 (self.path / f"{i:0{digits}}.png").write_bytes(
@@ -164,7 +164,7 @@ class Folder(Output):
             rows.writerow(["file", *(name for name, _ in labels.axes)])
             for j in range(shape[0]):
                 rows.writerow([f"{j:0{digits}}.png", *labels.words(j)])
-            _replace(self.path / "labels.csv", text.getvalue().encode())
+            put(self.path / "labels.csv", text.getvalue().encode())
 
 
 @final
@@ -230,7 +230,7 @@ class Parts:
         if not plan.is_file() or plan.read_text() != self._plan:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        _replace(plan, self._plan.encode())
+        put(plan, self._plan.encode())
 
     def _file(self, indices: range) -> Path:
         return self.folder / f"{indices.start:09}-{indices.stop:09}.npy"
@@ -243,7 +243,7 @@ class Parts:
         """Keep a finished chunk."""
         buffer = io.BytesIO()
         np.lib.format.write_array(buffer, np.ascontiguousarray(chunk), allow_pickle=False)
-        _replace(self._file(indices), buffer.getvalue())
+        put(self._file(indices), buffer.getvalue())
 
     def read(self, chunks: Sequence[range]) -> Chunks:
         """The chunks, one after the other."""
@@ -255,7 +255,8 @@ class Parts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _replace(path: Path, data: bytes) -> None:
+def put(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_bytes(data)
     part.replace(path)

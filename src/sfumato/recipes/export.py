@@ -14,6 +14,8 @@ from sfumato.errors import UsageError
 from sfumato.recipes.load import read_model
 from sfumato.store import write_folder
 from sfumato.train import checkpoint as ck
+from sfumato.train.private.certificate import PROMISE, promise_file, read_promise
+from sfumato.train.private.ledger import NAME as LEDGER
 
 
 def export(
@@ -29,7 +31,7 @@ def export(
     Args:
         source: a run folder or a checkpoint folder.
         out: the folder to make: ``model.safetensors`` (the averaged weights), ``model.json``,
-            ``card.json``, ``SHA256SUMS``.
+            ``card.json``, ``SHA256SUMS``; of a private run also its ledger and promise.
         card: what a person should know; the number of parameters and the trained steps are
             added as ``params`` and ``steps``.
         half: keep the weights in float16, half the size; they are float32 again when loaded.
@@ -56,4 +58,8 @@ def export(
         ck.DESCRIPTION: ck.pack_json({**described, "model": model.to_json()}),
         "card.json": (json.dumps(full, indent=2, ensure_ascii=False) + "\n").encode(),
     }
+    if (promise := promise_file(state)) is not None:
+        run = Path(source) if (Path(source) / LEDGER).is_file() else found.folder.parents[1]
+        read_promise(run)  # the weights are those of the ledger, and it is whole
+        files |= {PROMISE: promise, LEDGER: (run / LEDGER).read_bytes()}
     return write_folder(Path(out), files, replace=replace)

@@ -174,35 +174,29 @@ def _paper(epsilon: float, parametrisation: Parametrisation) -> Config:
     )
 
 
-def presets() -> dict[str, tuple[str, Config]]:
-    """The settings by name, each with a line about it."""
+def presets() -> dict[str, Config]:
+    """The settings by name; `sfumato private train` says what they are about."""
     small = Config()
     return {
-        "fashion": ("Fashion-MNIST for two cores, about an hour", small),
-        "digits": (
-            "handwritten digits for two cores, about half an hour",
-            replace(
-                small,
-                out=Path("runs/private-digits"),
-                data=Images.DIGITS,
-                train=replace(small.train, batch=1024),
-            ),
+        "fashion": small,
+        "digits": replace(
+            small,
+            out=Path("runs/private-digits"),
+            data=Images.DIGITS,
+            train=replace(small.train, batch=1024),
         ),
-        "images": (
-            "your own folder or zip of images",
-            replace(
-                small,
-                out=Path("runs/private-images"),
-                data=Images.IMAGES,
-                resolution=32,
-                channels=3,
-                network=replace(small.network, resolution=32, attention=(8,)),
-                train=replace(small.train, batch=512),
-            ),
+        "images": replace(
+            small,
+            out=Path("runs/private-images"),
+            data=Images.IMAGES,
+            resolution=32,
+            channels=3,
+            network=replace(small.network, resolution=32, attention=(8,)),
+            train=replace(small.train, batch=512),
         ),
-        "fashion-paper-0.2": ("as published, epsilon 0.2 (GPUs)", _paper(0.2, Parametrisation.V)),
-        "fashion-paper-1": ("as published, epsilon 1 (GPUs)", _paper(1.0, Parametrisation.EDM)),
-        "fashion-paper-10": ("as published, epsilon 10 (GPUs)", _paper(10.0, Parametrisation.EDM)),
+        "fashion-paper-0.2": _paper(0.2, Parametrisation.V),
+        "fashion-paper-1": _paper(1.0, Parametrisation.EDM),
+        "fashion-paper-10": _paper(10.0, Parametrisation.EDM),
     }
 
 
@@ -215,7 +209,7 @@ def preset(name: str) -> Config:
     table = presets()
     if name not in table:
         raise unknown("private recipe", name, table)
-    return table[name][1]
+    return table[name]
 
 
 def run(config: Config) -> Path:

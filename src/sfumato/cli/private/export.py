@@ -1,0 +1,197 @@
+"""``sfumato private export``: a labelled synthetic data set and its certificate."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, final
+
+from sfumato.cli.how import How
+from sfumato.cli.options import Name, SolverName, at_least, choice, parse
+from sfumato.errors import UsageError
+
+_ABOUT = """Draw a labelled synthetic data set from a privately trained model, with a certificate.
+
+Drawing costs no privacy, however many samples are drawn and however they are chosen. Beside the
+data come a certificate, which says what is promised and what is not, and the ledger it rests upon;
+give all three to whoever has to approve the data.
+
+Without --label all classes are equally frequent.
+
+examples:
+  sfumato private export runs/private --n 60000 --out synthetic.npz
+  sfumato private export runs/private --n 10000 --sampler churn --out synthetic/
+  sfumato private export fashion-private --label sneaker+bag --drawing.guidance 2 --out shoes.npz
+"""
+
+
+class Sampler(Enum):
+    """The paper's samplers by name."""
+
+    AUTO = "auto"
+    DDIM = "ddim"
+    STOCHASTIC_DDIM = "stochastic-ddim"
+    CHURN = "churn"
+
+
+PRESETS: Mapping[Sampler, tuple[dict[str, Any], int | None]] = {
+    Sampler.AUTO: ({}, None),
+    Sampler.DDIM: ({"solver": SolverName.DDIM}, 50),
+    Sampler.STOCHASTIC_DDIM: ({"solver": SolverName.EULER_MARUYAMA}, 200),
+    Sampler.CHURN: (
+        {"solver": SolverName.HEUN, "churn": 20.0, "churn_min": 0.05, "churn_max": 50.0},
+        50,
+    ),
+}
+"""What they set, and in how many steps unless told otherwise (the paper: 500 to 1,000)."""
+
+
+@final
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to draw, and where to."""
+
+    name: Name
+    """The folder of a private run, or a shipped private model."""
+    n: int = 10_000
+    """How many samples."""
+    out: Path = Path("synthetic.npz")
+    """.npz for arrays, anything else is a folder of PNG files with labels.csv."""
+    label: str = ""
+    """A class by name or number, or axis=value,axis=value; values joined by + take turns."""
+    sampler: Annotated[Sampler, choice(Sampler, "sampler")] = Sampler.AUTO
+    """auto takes what suits the model; the others are the paper's."""
+    steps: int | None = None
+    """How many steps from noise to data; by default what suits the sampler."""
+    seed: int = 0
+    """The seed of the samples; it need not be secret."""
+    force: bool = False
+    """Overwrite the output even if this command did not make it."""
+    quiet: bool = False
+    """No progress bar and no report."""
+    drawing: How = field(default_factory=How)
+
+    def how(self) -> tuple[How, int | None]:
+        """The options of drawing, with the sampler's where it is named.
+
+        Raises UsageError if both a sampler and a solver are.
+        """
+        settings, steps = PRESETS[self.sampler]
+        if settings and self.drawing.solver is not SolverName.AUTO:
+            raise UsageError("give --sampler or --solver, not both")
+        return replace(self.drawing, **settings), self.steps if self.steps is not None else steps
+
+
+def main(argv: list[str]) -> None:
+    """Run ``sfumato private export``."""
+    run(parse(ExportConfig, "private export", argv, _ABOUT))
+
+
+def beside(out: Path, name: str) -> Path:
+    """Where a file about the export goes: into its folder, or beside its file."""
+    return out.with_name(f"{out.stem}.{name}") if out.suffix == ".npz" else out / name
+
+
+def run(config: ExportConfig) -> None:
+    """Draw, write, certify.
+
+    Raises UsageError for options that make no sense or a model that was not trained privately,
+    SfumatoError for damaged files.
+    """
+    from sfumato import cards
+    from sfumato.cli import writers
+
+    at_least("n", config.n, 1)
+    if config.steps is not None:
+        at_least("steps", config.steps, 1)
+    how, steps = config.how()
+    how.check()
+    out = writers.output(config.out)
+    if isinstance(out, writers.Sheet):
+        raise UsageError(f"--out {config.out}: a data set is an .npz or a folder, not a picture")
+    folder = cards.find(config.name)
+    out.check(config.force)
+
+    from sfumato.train.private.certificate import make_certificate, read_promise, seal
+
+    promise = read_promise(folder)
+
+    from sfumato import __version__
+    from sfumato.cli.drawing import Drawer, load, processes, stream
+    from sfumato.cli.labels import labels
+    from sfumato.cli.progress import bar
+    from sfumato.seeds import fold
+
+    denoiser, model = load(config.name, how)
+    axes = [(axis.name, axis.values) for axis in model.axes]
+    wanted = labels(
+        config.label, axes, config.n, lambda axis, i: fold(config.seed, "label", axis, i)
+    )
+    drawer = Drawer.of(denoiser, model, how, steps, config.seed)
+    first = processes(drawer.device).index == 0
+    settings = {k: getattr(v, "value", v) for k, v in asdict(how).items()}
+    about = {
+        "sfumato": __version__,
+        "model": config.name,
+        "n": config.n,
+        "seed": config.seed,
+        "label": config.label,
+        **{k: v for k, v in settings.items() if k not in ("device", "threads", "batch")},
+        "solver": drawer.plan.name.value,
+        "grid": drawer.plan.grid.value,
+        "steps": drawer.steps,
+        "weights": drawer.weights(),
+    }
+    began = time.perf_counter()
+    with bar("sampling", config.n, quiet=config.quiet or not first) as advance:
+        drawn = stream(drawer, wanted, out, about, advance)
+    if not first:
+        return
+    ledger = beside(config.out, "ledger.jsonl")
+    writers.put(ledger, promise.ledger.path.read_bytes())
+    sums = _sums(config.out)
+    if config.out.suffix != ".npz":
+        writers.put(config.out / "SHA256SUMS", sums)
+        sums = f"{hashlib.sha256(sums).hexdigest()}  SHA256SUMS\n".encode()
+    told = "chosen by --label" if config.label else "every class as often as every other"
+    export = {
+        **about,
+        "model": Path(config.name).name,
+        "labels": told,
+        "files": {
+            name: digest
+            for digest, name in (line.split("  ", 1) for line in sums.decode().splitlines())
+        },
+    }
+    certificate = beside(config.out, "certificate.json")
+    text = seal(make_certificate(promise, str(about["weights"]), export, told))
+    writers.put(certificate, text)
+    if not config.quiet:
+        spent = time.perf_counter() - began
+        made = promise.ledger.mechanism
+        print(f"{drawn.samples} images drawn in {spent:.0f} s; wrote {config.out}")
+        print(
+            f"certificate {certificate}: epsilon {promise.epsilon:.4g}, delta {promise.delta:g} "
+            f"({promise.accountant.value}; {promise.ledger.steps:,} steps, noise multiplier "
+            f"{made.noise:g}, sampling rate {made.rate:.4g})"
+        )
+        print(f"check it with: sfumato private check {certificate}")
+
+
+def _sums(out: Path) -> bytes:
+    """Checksums of what was written, in the format of sha256sum."""
+    if out.is_file():
+        return f"{file_digest(out)}  {out.name}\n".encode()
+    left_out = {"certificate.json", "ledger.jsonl", "SHA256SUMS"}
+    names = sorted(p.name for p in out.iterdir() if p.is_file() and p.name not in left_out)
+    return "".join(f"{file_digest(out / name)}  {name}\n" for name in names).encode()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
