@@ -20,7 +20,6 @@ import math
 import warnings
 from enum import Enum
 from functools import lru_cache
-from typing import Any
 
 from sfumato.errors import UsageError, require
 
@@ -68,20 +67,18 @@ def epsilon(
 
 @lru_cache(maxsize=4096)
 def _epsilon(noise: float, rate: float, steps: int, delta: float, accountant: Accountant) -> float:
-    if accountant is Accountant.PRV:
-        made = _opacus().PRVAccountant()
-        made.history = [(noise, rate, steps)]
-        return float(made.get_epsilon(delta))
-    analysis = _opacus().RDPAccountant  # the package must be there before its parts are asked for
-    del analysis
-    from opacus.accountants.analysis import rdp
-
-    orders = list(ORDERS)
-    spent = rdp.compute_rdp(q=rate, noise_multiplier=noise, steps=steps, orders=orders)
+    opacus = require("opacus.accountants", "private")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the best order is the first or the last
+        warnings.simplefilter("ignore", UserWarning)  # where the best order is the first or last
+        if accountant is Accountant.PRV:
+            made = opacus.PRVAccountant()
+            made.history = [(noise, rate, steps)]
+            return float(made.get_epsilon(delta))
+        rdp = require("opacus.accountants.analysis.rdp", "private")
+        orders = list(ORDERS)
+        spent = rdp.compute_rdp(q=rate, noise_multiplier=noise, steps=steps, orders=orders)
         value, _ = rdp.get_privacy_spent(orders=orders, rdp=spent, delta=delta)
-    return max(float(value), 0.0)
+        return max(float(value), 0.0)
 
 
 def noise_for(
@@ -142,7 +139,3 @@ def _check(rate: float, steps: int, delta: float) -> None:
         raise UsageError(f"expected steps >= 0, got {steps}")
     if not 0 < delta < 1:
         raise UsageError(f"expected 0 < delta < 1, got {delta}")
-
-
-def _opacus() -> Any:
-    return require("opacus.accountants", "private")

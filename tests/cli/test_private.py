@@ -1,0 +1,218 @@
+"""`sfumato private`: from images to a data set with a certificate, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("opacus", reason="the extra 'private' is not installed")
+
+from sfumato.cli import main
+from sfumato.cli.private.train import table
+from sfumato.recipes.export import export
+from sfumato.recipes.private import presets
+from sfumato.train import Accountant
+from sfumato.train.private.accounting import epsilon
+from sfumato.train.private.certificate import seal
+from sfumato.train.private.ledger import Ledger
+
+QUICK = ["--train.steps", "4", "--train.batch", "16", "--train.sheet-every", "0", "--train.cpu"]
+QUICK += ["--train.checkpoint-every", "2", "--train.quiet", "--network.channels", "4"]
+QUICK += ["--privacy.epsilon", "5", "--privacy.multiplicity", "2", "--privacy.delta", "1e-4"]
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    head = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    path.write_bytes(gzip.compress(head + array.tobytes()))
+
+
+@pytest.fixture(scope="module")
+def clothes(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("clothes")
+    rng = np.random.default_rng(0)
+    for stem in ("train", "t10k"):
+        write_idx(
+            root / f"{stem}-images-idx3-ubyte.gz",
+            rng.integers(0, 255, (200, 28, 28)).astype(np.uint8),
+        )
+        write_idx(root / f"{stem}-labels-idx1-ubyte.gz", (np.arange(200) % 10).astype(np.uint8))
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(clothes, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    words = ["private", "train", "fashion", "--out", str(out), "--root", str(clothes), *QUICK]
+    assert main(words) == 0
+    return out
+
+
+@pytest.fixture
+def exported(run, tmp_path) -> Path:
+    out = tmp_path / "made.npz"
+    words = ["private", "export", str(run), "--n", "25", "--steps", "3", "--out", str(out)]
+    assert main([*words, "--quiet"]) == 0
+    return out
+
+
+def test_the_certificate_says_what_the_ledger_costs(run, exported, capsys) -> None:
+    told = json.loads(exported.with_name("made.certificate.json").read_text())
+    assert told["steps"] == 4
+    made = told["mechanism"]
+    assert (made["rate"], made["records"], made["multiplicity"]) == (16 / 200, 200, 2)
+    for name in ("rdp", "prv"):
+        anew = epsilon(made["noise"], 16 / 200, 4, 1e-4, Accountant(name))
+        assert told["epsilon_by"][name] == pytest.approx(anew)
+    assert told["epsilon"] == told["epsilon_by"]["prv"] <= 5
+    assert told["epsilon"] > 4.9  # the noise is no larger than it need be
+    labels = np.load(exported)["labels"][:, 0]
+    assert np.bincount(labels, minlength=10).tolist() == [3] * 5 + [2] * 5
+    assert main(["private", "check", str(exported.with_name("made.certificate.json"))]) == 0
+    said = capsys.readouterr().out
+    assert "holds: epsilon" in said and "hyper-parameters" in said and "FAIL" not in said
+    assert "secure mode" not in said
+
+
+def test_a_folder_is_certified_file_by_file(run, tmp_path, capsys) -> None:
+    out = tmp_path / "made"
+    words = ["private", "export", str(run), "--n", "6", "--sampler", "churn", "--steps", "2"]
+    assert main([*words, "--out", str(out), "--quiet"]) == 0
+    assert main([*words, "--out", str(out), "--quiet"]) == 0  # again, over its own
+    assert main(["private", "check", str(out)]) == 0
+    picture = out / "000003.png"
+    data = picture.read_bytes()
+    picture.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert main(["private", "check", str(out)]) == 1
+    assert "but not 000003.png" in capsys.readouterr().out
+    picture.write_bytes(data)
+    (out / "000099.png").write_bytes(data)
+    assert main(["private", "check", str(out)]) == 1
+    assert "but 000099.png" in capsys.readouterr().out
+    assert main(["private", "check", str(out), "--no-data"]) == 0
+
+
+def test_every_byte_of_the_certificate_counts(exported, capsys) -> None:
+    path = exported.with_name("made.certificate.json")
+    data = path.read_bytes()
+    for i in range(0, len(data), 7):
+        path.write_bytes(data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :])
+        assert main(["private", "check", str(path)]) == 1, i
+    path.write_bytes(data + b"\n")
+    assert main(["private", "check", str(path)]) == 1
+    assert "was changed" in capsys.readouterr().err
+
+
+def test_every_byte_of_the_ledger_counts(exported, capsys) -> None:
+    path = exported.with_name("made.ledger.jsonl")
+    data = path.read_bytes()
+    certificate = str(exported.with_name("made.certificate.json"))
+    for i in range(0, len(data), 5):
+        path.write_bytes(data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :])
+        assert main(["private", "check", certificate]) == 1, i
+    path.unlink()
+    assert main(["private", "check", certificate]) == 2
+    assert "say where it is with --ledger" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"epsilon": 1.0}, "1 claimed"),
+        ({"steps": 3}, "3 claimed, 4 counted"),
+        ({"delta": 0.02}, "delta 0.02 is below"),
+        ({"epsilon_by": {"rdp": 0.1, "prv": 0.1}}, "0.1 told"),
+        ({"ledger": {"run": "x", "head": "y"}}, "the ledger is the one it names"),
+    ],
+)
+def test_a_forged_claim_with_a_right_digest_is_found(exported, capsys, change, said) -> None:
+    """Whoever edits the certificate can renew its digest, but not what follows from the ledger."""
+    path = exported.with_name("made.certificate.json")
+    path.write_bytes(seal({**json.loads(path.read_text()), **change}))
+    assert main(["private", "check", str(path)]) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if "FAIL" in line]
+    assert any(said in line for line in lines), lines
+
+
+def test_mechanism_and_data_must_be_the_ones(exported, capsys) -> None:
+    path = exported.with_name("made.certificate.json")
+    told = json.loads(path.read_text())
+    path.write_bytes(seal({**told, "mechanism": {**told["mechanism"], "noise": 99.0}}))
+    assert main(["private", "check", str(path)]) == 1
+    path.write_bytes(seal(told))
+    exported.write_bytes(exported.read_bytes() + b"x")
+    assert main(["private", "check", str(path)]) == 1
+    exported.unlink()
+    assert main(["private", "check", str(path)]) == 1
+    assert "is not there" in capsys.readouterr().err
+
+
+def test_a_shipped_private_model_carries_its_ledger(run, tmp_path, monkeypatch, capsys) -> None:
+    card = {"name": "mine", "system": "DPDM", "data": "fashion-mnist", "kind": "denoiser"}
+    export(run, tmp_path / "zoo" / "mine", card)
+    monkeypatch.setenv("SFUMATO_ZOO", str(tmp_path / "zoo"))
+    out = tmp_path / "made.npz"
+    words = ["private", "export", "mine", "--n", "4", "--steps", "2", "--out", str(out)]
+    assert main([*words, "--label", "3"]) == 0
+    assert main(["private", "check", str(tmp_path / "made.certificate.json")]) == 0
+    assert "chosen by --label" in capsys.readouterr().out
+    assert np.load(out)["labels"].tolist() == [[3]] * 4
+
+
+def test_what_gets_no_certificate(run, clothes, tmp_path, capsys) -> None:
+    plain = tmp_path / "plain"
+    words = ["train", "fashion", "--out", str(plain), "--root", str(clothes), "--train.steps", "1"]
+    words += ["--train.batch", "4", "--train.quiet", "--train.cpu", "--train.sheet-every", "0"]
+    assert main(words) == 0
+    out = ["--n", "2", "--out", str(tmp_path / "x.npz")]
+    assert main(["private", "export", str(plain), *out]) == 2
+    assert "was not trained privately" in capsys.readouterr().err
+    seeded = tmp_path / "seeded"
+    words = ["private", "train", "fashion", "--out", str(seeded), "--root", str(clothes), *QUICK]
+    assert main([*words, "--privacy.randomness", "REPRODUCIBLE"]) == 0
+    assert main(["private", "export", str(seeded), *out]) == 2
+    assert "not private and gets no certificate" in capsys.readouterr().err
+    lost = tmp_path / "lost"
+    shutil.copytree(run, lost)
+    (lost / "ledger.jsonl").unlink()
+    assert main(["private", "export", str(lost), *out]) == 1
+    assert "no readable ledger" in capsys.readouterr().err
+    assert main(["private", "export", str(run), "--n", "2", "--out", str(tmp_path / "x.png")]) == 2
+    assert "not a picture" in capsys.readouterr().err
+    assert not (tmp_path / "x.npz").exists()
+    both = ["--sampler", "ddim", "--drawing.solver", "heun"]
+    if main(["private", "export", str(run), *out, *both]) != 2:  # pragma: no cover
+        pytest.fail("a sampler and a solver")
+
+
+def test_the_verbs_and_recipes(capsys) -> None:
+    assert set(table()) == set(presets())
+    assert main(["private", "--help"]) == 0 and "export" in capsys.readouterr().out
+    assert main(["private", "chekc"]) == 2 and "'check'" in capsys.readouterr().err
+    assert main(["private", "train", "fashoin"]) == 2
+    assert "'fashion'" in capsys.readouterr().err
+    code = "import sys\nfrom sfumato.cli import main\nmain(['private', 'train', '--help'])\n"
+    code += "main(['private', '--help'])\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_resume_goes_on_and_the_budget_ends_it(run, clothes, tmp_path, capsys) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(run, again)
+    words = ["private", "train", "fashion", "--out", str(again), "--root", str(clothes), *QUICK]
+    assert main(words) == 2 and "--resume" in capsys.readouterr().err
+    assert main([*words, "--resume"]) == 0  # all steps are done: nothing to do
+    assert Ledger.read(again / "ledger.jsonl").steps == 4
+    more = [*words, "--resume", "--train.steps", "9"]
+    assert main(more) == 2
+    assert "the budget is spent: 4 steps" in capsys.readouterr().err
+    assert main([*more, "--privacy.epsilon", "6"]) == 0
+    assert 4 < Ledger.read(again / "ledger.jsonl").steps <= 9
