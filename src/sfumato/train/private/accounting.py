@@ -110,16 +110,21 @@ def noise_for(
 
 
 def most_steps(
-    target: float, noise: float, rate: float, delta: float, accountant: Accountant = Accountant.RDP
+    target: float,
+    noise: float,
+    rate: float,
+    delta: float,
+    accountant: Accountant = Accountant.RDP,
+    limit: int = 2**40,
 ) -> int:
-    """How many steps cost at most ``target``; 0 if already one costs more."""
-    if epsilon(noise, rate, 1, delta, accountant) > target:
+    """How many steps, up to ``limit``, cost at most ``target``; 0 if already one costs more."""
+    if limit < 1 or epsilon(noise, rate, 1, delta, accountant) > target:
         return 0
-    low, high = 1, 2
-    while epsilon(noise, rate, high, delta, accountant) <= target:
-        low, high = high, 2 * high
-        if high > 2**40:
-            return low
+    low, high = 1, min(limit, 2**20)
+    while high < limit and epsilon(noise, rate, high, delta, accountant) <= target:
+        low, high = high, min(limit, 2 * high)
+    if epsilon(noise, rate, high, delta, accountant) <= target:
+        return high
     while high - low > 1:
         middle = (low + high) // 2
         if epsilon(noise, rate, middle, delta, accountant) > target:

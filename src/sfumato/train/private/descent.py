@@ -157,10 +157,11 @@ class PrivateDescent(Rule):
             )
         if state is not None:
             self.ledger.check_mark(state["ledger"], f"the checkpoint in {out}")
-        self.most = most_steps(
-            privacy.epsilon, there.noise, self.rate, privacy.delta, privacy.accountant
-        )
         step = 0 if state is None else int(state["step"])
+        last = self.ledger.steps + self.config.steps - step  # if no step must be taken again
+        self.most = most_steps(
+            privacy.epsilon, there.noise, self.rate, privacy.delta, privacy.accountant, last
+        )
         if self.spent() and step < self.config.steps:
             raise UsageError(
                 f"the budget is spent: {self.ledger.steps:,} steps with noise multiplier "
@@ -170,8 +171,8 @@ class PrivateDescent(Rule):
         notice = "" if privacy.randomness.private else " NOT PRIVATE: the noise follows from a seed"
         return (
             f"noise multiplier {there.noise:g}, sampling rate {self.rate:.4g}, up to "
-            f"{min(self.most, self.config.steps):,} steps for epsilon {privacy.epsilon:g} at delta "
-            f"{privacy.delta:g}{notice}"
+            f"{self.most - self.ledger.steps:,} steps from here within epsilon "
+            f"{privacy.epsilon:g} at delta {privacy.delta:g}{notice}"
         )
 
     def epsilon(self) -> float:
