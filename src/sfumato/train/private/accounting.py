@@ -93,6 +93,11 @@ def noise_for(
     if not (target > 0 and math.isfinite(target)):
         raise UsageError(f"expected a target epsilon > 0, got {target}")
     low, high = 0.2, 1.0
+    if accountant is Accountant.PRV:  # its cost explodes with ε: begin near the answer
+        high = noise_for(target, rate, steps, delta)
+        low = 0.8 * high
+        while low > 0.05 and epsilon(low, rate, steps, delta, accountant) <= target:
+            low, high = 0.8 * low, low
     while epsilon(high, rate, steps, delta, accountant) > target:
         low, high = high, 2 * high
         if high > 1e6:
@@ -120,11 +125,14 @@ def most_steps(
     """How many steps, up to ``limit``, cost at most ``target``; 0 if already one costs more."""
     if limit < 1 or epsilon(noise, rate, 1, delta, accountant) > target:
         return 0
-    low, high = 1, min(limit, 2**20)
-    while high < limit and epsilon(noise, rate, high, delta, accountant) <= target:
-        low, high = high, min(limit, 2 * high)
-    if epsilon(noise, rate, high, delta, accountant) <= target:
-        return high
+    low, high, growth = 1, 2, 2.0
+    if accountant is Accountant.PRV:  # its cost explodes with ε: begin near the answer
+        high, growth = max(2, most_steps(target, noise, rate, delta, limit=limit)), 1.1
+    high = min(high, limit)
+    while epsilon(noise, rate, high, delta, accountant) <= target:
+        if high == limit:
+            return limit
+        low, high = high, min(limit, math.ceil(growth * high))
     while high - low > 1:
         middle = (low + high) // 2
         if epsilon(noise, rate, middle, delta, accountant) > target:
