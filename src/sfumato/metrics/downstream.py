@@ -187,9 +187,7 @@ def _contenders(
 
     def mlp() -> nn.Module:
         hidden = nn.Linear(pixels, training.hidden)
-        return nn.Sequential(
-            nn.Flatten(), hidden, nn.ReLU(), nn.Linear(training.hidden, classes)
-        )
+        return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), nn.Linear(training.hidden, classes))
 
     def cnn() -> nn.Module:
         network = nn.Sequential(

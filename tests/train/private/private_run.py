@@ -20,6 +20,7 @@ import torch
 from accelerate import PartialState
 
 from sfumato.train import Accountant, PrivacyConfig, Randomness, train
+from sfumato.train.private.accounting import epsilon
 from sfumato.train.private.ledger import NAME, Ledger
 from sfumato.train.private.randomness import Source
 
@@ -68,6 +69,8 @@ def kill_and_resume(out: Path, kills: int, seed: int) -> None:
     privacy = replace(
         PRIVACY, randomness=Randomness.FRESH, noise=1.0, epsilon=60.0, accountant=Accountant.RDP
     )
+    cost = epsilon(1.0, settings.batch / 100, 1, privacy.delta)  # once here, and not in each life
+    print(f"epsilon {cost:.3f} a step")
     done = out.with_name("executed")
     done.write_bytes(b"")
     real = Source.normal

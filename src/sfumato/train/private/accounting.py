@@ -21,6 +21,8 @@ import warnings
 from enum import Enum
 from functools import lru_cache
 
+import numpy as np
+
 from sfumato.errors import UsageError, require
 
 ORDERS = (
@@ -75,10 +77,16 @@ def _epsilon(noise: float, rate: float, steps: int, delta: float, accountant: Ac
             made.history = [(noise, rate, steps)]
             return float(made.get_epsilon(delta))
         rdp = require("opacus.accountants.analysis.rdp", "private")
-        orders = list(ORDERS)
-        spent = rdp.compute_rdp(q=rate, noise_multiplier=noise, steps=steps, orders=orders)
-        value, _ = rdp.get_privacy_spent(orders=orders, rdp=spent, delta=delta)
+        spent = steps * np.array(_divergences(noise, rate))
+        value, _ = rdp.get_privacy_spent(orders=list(ORDERS), rdp=spent, delta=delta)
         return max(float(value), 0.0)
+
+
+@lru_cache(maxsize=64)
+def _divergences(noise: float, rate: float) -> tuple[float, ...]:
+    """R(α) of one step for all orders; steps add up, so it is computed once."""
+    rdp = require("opacus.accountants.analysis.rdp", "private")
+    return tuple(rdp.compute_rdp(q=rate, noise_multiplier=noise, steps=1, orders=list(ORDERS)))
 
 
 def noise_for(
