@@ -39,12 +39,21 @@ def root_mean_square(data: ImageSet | PointSet, n: int = 4096) -> float:
     return float(f"{rms:.3g}")
 
 
-def sheet_labels(labels: tuple[int, ...], n: int, data: ImageSet | PointSet) -> Tensor | None:
-    """Labels of n examples for a sheet: running through one axis, or taken from the data."""
+def sheet_labels(
+    labels: tuple[int, ...], n: int, data: ImageSet | PointSet, private: bool = False
+) -> Tensor | None:
+    """Labels of n examples for a sheet: running through one axis, or taken from the data.
+
+    The labels of records are theirs as much as their pixels: ``private`` draws each axis on its
+    own instead.
+    """
     if not labels:
         return None
     if len(labels) == 1:
         return (torch.arange(n) % labels[0])[:, None]
+    if private:
+        g = generator(0, "sheet")
+        return torch.stack([torch.randint(size, (n,), generator=g) for size in labels], 1)
     index = torch.randint(len(data), (n,), generator=generator(0, "sheet")).numpy()
     return data.batch(index)[1]
 
@@ -67,14 +76,14 @@ def draw_samples(denoiser: Denoiser, shape: tuple[int, ...], cond: Tensor | None
     return process.read(solution.x).float().cpu()
 
 
-def image_sheet(model: Model, data: ImageSet) -> Sheet:
+def image_sheet(model: Model, data: ImageSet, private: bool = False) -> Sheet:
     """Draws 10 columns of samples, one class per column if there is one label axis."""
     labels = model.labels
     rows, columns = 4, min(labels[0], 10) if len(labels) == 1 else 10
     if len(labels) == 1:
         cond: Tensor | None = (torch.arange(rows * columns) % columns)[:, None]
     else:
-        cond = sheet_labels(labels, rows * columns, data)
+        cond = sheet_labels(labels, rows * columns, data, private)
 
     def draw(denoiser: Denoiser) -> Image.Image:
         x = draw_samples(denoiser, model.shape, cond, rows * columns)
@@ -123,7 +132,11 @@ def fit(
         UsageError, SfumatoError: see `sfumato.train.train`.
     """
     denoiser = model.build(settings.seed) if denoiser is None else denoiser
-    sheet = image_sheet(model, data) if isinstance(data, ImageSet) else point_sheet(model, data)
+    private = privacy is not None
+    if isinstance(data, ImageSet):
+        sheet: Sheet | None = image_sheet(model, data, private)
+    else:  # a scatter plot shows the data itself
+        sheet = None if private else point_sheet(model, data)
     train(
         settings,
         denoiser,

@@ -62,8 +62,9 @@ class Rule(ABC):
         """What a line of the log says of it."""
         return {}
 
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint's ``state.json`` keeps of it."""
+    def state(self, step: int) -> dict[str, Any]:
+        """What a checkpoint's ``state.json`` keeps of it after so many steps."""
+        del step
         return {}
 
 
@@ -108,3 +109,8 @@ class Descent(Rule):
         everyone = everyone.reshape(accelerator.num_processes, -1)
         losses, stop = everyone[:, :-1].reshape(-1), bool(everyone[:, -1].any())
         return Outcome(float(norm), stop, losses, self.draws.times(step)[0])
+
+    def state(self, step: int) -> dict[str, Any]:
+        """Where in the shuffled data the run is."""
+        epoch, position = divmod(step * self.config.batch, len(self.draws.data))
+        return {"epoch": epoch, "position": position}

@@ -306,18 +306,15 @@ class Run:
         """Write a checkpoint of this moment; returns its folder."""
         config = self.config
         if self.main:
-            epoch, position = divmod(self.step * config.batch, len(self.draws.data))
             scaler = self.accelerator.scaler
             state = {
                 "step": self.step,
-                "epoch": epoch,
-                "position": position,
                 "random": "a function of train.seed and step",
                 "train": asdict(config),
                 "levels": self.levels.state(),
                 "scaler": scaler.state_dict() if scaler is not None else None,
             }
-            state |= self.rule.state()
+            state |= self.rule.state(self.step)
             if self.opponent is not None:
                 state["adversary"] = self.opponent.state()
             names = list(self.parameters)

@@ -218,3 +218,20 @@ def test_private_and_public_steps_do_not_mix(runs, finished, tmp_path) -> None:
     with pytest.raises(UsageError, match="not trained privately.*no later step takes that back"):
         runs.private_train(public, settings=longer(runs), resume=True)
     assert not (public / NAME).exists()
+
+
+def test_a_sheet_shows_no_record() -> None:
+    """The labels of records are not used for a private run's pictures."""
+    import numpy as np
+
+    from sfumato.data import Card, ImageSet, LabelAxis
+    from sfumato.recipes.fit import sheet_labels
+
+    axes = (LabelAxis("a", ("x", "y", "z")), LabelAxis("b", ("x", "y")))
+    images = np.zeros((50, 1, 4, 4), np.uint8)
+    labels = np.full((50, 2), 1)
+    data = ImageSet("d", images, labels, axes, Card("d", "made", "none", ""))
+    assert sheet_labels((3, 2), 40, data).unique().tolist() == [1]
+    private = sheet_labels((3, 2), 40, data, private=True)
+    assert private[:, 0].unique().tolist() == [0, 1, 2]
+    assert private[:, 1].unique().tolist() == [0, 1]

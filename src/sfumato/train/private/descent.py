@@ -188,8 +188,9 @@ class PrivateDescent(Rule):
         """ε so far, and what it may become."""
         return {"epsilon": self.epsilon(), "budget": self.privacy.epsilon}
 
-    def state(self) -> dict[str, Any]:
+    def state(self, step: int) -> dict[str, Any]:
         """Where in the ledger the weights belong, and what was promised."""
+        del step
         promised = asdict(self.privacy)
         promised["accountant"] = self.privacy.accountant.value
         promised["randomness"] = self.privacy.randomness.value
