@@ -1,11 +1,19 @@
-"""How useful are labelled samples to someone who has nothing else? Three plain classifiers say.
+"""Are generated images of use? Three plain classifiers learn from them and are tested on real ones.
 
-A logistic regression, a perceptron (MLP) and a convolutional network (CNN) are trained on samples
-and tested on real images, as papers on private generative models do: Chen et al. 2020 (GS-WGAN,
-arXiv 2006.08265), Cao et al. 2021 (DP-Sinkhorn, arXiv 2111.01177), Dockhorn et al. 2022 (DPDM,
-arXiv 2210.09929). Those leave the training open in places, so here it is fixed: Adam, a number of
-steps that does not depend on the number of samples, a rate that falls linearly to zero, images in
-[-1, 1] without augmentation, and the last weights: the test images choose nothing.
+Generators with differential privacy are judged this way (DP-Sinkhorn, arXiv 2111.01177; GS-WGAN,
+arXiv 2006.08265; DPDM, arXiv 2210.09929). In place of private data its owner would publish the
+samples, so what counts is what can be learned from them. All classifiers see pixels in [-1, 1]:
+
+* **logistic regression**: one affine map to the classes, without regularization;
+* **MLP**: one hidden layer of 100 units, ReLU;
+* **CNN**: two 3x3 convolutions of 32 and 64 channels, each with ReLU, max pooling by 2 and dropout,
+  then a dense layer; no normalization.
+
+Adam minimizes the cross entropy in a fixed number of steps; its rate falls linearly to zero. Images
+are not augmented. The last weights are tested: nothing is chosen by looking at test images.
+
+The papers publish neither one protocol nor one code, so figures of theirs are near these, not equal
+in the last digit. Put the same three figures for as many real training images beside them.
 """
 
 from __future__ import annotations
@@ -13,6 +21,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import final
 
@@ -26,250 +35,222 @@ from sfumato.metrics.accuracy import Labels, Progress, check_labels
 from sfumato.metrics.classifier import Axis
 from sfumato.metrics.features import Images, pixel_values
 from sfumato.metrics.score import Score
-from sfumato.nn import best_dtype
+from sfumato.nn.dispatch import best_dtype, memory_format
 from sfumato.seeds import fold, generator
+
+CLASSIFIERS = ("logistic regression", "MLP", "CNN")
 
 
 @final
 @dataclass(frozen=True)
-class DownstreamTraining:
-    """The three classifiers, and how they are trained.
+class DownstreamSettings:
+    """The three classifiers and how they are trained. Compare figures of equal settings only.
 
     Args:
-        logistic_steps, mlp_steps, cnn_steps: of Adam, each on `batch` images.
-        batch: images a step; all of them where there are fewer.
-        rate: of Adam at the first step; it falls linearly to zero.
-        hidden: ReLU units of the MLP's one hidden layer.
-        channels: of the CNN's two convolutions, each 3x3, max pooling by 2, ReLU, dropout.
-        dense: ReLU units between those and the CNN's logits, with dropout.
-        dropout: share that is dropped.
+        steps: of the optimizer, for each classifier, whatever the number of images.
+        batch: images a step; all of them if there are fewer.
+        rate: first learning rate of Adam; it falls linearly to zero.
+        hidden: units of the MLP's hidden layer.
+        channels: of the CNN's two convolutions. dropout: after each of them.
+        seed: of initial weights, order and dropout; same seed, threads and machine, same
+            figures.
     """
 
-    logistic_steps: int = 10_000
-    mlp_steps: int = 10_000
-    cnn_steps: int = 3_000
+    steps: int = 4000
     batch: int = 128
     rate: float = 1e-3
     hidden: int = 100
     channels: tuple[int, int] = (32, 64)
-    dense: int = 128
     dropout: float = 0.25
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        sizes = ("logistic_steps", "mlp_steps", "cnn_steps", "batch", "hidden", "dense")
-        for name in sizes:
+        for name in ("steps", "batch", "hidden"):
             if getattr(self, name) < 1:
                 raise UsageError(f"expected {name} >= 1, got {getattr(self, name)}")
         if len(self.channels) != 2 or min(self.channels) < 1:
             raise UsageError(f"expected two numbers of channels >= 1, got {self.channels}")
-        if not 0 < self.rate < math.inf:
-            raise UsageError(f"expected a finite rate > 0, got {self.rate}")
+        if not self.rate > 0:
+            raise UsageError(f"expected rate > 0, got {self.rate}")
         if not 0 <= self.dropout < 1:
-            raise UsageError(f"expected 0 <= dropout < 1, got {self.dropout}")
+            raise UsageError(f"expected dropout in [0, 1), got {self.dropout}")
 
 
 def downstream_accuracy(
-    images: Images,
+    generated: Images,
     labels: Labels,
     test_images: Images,
     test_labels: Labels,
     axes: Sequence[Axis],
     *,
-    training: DownstreamTraining | None = None,
-    seed: int = 0,
+    settings: DownstreamSettings | None = None,
+    device: str = "cpu",
     progress: Callable[[Progress], None] | None = None,
-) -> tuple[Score, ...]:
-    """Test accuracy in % of logistic regression, MLP and CNN trained on labelled samples.
+) -> tuple[Score, Score, Score]:
+    """Test accuracies in % of logistic regression, MLP and CNN trained on the generated images.
 
-    Give real training images as ``images`` to get the ceiling. An image whose label is the number
-    of classes has none, and does not count; n is the number of samples that do. The error is that
-    of a share of the test images: sqrt(p (1 - p) / N). Another seed moves the figures as well.
-    Same seed and threads, same figures; the global random state is left as it was. All runs on the
-    CPU, the CNN under bfloat16 autocast where that is faster.
+    Give real training images as ``generated`` to get the ceiling. Images without a label (label =
+    number of classes) count on neither side; n is the number trained on. The error is that of a
+    share of the finite test set: another seed, or another sample from the same generator, moves
+    the figures too. The global random state is left as it was.
 
     Args:
-        images: samples (N, C, H, W), C = 1 or 3, uint8 or float in [-1, 1].
-        labels: (N,) or (N, 1) int.
-        test_images, test_labels: real ones, likewise.
+        generated: (N, C, H, W), uint8 or float in [-1, 1], with labels (N,) or (N, 1).
+        test_images: (M, C, H, W), real, with test_labels (M,) or (M, 1).
         axes: the one label axis.
-        seed: of initial weights, order and dropout.
-        progress: called about every second; steps are counted through all three.
+        progress: called about every second; its steps are those of all three classifiers.
 
     Raises:
-        UsageError: no label axis or several, a class that no sample has, no test image with a
-            label, or shapes or labels that do not fit.
+        UsageError: no label axis or several, shapes or labels that do not fit, images below 4x4,
+            or a class without any generated image.
         ArithmeticError: a loss is no longer finite.
     """
-    training = training or DownstreamTraining()
-    target = training_labels(labels, axes, len(images))
-    truth = check_labels(test_labels, axes, len(test_images))[:, 0]
+    settings = settings or DownstreamSettings()
+    trained = check_downstream(labels, axes, len(generated))
+    tested = check_labels(test_labels, axes, len(test_images))[:, 0]
     classes = len(axes[0].values)
-    taken, tested = (torch.nonzero(y < classes)[:, 0] for y in (target, truth))
-    if not len(tested):
-        raise UsageError(f"no test image has a label on the axis {axes[0].name!r}")
-    shape, other = (tuple(pixel_values(x[:1]).shape[1:]) for x in (images, test_images))
-    if shape != other:
-        raise UsageError(f"expected test images of the samples' shape {shape}, got {other}")
-    contenders = _contenders(shape, classes, training)
-    report = _Report(sum(c.steps for c in contenders), progress)
-    scores = []
-    for contender in contenders:
-        with torch.random.fork_rng():
-            torch.manual_seed(fold(seed, "downstream", contender.name, "weights"))
-            network = contender.build()
-            order = _batches(taken, training.batch, generator(seed, "downstream", contender.name))
-            _fit(network, contender, images, target, order, training.rate, report)
-        right = sum(
-            int((network(_take(test_images, some)).argmax(1) == truth[some]).sum())
-            for some in tested.split(1000)
+    shape = tuple(generated.shape[1:])
+    if tuple(test_images.shape[1:]) != shape:
+        raise UsageError(
+            f"expected test images of shape {shape} like those trained on, got "
+            f"{tuple(test_images.shape[1:])}"
         )
-        p = right / len(tested)
+    pixel_values(generated[:1])  # refuses what are no images
+    if min(shape[1:]) < 4:
+        raise UsageError(f"the CNN pools twice and needs images of at least 4x4, got {shape}")
+    if not bool((tested < classes).any()):
+        raise UsageError(f"no test image has a label on the axis {axes[0].name!r}")
+
+    steps = len(CLASSIFIERS) * settings.steps
+    began = time.monotonic()
+    about = ("pixels", f"{settings.hidden} hidden units", "{} and {} channels")
+    scores = []
+    for i, name in enumerate(CLASSIFIERS):
+
+        def report(step: int, loss: float, done: int = i * settings.steps) -> None:
+            if progress is not None:
+                progress(Progress(done + step, steps, loss, time.monotonic() - began))
+
+        with torch.random.fork_rng():
+            torch.manual_seed(fold(settings.seed, "downstream", name))
+            network = _network(name, shape, classes, settings).to(device)
+            _fit(network, name, generated, trained, settings, device, report)
+        counted = (_predict(network, test_images, device) == tested)[tested < classes]
+        p = float(counted.double().mean())
         scores.append(
             Score(
-                f"{contender.name} accuracy",
+                f"{name} accuracy",
                 100 * p,
-                100 * math.sqrt(p * (1 - p) / len(tested)),
-                len(taken),
-                contender.features,
-                f"axis {axes[0].name}, {contender.steps} steps, {len(tested)} real test images",
+                100 * math.sqrt(p * (1 - p) / len(counted)),
+                int((trained < classes).sum()),
+                about[i].format(*settings.channels),
+                f"axis {axes[0].name}, {settings.steps} steps of {settings.batch}, "
+                f"{len(counted)} real test images",
                 unit="%",
             )
         )
-    return tuple(scores)
+    return scores[0], scores[1], scores[2]
 
 
-def training_labels(labels: Labels, axes: Sequence[Axis], n: int) -> Tensor:
-    """Labels that the classifiers can be trained on, int64 (n,).
+def check_downstream(labels: Labels, axes: Sequence[Axis], n: int) -> Tensor:
+    """The labels (n,) of n images to learn from.
 
-    Raises:
-        UsageError: no label axis or several, a class that no sample has, or labels that do not fit.
+    Raises UsageError unless there is one label axis and an image of each of its classes.
     """
-    single_axis([axis.name for axis in axes])
+    if len(axes) != 1:
+        names = ", ".join(axis.name for axis in axes) or "none"
+        raise UsageError(f"downstream accuracy needs exactly one label axis, got {names}")
     target = check_labels(labels, axes, n)[:, 0]
     values = axes[0].values
-    seen = torch.bincount(target, minlength=len(values))
-    missing = [value for value, count in zip(values, seen.tolist()) if not count]
+    counts = torch.bincount(target, minlength=len(values))
+    missing = [value for value, count in zip(values, counts.tolist()) if not count]
     if missing:
         raise UsageError(
-            f"downstream classifiers need samples of every class of the axis {axes[0].name!r}; "
-            f"among {n} there is none of: {', '.join(missing)}"
+            f"none of the {n} images to learn from has the {axes[0].name} "
+            f"{', '.join(map(repr, missing))}"
         )
     return target
 
 
-def single_axis(names: Sequence[str]) -> None:
-    """Raises UsageError unless there is exactly one label axis."""
-    if len(names) != 1:
-        got = f"{len(names)}: {', '.join(names)}" if names else "none"
-        raise UsageError(f"downstream classifiers need images with one label axis, got {got}")
-
-
-@final
-@dataclass(frozen=True)
-class _Contender:
-    name: str
-    features: str
-    steps: int
-    dtype: torch.dtype
-    build: Callable[[], nn.Module]
-
-
-def _contenders(
-    shape: tuple[int, ...], classes: int, training: DownstreamTraining
-) -> tuple[_Contender, ...]:
-    channels, height, width = shape
-    pixels = channels * height * width
-    first, second = training.channels
-    flat = second * -(-height // 4) * -(-width // 4)  # each pooling rounds up
-
-    def logistic() -> nn.Module:
-        return nn.Sequential(nn.Flatten(), nn.Linear(pixels, classes))
-
-    def mlp() -> nn.Module:
-        hidden = nn.Linear(pixels, training.hidden)
-        return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), nn.Linear(training.hidden, classes))
-
-    def cnn() -> nn.Module:
-        network = nn.Sequential(
-            nn.Conv2d(channels, first, 3, padding=1),
-            nn.MaxPool2d(2, ceil_mode=True),
-            nn.ReLU(),  # after pooling: the same values, from a quarter of the work
-            nn.Dropout(training.dropout),
-            nn.Conv2d(first, second, 3, padding=1),
-            nn.MaxPool2d(2, ceil_mode=True),
-            nn.ReLU(),
-            nn.Dropout(training.dropout),
+def _network(
+    name: str, shape: tuple[int, ...], classes: int, settings: DownstreamSettings
+) -> nn.Module:
+    c, h, w = shape
+    if name == "logistic regression":
+        return nn.Sequential(nn.Flatten(), nn.Linear(c * h * w, classes))
+    if name == "MLP":
+        return nn.Sequential(
             nn.Flatten(),
-            nn.Linear(flat, training.dense),
+            nn.Linear(c * h * w, settings.hidden),
             nn.ReLU(),
-            nn.Dropout(training.dropout),
-            nn.Linear(training.dense, classes),
+            nn.Linear(settings.hidden, classes),
         )
-        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    plain, fast = torch.float32, best_dtype("cpu")
-    return (
-        _Contender("logistic regression", "pixels", training.logistic_steps, plain, logistic),
-        _Contender("MLP", f"{training.hidden} hidden units", training.mlp_steps, plain, mlp),
-        _Contender("CNN", f"{first} and {second} channels", training.cnn_steps, fast, cnn),
-    )
-
-
-@final
-class _Report:
-    """Tells of the steps done, about every second and at the end."""
-
-    def __init__(self, steps: int, told: Callable[[Progress], None] | None) -> None:
-        self.step, self.steps, self.told = 0, steps, told
-        self.began = self.last = time.monotonic()
-
-    def __call__(self, loss: Tensor, *, finished: bool) -> None:
-        self.step += 1
-        now = time.monotonic()
-        if not finished and now - self.last <= 1:
-            return
-        self.last = now
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise ArithmeticError(f"the loss of a downstream classifier is {value}; lower the rate")
-        if self.told is not None:
-            self.told(Progress(self.step, self.steps, value, now - self.began))
+    layers: list[nn.Module] = []
+    for before, after in zip((c, settings.channels[0]), settings.channels):
+        # pooling first gives the same numbers, and leaves a quarter of them to ReLU
+        layers += [nn.Conv2d(before, after, 3, padding=1), nn.MaxPool2d(2)]
+        layers += [nn.ReLU(), nn.Dropout(settings.dropout)]
+    dense = nn.Linear(settings.channels[1] * (h // 4) * (w // 4), classes)
+    return nn.Sequential(*layers, nn.Flatten(), dense)
 
 
 def _fit(
     network: nn.Module,
-    contender: _Contender,
+    name: str,
     images: Images,
     target: Tensor,
-    order: Iterator[Tensor],
-    rate: float,
-    report: _Report,
+    settings: DownstreamSettings,
+    device: str,
+    report: Callable[[int, float], None],
 ) -> None:
-    """Trains in place; ends in evaluation mode, without gradients."""
-    optimizer = torch.optim.Adam(network.parameters(), rate)
-    low = contender.dtype is not torch.float32
+    classes = network[-1].out_features  # type: ignore[index]
+    optimizer = torch.optim.Adam(network.parameters(), lr=settings.rate)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, settings.steps)
+    dtype = best_dtype(device) if name == "CNN" else torch.float32
+    low = dtype != torch.float32
+    kind = torch.device(device).type
     network.train()
-    for step in range(contender.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * (1 - step / contender.steps)
-        some = next(order)
-        with torch.autocast("cpu", contender.dtype, enabled=low):
-            logits = network(_take(images, some))
-        loss = cross_entropy(logits.float(), target[some])
+    last = time.monotonic()
+    order = _batches(
+        torch.nonzero(target < classes)[:, 0],
+        settings.batch,
+        generator(settings.seed, "downstream", "order", name),
+    )
+    for step, chosen in zip(range(1, settings.steps + 1), order):
+        x = pixel_values(images[chosen.numpy() if isinstance(images, np.ndarray) else chosen])
+        x = x.to(device, memory_format=memory_format(x))
+        with torch.autocast(kind, dtype) if low else nullcontext():
+            logits = network(x)
+        loss = cross_entropy(logits.float(), target[chosen].to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        report(loss, finished=step + 1 == contender.steps)
-    network.eval().requires_grad_(False)
+        schedule.step()
+        now = time.monotonic()
+        if step == settings.steps or now - last > 1:
+            last = now
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise ArithmeticError(
+                    f"the loss of the {name} is {value} at step {step}; lower the rate "
+                    f"(now {settings.rate})"
+                )
+            report(step, value)
 
 
-def _batches(taken: Tensor, batch: int, random: torch.Generator) -> Iterator[Tensor]:
-    """Indices of batches without end: all samples in a new order, and again."""
-    batch = min(batch, len(taken))
+def _batches(usable: Tensor, batch: int, draw: torch.Generator) -> Iterator[Tensor]:
+    """Passes without end through the usable indices, each in an order of its own."""
+    batch = min(batch, len(usable))
     while True:
-        shuffled = taken[torch.randperm(len(taken), generator=random)]
-        yield from shuffled[: len(taken) // batch * batch].split(batch)
+        order = usable[torch.randperm(len(usable), generator=draw)]
+        yield from order[: len(usable) // batch * batch].split(batch)
 
 
-def _take(images: Images, some: Tensor) -> Tensor:
-    return pixel_values(images[some.numpy() if isinstance(images, np.ndarray) else some])
+def _predict(network: nn.Module, images: Images, device: str) -> Tensor:
+    network.eval()
+    out = []
+    with torch.inference_mode():
+        for start in range(0, len(images), 256):
+            x = pixel_values(images[start : start + 256])
+            out.append(network(x.to(device, memory_format=memory_format(x))).argmax(1).cpu())
+    return torch.cat(out)

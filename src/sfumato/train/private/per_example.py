@@ -7,7 +7,7 @@ of its output,
 
 * a linear layer: :math:`g_i = \sum_k b_{ik}^\top a_{ik}`;
 * a convolution: the ordinary weight gradient over the K draws of record i alone, or one product
-  of b with the unfolded a for all records, whichever measured faster (see `_convolution`);
+  of b with the unfolded a for all records, whichever measured faster (see `layers`);
 * an affine norm: sums over pixels of b · (normalised a) and of b; an embedding: sums of rows of b.
 
 Since the K draws of a record are summed inside these products, nothing of size B·K·|θ| ever
@@ -25,11 +25,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-MANY = 8  # draws per record from which one call for each record is no slower than one for all
+from sfumato.train.private.layers import RULES
 
 Losses = Callable[[int, int], Tensor]
 """Losses (records · K,) of the records from the first to the second number, draws innermost."""
@@ -50,7 +49,7 @@ def per_example_gradients(
     Raises:
         ValueError: the number of losses is not records · draws.
     """
-    watcher = _Watcher(parameters, records, draws)
+    watcher = Watcher(parameters, records, draws)
     with watcher:
         value = losses(0, records)
     if value.shape != (records * draws,):
@@ -82,8 +81,11 @@ def _one_at_a_time(
     return made, torch.cat(values)
 
 
+_MULTIPLY = {torch.Tensor.mul, torch.Tensor.__mul__, torch.mul}
+
+
 @final
-class _Watcher(TorchFunctionMode):
+class Watcher(TorchFunctionMode):
     """Runs a network with its weights held still, and keeps what their gradients need."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], records: int, draws: int) -> None:
@@ -106,7 +108,7 @@ class _Watcher(TorchFunctionMode):
             made = args[0].detach() * args[1]
             self.scaled[id(made)] = (made, self.index[id(args[0])], float(args[1]))
             return made
-        rule = _RULES.get(func)
+        rule = RULES.get(func)
         if rule is None:
             return func(*args, **kwargs)
         return rule(self, func, args, kwargs)
@@ -183,217 +185,3 @@ def _leaves(w: Tensor) -> list[Tensor]:
             found[id(leaf)] = leaf
         todo += [following for following, _ in node.next_functions]
     return list(found.values())
-
-
-def _named(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    return {**dict(zip(names, args, strict=False)), **kwargs}
-
-
-def _linear(watcher: _Watcher, func: Any, args: Any, kwargs: Any) -> Tensor:
-    given = _named(("input", "weight", "bias"), args, kwargs)
-    x = given["input"]
-    w, to_w = watcher.weight(given["weight"])
-    b, to_b = watcher.weight(given.get("bias"))
-    y: Tensor = func(x, w, b)
-    if to_w is None and to_b is None:
-        return y
-    x = x.detach()
-
-    def hook(g: Tensor) -> None:
-        rows = g.reshape(watcher.records, -1, g.shape[-1])
-        if to_w is not None:
-            a = x.to(g.dtype).reshape(watcher.records, -1, x.shape[-1])
-            to_w(torch.bmm(rows.transpose(1, 2), a))
-        if to_b is not None:
-            to_b(rows.sum(1))
-
-    return watcher.watch(y, hook)
-
-
-def _embedding(watcher: _Watcher, func: Any, args: Any, kwargs: Any) -> Tensor:
-    names = ("input", "weight", "padding_idx", "max_norm", "norm_type", "scale_grad_by_freq")
-    given = _named((*names, "sparse"), args, kwargs)
-    w, to_w = watcher.weight(given["weight"])
-    plain = all(given.get(k) is None for k in ("padding_idx", "max_norm"))
-    if to_w is None or w is None or not plain or given.get("scale_grad_by_freq"):
-        return func(*args, **kwargs)
-    rows: Tensor = given["input"]
-    y = F.embedding(rows, w)
-
-    def hook(g: Tensor) -> None:
-        which = watcher.by_record(rows).reshape(watcher.records, -1, 1)
-        values = _wide(g).reshape(watcher.records, -1, w.shape[1])
-        made = values.new_zeros(watcher.records, *w.shape)
-        to_w(made.scatter_add_(1, which.expand_as(values), values))
-
-    return watcher.watch(y, hook)
-
-
-def _group_norm(watcher: _Watcher, func: Any, args: Any, kwargs: Any) -> Tensor:
-    given = _named(("input", "num_groups", "weight", "bias", "eps"), args, kwargs)
-    x, groups = given["input"], given["num_groups"]
-    w, to_w = watcher.weight(given.get("weight"))
-    b, to_b = watcher.weight(given.get("bias"))
-    if to_w is None and to_b is None:
-        return func(*args, **kwargs)
-    n, c = x.shape[:2]
-    area = x[0, 0].numel()
-    last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
-    layout = torch.channels_last if last else torch.contiguous_format
-    x = x.contiguous(memory_format=layout)
-    y, mean, rstd = torch.native_group_norm(x, w, b, n, c, area, groups, given.get("eps", 1e-5))
-    x, mean, rstd = x.detach(), mean.detach(), rstd.detach()
-
-    def hook(g: Tensor) -> None:
-        g = g.contiguous(memory_format=layout)
-        pixels = tuple(range(2, x.ndim))
-        total = _wide(g.sum(pixels))
-        product = _wide((g * x.to(g.dtype)).sum(pixels))
-        centre, scale = (
-            _wide(m).view(n, groups, 1).expand(n, groups, c // groups).reshape(n, c)
-            for m in (mean, rstd)
-        )
-        of_w = watcher.by_record(scale * (product - centre * total)).sum(1)
-        of_b = watcher.by_record(total).sum(1)
-        if to_w is not None:
-            to_w(of_w)
-        if to_b is not None:
-            to_b(of_b)
-
-    return watcher.watch(y, hook)
-
-
-def _layer_norm(watcher: _Watcher, func: Any, args: Any, kwargs: Any) -> Tensor:
-    given = _named(("input", "normalized_shape", "weight", "bias", "eps"), args, kwargs)
-    x, shape, eps = given["input"], tuple(given["normalized_shape"]), given.get("eps", 1e-5)
-    w, to_w = watcher.weight(given.get("weight"))
-    b, to_b = watcher.weight(given.get("bias"))
-    y: Tensor = func(x, shape, w, b, eps)
-    if to_w is None and to_b is None:
-        return y
-    x = x.detach()
-
-    def hook(g: Tensor) -> None:
-        if to_w is not None:
-            unit = F.layer_norm(_wide(x), shape, eps=eps)
-            to_w((_wide(g) * unit).reshape(watcher.records, -1, *shape).sum(1))
-        if to_b is not None:
-            to_b(g.reshape(watcher.records, -1, *shape).sum(1))
-
-    return watcher.watch(y, hook)
-
-
-def _wide(x: Tensor) -> Tensor:
-    """At least float32. (Sums of half precision run in float32 and are rounded at their end.)"""
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()
-
-
-def _convolution(watcher: _Watcher, func: Any, args: Any, kwargs: Any) -> Tensor:
-    transposed = func is torch.conv_transpose2d
-    last = ("output_padding", "groups", "dilation") if transposed else ("dilation", "groups")
-    names = ("input", "weight", "bias", "stride", "padding", *last)
-    given = _named(names, args, kwargs)
-    padding = given.get("padding", 0)
-    x: Tensor = given["input"]
-    w, to_w = watcher.weight(given["weight"])
-    b, to_b = watcher.weight(given.get("bias"))
-    if w is None or isinstance(padding, str) or x.ndim != 4:
-        return func(*args, **kwargs)
-    y: Tensor = func(**{**given, "weight": w, "bias": b})
-    if to_w is None and to_b is None:
-        return y
-    x = x.detach()
-    settings = [
-        _pair(given.get("stride", 1)),
-        _pair(padding),
-        _pair(given.get("dilation", 1)),
-        transposed,
-        _pair(given.get("output_padding", 0)),
-        given.get("groups", 1),
-    ]
-
-    def hook(g: Tensor) -> None:
-        of_w, of_b = _conv_gradients(x.to(g.dtype), g, w, watcher.records, settings)
-        if to_w is not None:
-            to_w(of_w)
-        if to_b is not None:
-            to_b(watcher.by_record(_wide(g.sum((2, 3)))).sum(1) if of_b is None else of_b)
-
-    return watcher.watch(y, hook)
-
-
-def _conv_gradients(
-    x: Tensor, g: Tensor, w: Tensor, records: int, settings: list[Any]
-) -> tuple[Tensor, Tensor | None]:
-    """Gradients of a convolution's weight, (records, \\*w.shape), and perhaps of its bias.
-
-    By the way that measured fastest. Milliseconds for 64 draws, 3x3, 64 -> 64 channels at 14x14
-    (float32 / bfloat16, one thread of an AVX-512 CPU with AMX, torch 2.13):
-
-        draws per record     1             8             32         (the sum alone: 4.7 / 1.5)
-        one call a record    10.1 / 8.9    5.7 / 2.3     4.8 / 1.7
-        unfold and multiply   8.3 / 3.2    6.6 / 2.6     6.8 / 3.0
-        grouped convolution   7.2 / 4.4    6.5 / 3.0     6.4 / 2.9
-        `F.unfold`, einsum   16.1 / 12.0  19.1 / 15.3   18.8 / 15.3
-    """
-    draws = len(x) // records
-    stride, padding, dilation, transposed, output_padding, groups = settings
-    usual = not transposed and groups == 1 and stride == dilation == [1, 1]
-    few = draws < MANY or x.device.type != "cpu"
-    small = x.shape[2] * x.shape[3] <= (64 if x.dtype == torch.float32 else 400)
-    if few and usual and small:
-        return _unfolded(x, g, w, records, padding), None
-    if few and groups == 1 and not transposed:
-        return _grouped(x, g, w, records, settings), None
-    like, outputs = w.to(g.dtype), [g.shape[1]]
-    mask = [False, True, True]
-    back = torch.ops.aten.convolution_backward
-    found = [
-        back(g[i : i + draws], x[i : i + draws], like, outputs, *settings, mask)
-        for i in range(0, len(x), draws)
-    ]
-    return torch.stack([f[1] for f in found]), torch.stack([f[2] for f in found])
-
-
-def _unfolded(x: Tensor, g: Tensor, w: Tensor, records: int, padding: list[int]) -> Tensor:
-    """One product per record of the output's gradient with the unfolded input."""
-    n, c = x.shape[:2]
-    kh, kw = w.shape[2:]
-    rows = F.pad(x.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0]))
-    rows = rows.contiguous()
-    s = rows.stride()
-    seen = rows.as_strided((n, *g.shape[2:], kh, kw * c), (s[0], s[1], s[2], s[1], 1))
-    out = g.permute(0, 2, 3, 1).reshape(records, -1, g.shape[1])
-    made = torch.bmm(out.transpose(1, 2), seen.reshape(records, -1, kh * kw * c))
-    return made.view(records, -1, kh, kw, c).permute(0, 1, 4, 2, 3)
-
-
-def _grouped(x: Tensor, g: Tensor, w: Tensor, records: int, settings: list[Any]) -> Tensor:
-    """The weight gradient of a convolution with one group for each record."""
-    draws = len(x) // records
-
-    def beside(a: Tensor) -> Tensor:
-        _, c, h, wide = a.shape
-        a = a.reshape(records, draws, c, h, wide).transpose(0, 1)
-        return a.reshape(draws, records * c, h, wide)
-
-    like = torch.empty(records * w.shape[0], *w.shape[1:], dtype=g.dtype, device=g.device)
-    settings = [*settings[:5], records]
-    back = torch.ops.aten.convolution_backward
-    made = back(beside(g), beside(x), like, None, *settings, [False, True, False])[1]
-    return made.view(records, *w.shape)
-
-
-def _pair(value: Any) -> list[int]:
-    return [int(v) for v in value] if isinstance(value, list | tuple) else [int(value)] * 2
-
-
-_MULTIPLY = {torch.Tensor.mul, torch.Tensor.__mul__, torch.mul}
-_RULES: dict[Any, Callable[[_Watcher, Any, Any, Any], Tensor]] = {
-    F.linear: _linear,
-    F.embedding: _embedding,
-    F.group_norm: _group_norm,
-    F.layer_norm: _layer_norm,
-    torch.conv2d: _convolution,
-    torch.conv_transpose2d: _convolution,
-}
