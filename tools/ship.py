@@ -20,12 +20,14 @@ from typing import Any
 
 from sfumato.data import Card, PointName, avatars, fashion_mnist, points
 from sfumato.metrics.score import plus_minus
+from sfumato.recipes import private
 from sfumato.recipes.again import read_run
 from sfumato.recipes.codec import encode
 from sfumato.recipes.export import export
 from sfumato.recipes.load import read_model
 from sfumato.store import read_folder, write_folder
 from sfumato.train import checkpoint as ck
+from sfumato.train.private.certificate import read_promise
 
 ZOO = Path(__file__).resolve().parents[1] / "src" / "sfumato" / "zoo"
 SYSTEMS = {
@@ -33,6 +35,7 @@ SYSTEMS = {
     "cld-points": ("CLD", "Dockhorn et al. 2022, arXiv 2112.07068"),
     "ddgan": ("DDGAN", "Xiao et al. 2022, arXiv 2112.07804"),
     "dsno": ("DSNO", "Zheng et al. 2023, arXiv 2211.13449"),
+    "private": ("DPDM", "Dockhorn et al. 2023, arXiv 2210.09929"),
     "genie": ("GENIE", "Dockhorn et al. 2022, arXiv 2210.05475"),
 }
 """The systems that recipes are instances of, and their papers; any other recipe is EDM's."""
@@ -56,6 +59,9 @@ def data_card(data: str) -> Card:
 def command(run: Path, recipe: str, config: Any, usual: Any) -> str:
     """The command that was run: what differs from the recipe's own settings."""
     words = [f"sfumato train {recipe} --out {run}"]
+    if recipe == "private":
+        usual = private.preset(config.data.value)
+        words = [f"sfumato private train {config.data.value} --out {run}"]
     left_out = {"out", "resume", "train.quiet", "train.cpu", "train.tensorboard"}
 
     def differing(ours: dict[str, Any], theirs: dict[str, Any], path: str) -> None:
@@ -107,6 +113,17 @@ def card(run: Path, name: str, files: list[Path]) -> dict[str, Any]:
     system, paper = SYSTEMS.get(told, EDM)
     data, train, usual = data_card(model.data), config.train, model.sampling
     minutes = seconds(run / "log.jsonl") / 60
+    note = f"run of {train.steps} steps of {train.batch} examples, seed {train.seed}; the averaged "
+    note += "weights, kept in float16"
+    if told == "private":
+        promise = read_promise(run)
+        note = (
+            f"epsilon {promise.epsilon:.3f}, delta {promise.delta:g} (records of the training set, "
+            f"{promise.accountant.value}): {promise.ledger.steps} steps of {train.batch} expected "
+            f"records, {config.privacy.multiplicity} draws each, noise multiplier "
+            f"{promise.ledger.mechanism.noise:g}; the averaged weights, kept in float16; "
+            "ledger.jsonl counts the steps"
+        )
     return {
         "name": name,
         "system": system,
@@ -120,8 +137,7 @@ def card(run: Path, name: str, files: list[Path]) -> dict[str, Any]:
         "labels": {axis.name: list(axis.values) for axis in model.axes},
         "scores": scores(files),
         "sampling": {"solver": usual.solver, "grid": usual.grid, "steps": usual.steps},
-        "note": f"run of {train.steps} steps of {train.batch} examples, seed {train.seed}; the "
-        "averaged weights, kept in float16",
+        "note": note,
     }
 
 

@@ -1,16 +1,19 @@
 """``sfumato evaluate``: figures for models and for pictures, and the record of them."""
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from sfumato.cli import datasets, main
+from sfumato.cli import datasets, judging, main
 from sfumato.cli.reading import Read, read_images
 from sfumato.data import Card, ImageSet, LabelAxis
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.metrics import Pixels, compare
+from sfumato.metrics import Axis, DownstreamSettings, Pixels, compare, downstream_accuracy
 
 CLASSES = LabelAxis("class", tuple("abcdefghij"))
 
@@ -58,11 +61,78 @@ def test_pictures_against_data(real: ImageSet, capsys: pytest.CaptureFixture[str
     assert "precision" in out and "steps" not in out
 
 
+def test_downstream_accuracies_of_pictures(
+    real: ImageSet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = partial(downstream_accuracy, settings=DownstreamSettings(steps=40, batch=30))
+    monkeypatch.setattr(judging, "downstream_accuracy", quick)
+    np.savez("same.npz", images=real.images, labels=real.labels)
+    words = ["--data", "fashion-mnist", "--features", "pixels", "--downstream"]
+    assert main(["evaluate", "same.npz", *words, "--out", "scores.json"]) == 0
+    out = capsys.readouterr().out
+    scores = {
+        s["metric"]: s for s in json.loads(Path("scores.json").read_text())["results"][0]["scores"]
+    }
+    for name in ("logistic regression accuracy", "MLP accuracy", "CNN accuracy"):
+        assert f"{name} (" in out and scores[name]["n"] == 120 and scores[name]["unit"] == "%"
+    assert scores["MLP accuracy"]["value"] > 90  # noise, learned by heart: it is its own test
+    assert real.labels is not None
+    by_hand = quick(
+        real.images, real.labels, real.images, real.labels, [Axis("class", CLASSES.values)]
+    )
+    assert [s.value for s in by_hand] == [scores[s.metric]["value"] for s in by_hand]
+
+    # a class that no sample has, no labels at all, points, many samplers: said before any work
+    np.savez("nine.npz", images=real.images, labels=np.minimum(real.labels, 8))
+    assert main(["evaluate", "nine.npz", *words]) == 2
+    assert "none of the 120 images to learn from has the class 'j'" in capsys.readouterr().err
+    np.savez("bare.npz", images=real.images)
+    assert main(["evaluate", "bare.npz", *words]) == 2
+    assert "--downstream needs samples with labels" in capsys.readouterr().err
+    assert main(["evaluate", "tiny-grey", *words, "--compare"]) == 2
+    assert "leave out --downstream" in capsys.readouterr().err
+
+
+def test_downstream_accuracies_of_a_folder_and_a_model(
+    real: ImageSet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = partial(downstream_accuracy, settings=DownstreamSettings(steps=2, batch=30))
+    monkeypatch.setattr(judging, "downstream_accuracy", quick)
+    assert real.labels is not None
+    for i, (image, label) in enumerate(zip(real.images, real.labels[:, 0], strict=True)):
+        path = Path("pictures") / CLASSES.values[label] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0]).save(path)
+    words = ["--data", "fashion-mnist", "--features", "pixels", "--downstream"]
+    assert main(["evaluate", "pictures", *words]) == 0
+    assert "CNN accuracy (32 and 64 channels, n=120, axis class" in capsys.readouterr().out
+    assert main(["evaluate", "tiny-grey", *words, "--n", "30", "--steps", "1"]) == 0
+    assert "CNN accuracy (32 and 64 channels, n=30, axis class" in capsys.readouterr().out
+
+
+def test_downstream_needs_one_label_axis(
+    real: ImageSet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = np.repeat(real.labels, 2, axis=1)
+    for axes, have in (
+        ((CLASSES, LabelAxis("again", CLASSES.values)), "class, again"),
+        ((), "none"),
+    ):
+        data = replace(real, axes=axes, labels=labels if axes else None)
+        monkeypatch.setattr(datasets, "load", lambda name, wish, data=data: data)
+        np.savez("same.npz", images=real.images, labels=labels)
+        assert main(["evaluate", "same.npz", "--data", "fashion-mnist", "--downstream"]) == 2
+        message = f"exactly one label axis, and fashion-mnist has {have}"
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
 def test_points_are_measured_as_points(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "tiny-points", "--n", "50", "--steps", "2", "--real", "500"]) == 0
     out = capsys.readouterr().out
     assert "sliced W2 (points, n=50" in out and "MMD" in out
     assert main(["evaluate", "tiny-points", "--n", "50", "--features", "pixels"]) == 2
+    assert main(["evaluate", "tiny-points", "--n", "50", "--downstream"]) == 2
+    assert "--downstream needs images with labels" in capsys.readouterr().err
 
 
 def test_unknown_features(real: ImageSet, capsys: pytest.CaptureFixture[str]) -> None:

@@ -187,9 +187,9 @@ def test_what_gets_no_certificate(run, clothes, tmp_path, capsys) -> None:
     assert main(["private", "export", str(run), "--n", "2", "--out", str(tmp_path / "x.png")]) == 2
     assert "not a picture" in capsys.readouterr().err
     assert not (tmp_path / "x.npz").exists()
-    both = ["--sampler", "ddim", "--drawing.solver", "heun"]
-    if main(["private", "export", str(run), *out, *both]) != 2:  # pragma: no cover
-        pytest.fail("a sampler and a solver")
+    both = ["--sampler", "ddim", "--solver", "heun"]
+    assert main(["private", "export", str(run), *out, *both]) == 2
+    assert "give --sampler or --solver, not both" in capsys.readouterr().err
 
 
 def test_the_verbs_and_recipes(capsys) -> None:

@@ -28,6 +28,7 @@ examples:
   sfumato evaluate fashion --compare --n 1000 --steps 5,10,20
   sfumato evaluate runs/faces --n 2000 --solver heun --features mobilenet
   sfumato evaluate samples.npz --data fashion-mnist --accuracy
+  sfumato evaluate samples.npz --data fashion-mnist --downstream
   sfumato evaluate pictures/ --data avatars --resolution 32
 """
 
@@ -62,6 +63,8 @@ class EvaluateConfig:
     """Every sampler that fits the model, at as many network evaluations as --steps says."""
     accuracy: bool = False
     """Also train a classifier on the samples and test it on real images (takes minutes)."""
+    downstream: bool = False
+    """Also train logistic regression, an MLP and a CNN on them, tested likewise (takes minutes)."""
     out: Path | None = None
     """Write the figures as JSON, with the command, seed and machine."""
     quiet: bool = False
@@ -104,16 +107,18 @@ def run(config: EvaluateConfig, argv: list[str]) -> None:
     if config.compare:
         if given:
             raise UsageError("--compare needs a model to draw from, not pictures")
+        if config.downstream:
+            raise UsageError(
+                "--compare trains no classifier for each sampler: leave out --downstream"
+            )
         from sfumato.cli import compare
 
         compare.check(config)
         compare.run(config, wish, argv)
         return
 
-    from sfumato.cli.judging import Judge
-
     if given:
-        judge = Judge.of(config.data, wish, config.features, config.accuracy)
+        judge = _judge(config, config.data, wish)
         rows = [_pictures(config, judge)]
     else:
         rows = _model(config, wish)
@@ -137,6 +142,12 @@ def is_pictures(path: Path) -> bool:
     return path.is_dir() and not model
 
 
+def _judge(config: EvaluateConfig, data: str, wish: datasets.Wish) -> Judge:
+    from sfumato.cli.judging import Judge
+
+    return Judge.of(data, wish, config.features, config.accuracy, config.downstream)
+
+
 def _pictures(config: EvaluateConfig, judge: Judge) -> dict[str, Any]:
     from sfumato.cli.reading import read_images
 
@@ -144,13 +155,13 @@ def _pictures(config: EvaluateConfig, judge: Judge) -> dict[str, Any]:
     labels = read.labels_on(judge.axes)
     images = read.x[: config.n]
     labels = None if labels is None else labels[: config.n]
+    judge.check(labels, len(images))
     return {"steps": None, "n": len(images), "scores": judge.scores(images, labels)}
 
 
 def _model(config: EvaluateConfig, wish: datasets.Wish) -> list[dict[str, Any]]:
     """A row for each number of steps; only in the first of several processes."""
     from sfumato.cli.drawing import Drawer, load, processes, stream
-    from sfumato.cli.judging import Judge
     from sfumato.cli.labels import labels
     from sfumato.cli.progress import bar
     from sfumato.cli.writers import Memory
@@ -168,7 +179,8 @@ def _model(config: EvaluateConfig, wish: datasets.Wish) -> list[dict[str, Any]]:
         drawer = Drawer.of(denoiser, model, config.drawing, steps, config.seed)
         first = processes(drawer.device).index == 0
         if first and judge is None:  # before drawing: say early if something is missing
-            judge = Judge.of(config.data or model.data, wish, config.features, config.accuracy)
+            judge = _judge(config, config.data or model.data, wish)
+            judge.check(wanted.labels if axes else None, config.n)
         plan = {"model": config.name, "weights": drawer.weights(), "how": str(config.drawing)}
         plan |= {"steps": str(drawer.steps), "seed": str(config.seed), "n": str(config.n)}
         # a name of its own, so that two evaluations at once do not share half-done work

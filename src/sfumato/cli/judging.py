@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -28,12 +27,14 @@ from sfumato.metrics import (
     Score,
     accuracy_score,
     compare_features,
+    downstream_accuracy,
     extract,
     label_accuracy,
     load_classifier,
     mmd,
     sliced_wasserstein,
 )
+from sfumato.metrics.downstream import check_downstream
 
 Labels = NDArray[np.int64] | None
 
@@ -82,9 +83,12 @@ class Judge:
     features: Features | None
     reader: LabelledClassifier | None
     accuracy: bool
+    downstream: bool = False
 
     @classmethod
-    def of(cls, data: str, wish: datasets.Wish, name: str, accuracy: bool) -> Judge:
+    def of(
+        cls, data: str, wish: datasets.Wish, name: str, accuracy: bool, downstream: bool = False
+    ) -> Judge:
         """Load the real data and take its features.
 
         Raises UsageError for names that do not exist or do not go together.
@@ -93,12 +97,17 @@ class Judge:
         if isinstance(found, PointSet):
             if name != "auto":
                 raise UsageError(f"points are compared as they are, without --features {name}")
+            if downstream:
+                raise UsageError(f"--downstream needs images with labels, and {data} are points")
             return cls(found, torch.from_numpy(found.points), None, None, False)
         if accuracy and found.labels is None:
             raise UsageError(f"--accuracy needs labels, and {data} has none")
+        if downstream and (found.labels is None or len(found.axes) != 1):
+            have = ", ".join(axis.name for axis in found.axes) or "none"
+            raise UsageError(f"--downstream needs exactly one label axis, and {data} has {have}")
         chosen = features(name, found)
         real = extract(chosen, found.images, batch=256)
-        return cls(found, real, chosen, classifier_for(found.name), accuracy)
+        return cls(found, real, chosen, classifier_for(found.name), accuracy, downstream)
 
     @property
     def resolution(self) -> int:
@@ -114,6 +123,17 @@ class Judge:
     def axes(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """The names and values of the real data's label axes."""
         return tuple((axis.name, axis.values) for axis in self.data.axes)
+
+    def check(self, labels: Labels, n: int) -> None:
+        """Say early what keeps classifiers from learning n samples with these labels.
+
+        Raises UsageError.
+        """
+        for option, wanted in (("accuracy", self.accuracy), ("downstream", self.downstream)):
+            if wanted and labels is None:
+                raise UsageError(f"--{option} needs samples with labels")
+        if self.downstream and labels is not None:
+            check_downstream(labels, self._classes(), n)
 
     def scores(self, x: NDArray[Any], labels: Labels) -> list[Score]:
         """All scores of images uint8 (N, C, H, W), or of points (N, d)."""
@@ -131,15 +151,22 @@ class Judge:
         if labels is not None and self.reader is not None and _same(self.reader, self.data, labels):
             scores += label_accuracy(self.reader, x, labels)
         if self.accuracy:
-            scores += self._accuracy(x, labels)
+            scores += accuracy_score(*self._trial(x, labels))
+        if self.downstream:
+            scores += downstream_accuracy(*self._trial(x, labels))
         return scores
 
-    def _accuracy(self, x: NDArray[Any], labels: Labels) -> Sequence[Score]:
+    def _trial(
+        self, x: NDArray[Any], labels: Labels
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], tuple[Axis, ...]]:
+        """What a classifier learns from, what it is tested on, and what the labels mean."""
         data = self.data
         if labels is None or not isinstance(data, ImageSet) or data.labels is None:
-            raise UsageError("--accuracy needs samples with labels")
-        axes = tuple(Axis(a.name, a.values) for a in data.axes)
-        return accuracy_score(x, labels, data.images, data.labels, axes)
+            raise UsageError("training classifiers needs samples with labels")
+        return x, labels, data.images, data.labels, self._classes()
+
+    def _classes(self) -> tuple[Axis, ...]:
+        return tuple(Axis(a.name, a.values) for a in self.data.axes)
 
 
 def _same(reader: LabelledClassifier, data: ImageSet | PointSet, labels: NDArray[Any]) -> bool:

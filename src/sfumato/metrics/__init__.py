@@ -16,6 +16,7 @@ from sfumato.metrics.classifier import (
 )
 from sfumato.metrics.compare import Comparison, compare, compare_features
 from sfumato.metrics.distance import Absolute, Distance, Perceptual, Squared
+from sfumato.metrics.downstream import DownstreamSettings, downstream_accuracy
 from sfumato.metrics.features import Features, Inception, Pixels, extract
 from sfumato.metrics.frechet import frechet_distance, gaussian_frechet
 from sfumato.metrics.kernel import energy_distance, kernel_distance, mmd
@@ -32,6 +33,7 @@ __all__ = [
     "ClassifierTraining",
     "Comparison",
     "Distance",
+    "DownstreamSettings",
     "Features",
     "GroupedMoments",
     "Inception",
@@ -47,6 +49,7 @@ __all__ = [
     "accuracy_score",
     "compare",
     "compare_features",
+    "downstream_accuracy",
     "energy_distance",
     "extract",
     "frechet_distance",

@@ -25,7 +25,7 @@ Without --label all classes are equally frequent.
 examples:
   sfumato private export runs/private --n 60000 --out synthetic.npz
   sfumato private export runs/private --n 10000 --sampler churn --out synthetic/
-  sfumato private export fashion-private --label sneaker+bag --drawing.guidance 2 --out shoes.npz
+  sfumato private export fashion-private --label sneaker+bag --guidance 2 --out shoes.npz
 """
 
 

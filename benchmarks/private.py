@@ -1,0 +1,670 @@
+"""What a private gradient costs, beside a plain one and others' ways; and what privacy costs.
+
+    python benchmarks/private.py cost           # some eight minutes of one core
+    python benchmarks/private.py cost --quick   # a check that it runs, into build/
+    python benchmarks/private.py accounting     # half a minute
+
+`cost`: draws per second of one private gradient: K draws of every record, its gradient, clipping,
+the sum. All contenders get the same network, inputs, targets and clipping:
+
+* ours: `sfumato.train.private.per_example`;
+* plain: forward and backward pass of the mean loss of as many draws, nothing private;
+* opacus: `GradSampleModule`'s hooks on records · K draws, then the mean over K;
+* torch.func: vmap(grad) over the records, their K draws inside;
+* one at a time: a backward pass for each record.
+
+Opacus' hooks see the weights of modules only, and our U-Net calls some of its weights as plain
+functions, so this is a U-Net without those (`HOOKED`); ours and plain run on the recipe's own one
+too. Nobody is timed whose gradients of single records differ from ours by more than 1e-4 in
+float32 (0.1 in bfloat16, which has 8 bits). Opacus 1.6 fails that as it is: it unfolds a
+convolution's input as if it lay in memory row by row, and silently gets other gradients where it
+lies with its channels last. It is timed with the input copied first where need be, with its own
+rule for group norms applied to ours, and in the better of both memory formats.
+
+Everyone takes the fastest of a few numbers of draws at once (`CHUNKS`), found by processor time;
+then all take turns. A ratio is the median over rounds of the ratio within a round, by wall clock
+(`over_plain`) and by processor time (`over_plain_cpu`); where the process `waited` for others much
+of the time, trust the latter. `mib` is the peak of a process of its own at 64 draws at once, above
+what it had after building the network and one plain step of one draw. `difference` is the largest
+relative distance of a record's gradient from ours, and for ours from that of one at a time.
+Results go to `benchmarks/results/private-cost.json`.
+
+`accounting`: epsilon of the settings published by Dockhorn et al. 2023 (arXiv 2210.09929), as we
+recall them, by our two accountants and by Google's dp-accounting; and the noise that each of ours
+asks for. Goes to `benchmarks/results/private-accounting.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import resource
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from opacus import GradSampleModule
+from opacus.grad_sample.conv import compute_conv_grad_sample
+from opacus.grad_sample.group_norm import compute_group_norm_grad_sample
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+import sfumato.nn.unet as unet_module
+from sfumato.cli.report import record
+from sfumato.nn import UNet, UNetConfig
+from sfumato.nn.norm import EPSILON, GroupNorm
+from sfumato.recipes.private import Config, preset
+from sfumato.seeds import generator
+from sfumato.train import Accountant
+from sfumato.train.private.accounting import epsilon, noise_for
+from sfumato.train.private.descent import add_clipped
+from sfumato.train.private.per_example import per_example_gradients
+
+HERE = Path(__file__).parent
+SEED = 0
+CLIP = 1.0
+KS = (1, 8, 32)
+CHUNKS = (32, 64, 128)
+MEMORY_CHUNK = 64
+LARGEST = {"float32": 1e-4, "bfloat16": 0.1}
+"""Largest relative difference of one record's gradient from ours."""
+HOOKED = {"skip_scale": 1.0, "fir": True, "labels": ()}
+"""With these, every weight of our U-Net belongs to a module that is called."""
+CHANNELS_LAST, ROWS = torch.channels_last, torch.contiguous_format
+Gradients = list[Tensor]
+
+
+def networks() -> dict[str, UNetConfig]:
+    """The networks by name; only those that end in "hooked" suit everyone."""
+    small, large = Config().network, preset("fashion-paper-1").network
+    return {
+        "recipe, hooked": replace(small, **HOOKED),
+        "paper, hooked": replace(large, **HOOKED),
+        "recipe": replace(small, labels=(10,)),
+    }
+
+
+def build(name: str) -> UNet:
+    """The network; disturbed, since its outputs and some layers start at zero."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        network = UNet(networks()[name])
+        with torch.no_grad():
+            for p in network.parameters():
+                p.add_(0.02 * torch.randn_like(p))
+    return network
+
+
+@dataclass(frozen=True)
+class Work:
+    """Draws, those of a record in a row: what goes into the network, and what should come out."""
+
+    x: Tensor
+    level: Tensor
+    cond: Tensor | None
+    target: Tensor
+
+    @staticmethod
+    def make(network: UNet, draws: int) -> Work:
+        """Made up; the time of a step does not depend on it."""
+        g, c = generator(SEED, "work"), network.config
+        shape = (draws, c.in_channels, c.resolution, c.resolution)
+        cond = torch.randint(c.labels[0] + 1, (draws,), generator=g) if c.labels else None
+        return Work(
+            torch.randn(shape, generator=g),
+            0.5 * torch.randn(draws, generator=g),
+            cond,
+            torch.randn(shape, generator=g),
+        )
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def rows(self, a: int, b: int) -> Work:
+        """Some of them."""
+        cond = None if self.cond is None else self.cond[a:b]
+        return Work(self.x[a:b], self.level[a:b], cond, self.target[a:b])
+
+    def losses(self, network: nn.Module, bf16: bool, cache: bool = True) -> Tensor:
+        """One loss for each draw."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16, cache_enabled=cache):
+            y = network(self.x, self.level, self.cond)
+        return (y - self.target).square().flatten(1).mean(1)
+
+
+@contextmanager
+def laid_out(memory: torch.memory_format) -> Iterator[None]:
+    """Our U-Net runs in this memory format inside."""
+    usual = unet_module.memory_format
+    unet_module.memory_format = lambda x: memory
+    try:
+        yield
+    finally:
+        unet_module.memory_format = usual
+
+
+class Contender(ABC):
+    """One way to the clipped sum of all records' gradients."""
+
+    name: str
+    formats: tuple[torch.memory_format, ...] = (CHANNELS_LAST,)
+    """Memory formats in which it may run; the fastest is taken."""
+    chooses = True
+    """Whether it may choose how many draws it takes at once."""
+
+    def __init__(self, network: UNet, bf16: bool) -> None:
+        self.network, self.bf16 = network, bf16
+        self.parameters = list(network.parameters())
+        self.memory = self.formats[0]
+
+    @abstractmethod
+    def per_record(self, work: Work, k: int) -> Gradients:
+        """(records, \\*shape) of every parameter."""
+
+    def gradient(self, work: Work, k: int, chunk: int) -> Gradients:
+        """The clipped sum, at most ``chunk`` draws at once."""
+        total = [torch.zeros_like(p) for p in self.parameters]
+        with laid_out(self.memory):
+            for a in range(0, len(work), chunk):
+                add_clipped(self.per_record(work.rows(a, a + chunk), k), CLIP, total)
+        return total
+
+
+class Ours(Contender):
+    """The library's way."""
+
+    name = "ours"
+
+    def per_record(self, work: Work, k: int) -> Gradients:
+        def some(a: int, b: int) -> Tensor:
+            return work.rows(a * k, b * k).losses(self.network, self.bf16)
+
+        return per_example_gradients(some, len(work) // k, k, self.parameters)[0]
+
+
+class Plain(Contender):
+    """Nothing private: the gradient of the mean loss, added up over chunks."""
+
+    name = "plain"
+
+    def per_record(self, work: Work, k: int) -> Gradients:
+        raise NotImplementedError
+
+    def gradient(self, work: Work, k: int, chunk: int) -> Gradients:
+        for p in self.parameters:
+            p.grad = None
+        for a in range(0, len(work), chunk):
+            losses = work.rows(a, a + chunk).losses(self.network, self.bf16)
+            (losses.sum() / len(work)).backward()
+        return [p.grad for p in self.parameters if p.grad is not None]
+
+
+class Opacus(Contender):
+    """GradSampleModule's hooks on all draws, then the mean over a record's."""
+
+    name = "opacus"
+    formats = (CHANNELS_LAST, ROWS)
+
+    def __init__(self, network: UNet, bf16: bool) -> None:
+        twin = deepcopy(network)
+        super().__init__(twin, bf16)
+        for module in twin.modules():
+            if isinstance(module, GroupNorm):  # as Opacus' rule for torch's group norm wants them
+                module.num_groups, module.eps = module.groups, EPSILON
+        GradSampleModule.GRAD_SAMPLERS[GroupNorm] = compute_group_norm_grad_sample
+        self.hooked = GradSampleModule(twin, loss_reduction="sum")
+
+    def rule(self, layer: nn.Conv2d, a: list[Tensor], b: Tensor) -> dict[nn.Parameter, Tensor]:
+        """Opacus' rule for convolutions, on memory that lies as it assumes."""
+        return compute_conv_grad_sample(layer, [a[0].contiguous(), *a[1:]], b)
+
+    def per_record(self, work: Work, k: int) -> Gradients:
+        GradSampleModule.GRAD_SAMPLERS[nn.Conv2d] = self.rule
+        work.losses(self.hooked, self.bf16).sum().backward()
+        found = [p.grad_sample for p in self.parameters]
+        for p in self.parameters:
+            p.grad_sample = p.grad = None
+        if k == 1:
+            return found
+        for i, g in enumerate(found):  # in turn, so that each is freed
+            found[i] = g.reshape(len(work) // k, k, *g.shape[1:]).mean(1)
+            del g
+        return found
+
+
+class OpacusAsItIs(Opacus):
+    """The same without the copy."""
+
+    name = "opacus as it is"
+
+    def rule(self, layer: nn.Conv2d, a: list[Tensor], b: Tensor) -> dict[nn.Parameter, Tensor]:
+        """Opacus' rule for convolutions."""
+        return compute_conv_grad_sample(layer, a, b)
+
+
+class Functional(Contender):
+    """vmap(grad) of a record's mean loss."""
+
+    name = "torch.func"
+    formats = (ROWS, CHANNELS_LAST)
+
+    def per_record(self, work: Work, k: int) -> Gradients:
+        held = {n: p.detach() for n, p in self.network.named_parameters()}
+
+        def loss(held: dict[str, Tensor], x: Tensor, level: Tensor, target: Tensor) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16, cache_enabled=False):
+                y = functional_call(self.network, held, (x, level))
+            return (y - target).square().mean()
+
+        parts = [a.reshape(-1, k, *a.shape[1:]) for a in (work.x, work.level, work.target)]
+        found = vmap(grad(loss), in_dims=(None, 0, 0, 0))(held, *parts)
+        return [found[n] for n in held]
+
+
+class OneAtATime(Contender):
+    """A forward and a backward pass for every record."""
+
+    name = "one at a time"
+    chooses = False
+
+    def per_record(self, work: Work, k: int) -> Gradients:
+        one = [self.single(work.rows(a, a + k)) for a in range(0, len(work), k)]
+        return [torch.cat(parts) for parts in zip(*one, strict=True)]
+
+    def single(self, work: Work) -> Gradients:
+        """Of one record."""
+        loss = work.losses(self.network, self.bf16).mean()
+        return [g[None] for g in torch.autograd.grad(loss, self.parameters)]
+
+    def gradient(self, work: Work, k: int, chunk: int) -> Gradients:
+        total = [torch.zeros_like(p) for p in self.parameters]
+        for a in range(0, len(work), k):
+            add_clipped(self.single(work.rows(a, a + k)), CLIP, total)
+        return total
+
+
+HOOKED_RACE = (Plain, Ours, Opacus, Functional, OneAtATime)
+OWN_RACE = (Plain, Ours)
+
+
+def racers(name: str) -> tuple[type[Contender], ...]:
+    """Who runs on a network."""
+    return HOOKED_RACE if "hooked" in name else OWN_RACE
+
+
+def difference(contender: Contender, ours: Contender, network: UNet) -> float:
+    """Largest relative distance of a record's gradient from ours, for K below and at `MANY`."""
+    worst = 0.0
+    for k, records in ((1, 4), (8, 3)):
+        work = Work.make(network, k * records)
+        flat = []
+        for c in (contender, ours):
+            with laid_out(c.memory):
+                flat.append(torch.cat([g.float().flatten(1) for g in c.per_record(work, k)], 1))
+        gap = (flat[0] - flat[1]).norm(dim=1) / flat[1].norm(dim=1)
+        worst = max(worst, float(gap.max()))
+    return worst
+
+
+def clocked(call: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds of wall clock and of processor."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def fastest(call: Callable[[], Any], spend: float = 0.4, most: int = 5) -> float:
+    """Fewest processor seconds of a few calls; of one if it takes long."""
+    spent: list[float] = []
+    while not spent or (sum(spent) < spend and len(spent) < most):
+        spent.append(clocked(call)[1])
+    return min(spent)
+
+
+@dataclass
+class Race:
+    """The contenders on one network in one precision."""
+
+    name: str
+    precision: str
+    network: UNet
+    quick: bool
+    contenders: list[Contender] = field(default_factory=list)
+    differences: dict[str, float] = field(default_factory=dict)
+    refused: list[dict[str, Any]] = field(default_factory=list)
+    chosen: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    @property
+    def bf16(self) -> bool:
+        """Whether under autocast."""
+        return self.precision == "bfloat16"
+
+    def admit(self) -> None:
+        """Everyone who gets our gradients, each in its fastest memory format."""
+        ours = Ours(self.network, self.bf16)
+        slow = OneAtATime(self.network, self.bf16)
+        self.differences["ours"] = difference(slow, ours, self.network)
+        if not self.differences["ours"] <= LARGEST[self.precision]:
+            raise SystemExit(f"ours is wrong on {self.name}: {self.differences['ours']}")
+        kinds = [*racers(self.name)]
+        if Opacus in kinds:
+            kinds.append(OpacusAsItIs)
+        for kind in kinds:
+            contender = kind(self.network, self.bf16)
+            if isinstance(contender, Plain | Ours):
+                self.contenders.append(contender)
+                continue
+            times: dict[torch.memory_format, float] = {}
+            reasons = []
+            for memory in contender.formats:
+                contender.memory = memory
+                try:
+                    gap = difference(contender, ours, self.network)
+                except RuntimeError as error:  # torch.func: no batching rule
+                    reasons.append({"format": str(memory), "error": str(error)[:200]})
+                    continue
+                if not gap <= LARGEST[self.precision]:
+                    reasons.append({"format": str(memory), "difference": gap})
+                    continue
+                self.differences[kind.name] = max(self.differences.get(kind.name, 0.0), gap)
+                if len(contender.formats) > 1:
+                    work = Work.make(self.network, 32)
+                    times[memory] = fastest(lambda c=contender, w=work: c.gradient(w, 8, 32))
+                else:
+                    times[memory] = 0.0
+            if reasons:
+                about = {"network": self.name, "precision": self.precision, "contender": kind.name}
+                self.refused += [{**about, **reason} for reason in reasons]
+            if times and kind is not OpacusAsItIs:
+                contender.memory = min(times, key=times.__getitem__)
+                self.contenders.append(contender)
+
+    def choose(self, contender: Contender, k: int) -> int:
+        """Draws at once. Plain and Opacus do the same whatever K is, and choose once."""
+        if not contender.chooses:
+            return k
+        key = (contender.name, 0 if isinstance(contender, Plain | Opacus) else k)
+        if key not in self.chosen:
+            times = {}
+            for chunk in CHUNKS[:1] if self.quick else CHUNKS:
+                work = Work.make(self.network, chunk)
+                call = lambda w=work, n=chunk: contender.gradient(w, k, n)  # noqa: E731
+                times[chunk] = fastest(call) / chunk
+                if min(times, key=times.__getitem__) != chunk:
+                    break  # more at once did not help
+            self.chosen[key] = min(times, key=times.__getitem__)
+        return self.chosen[key]
+
+    def run(self, k: int, rounds: int, least: int) -> list[dict[str, Any]]:
+        """All in turn, at least ``least`` draws each time; a row for each."""
+        plan = []
+        for c in self.contenders:
+            chunk = self.choose(c, k)
+            work = Work.make(self.network, max(least, chunk))
+            if not c.chooses:
+                c.gradient(work.rows(0, k), k, k)  # the others are warm
+            plan.append((c, chunk, work))
+        taken: dict[str, list[tuple[float, ...]]] = {c.name: [] for c in self.contenders}
+        for r in range(rounds):
+            turn = r % len(plan)
+            for c, chunk, work in plan[turn:] + plan[:turn]:
+                call = lambda c=c, w=work, n=chunk: c.gradient(w, k, n)  # noqa: E731
+                taken[c.name].append(tuple(s / len(work) for s in clocked(call)))
+        rows = []
+        for c, chunk, _ in plan:
+            wall, cpu = zip(*taken[c.name], strict=True)
+            row = {
+                "network": self.name,
+                "precision": self.precision,
+                "k": k,
+                "contender": c.name,
+                "chunk": chunk,
+                "format": "channels last" if c.memory is CHANNELS_LAST else "rows",
+                "draws_per_s": 1 / statistics.median(wall),
+                "draws_per_cpu_s": 1 / statistics.median(cpu),
+                "waited": 1 - sum(cpu) / sum(wall),
+                "over_plain": ratio(taken[c.name], taken["plain"], 0),
+                "over_plain_cpu": ratio(taken[c.name], taken["plain"], 1),
+            }
+            if c.name in self.differences:
+                row["difference"] = self.differences[c.name]
+            if c.name == "ours" and "opacus" in taken:
+                row["opacus_over_ours"] = ratio(taken["opacus"], taken["ours"], 0)
+                row["opacus_over_ours_cpu"] = ratio(taken["opacus"], taken["ours"], 1)
+            rows.append(row)
+        return rows
+
+
+def ratio(a: list[tuple[float, ...]], b: list[tuple[float, ...]], clock: int) -> float:
+    """Median over rounds of a's time over b's."""
+    return statistics.median(x[clock] / y[clock] for x, y in zip(a, b, strict=True))
+
+
+def peak() -> float:
+    """MiB that this process had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def memory(name: str, precision: str, rows: Sequence[str]) -> list[dict[str, Any]]:
+    """Peak of everyone at `MEMORY_CHUNK` draws at once, each in a process forked for it.
+
+    Those named in ``rows`` run in contiguous memory. To be called in a process that has computed
+    nothing yet.
+    """
+    found = []
+    for kind in racers(name):
+        for k in KS[:1] if kind is Plain else KS:
+            read, write = os.pipe()
+            if (child := os.fork()) == 0:
+                network = build(name)
+                contender = kind(network, precision == "bfloat16")
+                contender.memory = ROWS if kind.name in rows else CHANNELS_LAST
+                work = Work.make(network, MEMORY_CHUNK)
+                Plain(network, precision == "bfloat16").gradient(work.rows(0, 1), 1, 1)
+                for p in network.parameters():
+                    p.grad = None
+                before = peak()
+                contender.gradient(work, k, MEMORY_CHUNK)
+                os.write(write, str(peak() - before).encode())
+                os._exit(0)
+            os.close(write)
+            with os.fdopen(read) as pipe:
+                text = pipe.read()
+            os.waitpid(child, 0)
+            found.append({"contender": kind.name, "k": k, "mib": float(text) if text else None})
+    return found
+
+
+def peaks(race: Race) -> dict[tuple[str, int], float | None]:
+    """`memory`, in a fresh process."""
+    words = [sys.executable, __file__, "memory", "--network", race.name]
+    words += ["--precision", race.precision, "--rows"]
+    words += [c.name for c in race.contenders if c.memory is ROWS]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    rows = json.loads(done.stdout.splitlines()[-1])
+    found = {(row["contender"], row["k"]): row["mib"] for row in rows}
+    return found | {("plain", k): found["plain", KS[0]] for k in KS}
+
+
+def cost(quick: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """All rows, and who was refused."""
+    rows, refused = [], []
+    for name in networks():
+        for precision in ("float32", "bfloat16"):
+            start = time.perf_counter()
+            race = Race(name, precision, build(name), quick)
+            race.admit()
+            refused += race.refused
+            large = name.startswith("paper")
+            rounds, least = (5, 32) if large else (9, 128)
+            mib = peaks(race) if not quick else {}
+            for k in KS:
+                found = race.run(k, 1 if quick else rounds, 32 if quick else least)
+                for row in found:
+                    row["mib"] = mib.get((row["contender"], k))
+                    print(line(row), flush=True)
+                rows += found
+            print(f"  {time.perf_counter() - start:.0f} s", flush=True)
+    for row in refused:
+        print("refused:", row)
+    return rows, refused
+
+
+def line(row: dict[str, Any]) -> str:
+    """One row for people."""
+    mib = "" if row["mib"] is None else f"{row['mib']:7.0f} MiB"
+    beside = row.get("opacus_over_ours")
+    return (
+        f"{row['network']:15s} {row['precision']:9s} K={row['k']:<3d} {row['contender']:14s} "
+        f"{row['chunk']:4d} at once {row['draws_per_s']:8.1f} draws/s  "
+        f"{row['over_plain']:5.2f} x plain ({row['over_plain_cpu']:5.2f} cpu) {mib}"
+        + (f"  opacus/ours {beside:.2f}" if beside else "")
+    )
+
+
+def side_by_side(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each network, precision and K, with a column for each contender."""
+    made: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for row in rows:
+        key = (row["network"], row["precision"], row["k"])
+        wide = made.setdefault(key, dict(zip(("network", "precision", "k"), key, strict=True)))
+        name = row["contender"].replace("torch.func", "func").replace(" ", "_")
+        keep = ("chunk", "draws_per_s", "over_plain", "over_plain_cpu", "mib")
+        wide[name] = {k: row[k] for k in keep}
+        if "opacus_over_ours" in row:
+            wide["opacus_over_ours"] = row["opacus_over_ours"]
+    return list(made.values())
+
+
+@dataclass(frozen=True)
+class Published:
+    """A setting of Dockhorn et al. 2023, as recalled."""
+
+    data: str
+    records: int
+    batch: int
+    epochs: int
+    delta: float
+    target: float
+    noise: float
+
+    @property
+    def rate(self) -> float:
+        """q."""
+        return 1 / math.ceil(self.records / self.batch)
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return self.epochs * math.ceil(self.records / self.batch)
+
+
+PUBLISHED = (
+    Published("MNIST, Fashion-MNIST", 60_000, 4096, 300, 1e-5, 0.2, 82.5),
+    Published("MNIST, Fashion-MNIST", 60_000, 4096, 300, 1e-5, 1.0, 18.28),
+    Published("MNIST, Fashion-MNIST", 60_000, 4096, 300, 1e-5, 10.0, 2.48),
+    Published("CelebA 32x32", 162_770, 2048, 300, 1e-6, 1.0, 8.82),
+    Published("CelebA 32x32", 162_770, 2048, 300, 1e-6, 10.0, 1.30),
+)
+
+
+def independent(noise: float, rate: float, steps: int, delta: float) -> float:
+    """Epsilon by dp-accounting's RDP accountant."""
+    import dp_accounting as dp
+    from dp_accounting import rdp
+
+    event = dp.PoissonSampledDpEvent(rate, dp.GaussianDpEvent(noise))
+    accountant = rdp.RdpAccountant()
+    accountant.compose(dp.SelfComposedDpEvent(event, steps))
+    return float(accountant.get_epsilon(delta))
+
+
+def accounting() -> list[dict[str, Any]]:
+    """One row for each published setting."""
+    rows = []
+    for p in PUBLISHED:
+        where = (p.rate, p.steps, p.delta)
+        by_rdp = noise_for(p.target, *where, Accountant.RDP)
+        by_prv = noise_for(p.target, *where, Accountant.PRV)
+        tight = epsilon(by_rdp, *where, Accountant.PRV)
+        row = {
+            "data": p.data, "records": p.records, "batch": p.batch, "epochs": p.epochs,
+            "steps": p.steps, "rate": p.rate, "delta": p.delta, "target": p.target,
+            "published_noise": p.noise,
+            "rdp": epsilon(p.noise, *where, Accountant.RDP),
+            "prv": epsilon(p.noise, *where, Accountant.PRV),
+            "dp_accounting": independent(p.noise, *where),
+            "noise_rdp": by_rdp,
+            "noise_prv": by_prv,
+            "less_noise": 1 - by_prv / by_rdp,
+            "prv_at_noise_rdp": tight,
+            "less_epsilon": 1 - tight / epsilon(by_rdp, *where, Accountant.RDP),
+            "published_over_noise_rdp": p.noise / by_rdp,
+        }  # fmt: skip
+        print(
+            f"{p.data:21s} eps {p.target:4g} s {p.noise:5g}: RDP {row['rdp']:.4f}, PRV "
+            f"{row['prv']:.4f}, dp-accounting {row['dp_accounting']:.4f}; noise needed RDP "
+            f"{by_rdp:g}, PRV {by_prv:g} ({row['less_noise']:.1%} less); at the RDP noise PRV "
+            f"says {tight:.4f} ({row['less_epsilon']:.1%} less)",
+            flush=True,
+        )
+        rows.append(row)
+    return rows
+
+
+def write(
+    path: Path, settings: dict[str, Any], rows: Sequence[dict[str, Any]], **more: Any
+) -> None:
+    """The results with what is needed to get them again."""
+    made = record("", [], SEED, settings, [])
+    made["command"] = shlex.join(["python", "benchmarks/private.py", *sys.argv[1:]])
+    made["results"] = list(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({**made, **more}, indent=1, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+    print(f"written to {path}")
+
+
+def main() -> None:
+    """Measure, show, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("cost", "accounting", "memory"))
+    parser.add_argument("--quick", action="store_true", help="little of everything, into build/")
+    parser.add_argument("--network", choices=tuple(networks()), help="for memory")
+    parser.add_argument("--precision", choices=tuple(LARGEST), help="for memory")
+    parser.add_argument("--rows", nargs="*", default=[], help="for memory")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # Opacus: first inputs need no gradient; vmap: slow attention
+    out = HERE.parent / "build" if asked.quick else HERE / "results"
+    if asked.what == "memory":
+        print(json.dumps(memory(asked.network, asked.precision, asked.rows)))
+    elif asked.what == "accounting":
+        write(out / "private-accounting.json", {}, accounting())
+    else:
+        rows, refused = cost(asked.quick)
+        settings = {"clip": CLIP, "chunks": CHUNKS, "memory_chunk": MEMORY_CHUNK}
+        sizes = {n: sum(p.numel() for p in build(n).parameters()) for n in networks()}
+        write(
+            out / "private-cost.json", {**settings, "parameters": sizes}, rows,
+            table=side_by_side(rows), refused=refused,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
