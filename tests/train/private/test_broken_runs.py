@@ -152,9 +152,6 @@ def test_without_a_checkpoint_the_ledger_still_counts(runs, tmp_path) -> None:
     assert Ledger.read(out / NAME).steps == 16
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a ledger that a kill cut short in its first line cannot be taken up"
-)
 @pytest.mark.parametrize("left", [0, 20])
 def test_a_run_killed_while_it_began_its_ledger(runs, tmp_path, left: int) -> None:
     """No step was taken, so none is lost: it begins, or says that the file may be deleted."""

@@ -154,8 +154,8 @@ def test_what_our_networks_do_not_have(what: str, draws: int, monkeypatch) -> No
         return network(x[low * draws : high * draws])
 
     slow = []
-    whole = per_example._one_at_a_time
-    monkeypatch.setattr(per_example, "_one_at_a_time", lambda *a: (slow.append(1), whole(*a))[1])
+    whole = per_example.one_at_a_time
+    monkeypatch.setattr(per_example, "one_at_a_time", lambda *a: (slow.append(1), whole(*a))[1])
     got, _ = per_example_gradients(losses, 4, draws, list(network.parameters()))
     want = one_by_one(losses, 4, draws, list(network.parameters()))
     assert distance(got, want) < 1e-12

@@ -62,11 +62,9 @@ def test_no_gradient_contributes_more_than_the_clip(
         assert length <= clip * (1 + 1e-6)
         if not math.isfinite(norm):
             assert length == 0
-        elif 1e-15 < norm < 1e15:
-            want = mine * min(1.0, clip / norm)
-            assert float((alone - want).norm()) <= 1e-5 * float(want.norm()) + 1e-6 * min(
-                norm, clip * 1e-6 / norm
-            ) + (2e-6 / norm if norm > 0.5 * clip else 0) * float(want.norm())
+        elif norm < 1e15:  # longer ones may overflow, and then count as nothing
+            want = mine * min(1.0, clip / (norm + 1e-6))
+            assert float((alone - want).norm()) <= 1e-5 * float(want.norm()) + 1e-37
         whole += alone
     assert float((total(slice(0, records)) - whole).norm()) <= 1e-5 * clip * records
 
@@ -89,7 +87,7 @@ def rule(
             p.add_(0.2 * torch.randn(p.shape, generator=g))
     config = TrainConfig(steps=50, batch=20, label_dropout=0.3, cpu=True)
     promised = replace(
-        runs.PRIVACY, **{"epsilon": 1e5, "noise": 1.0, "population": 100, "physical": 7, **privacy}
+        runs.PRIVACY, **{"epsilon": 1e5, "noise": 1.0, "population": 100, "physical": 40, **privacy}
     )
     draws = Draws(
         config,
@@ -122,21 +120,19 @@ def test_neighbouring_data_sets(runs, tmp_path, multiplicity: int, clip: float) 
     """A record is added: with the same randomness every step moves by at most C, noise and all."""
     small = rule(runs, tmp_path, points(100), multiplicity=multiplicity, clip=clip)
     large = rule(runs, tmp_path, points(101), multiplicity=multiplicity, clip=clip)
-    with_it = without_it = 0
-    for step in range(15):
+    hit = []
+    for step in range(8):
         a, b = small.parts(step), large.parts(step)
         assert np.array_equal(b[b < 100], a)  # all others as before
-        moved = float((released(small, step) - released(large, step)).norm())
-        rounding = 1e-6 * float(released(small, step).norm())
-        if 100 in b:
-            with_it += 1
-            assert moved <= clip * (1 + 1e-6) + rounding
-            if clip == 0.01:
-                assert moved > 0.99 * clip
+        before = released(small, step)
+        moved = float((before - released(large, step)).norm())
+        hit.append(100 in b)
+        if hit[-1]:
+            assert moved <= clip * (1 + 1e-6) + 1e-6 * float(before.norm())
+            assert moved > 0.99 * clip or clip == 3.0
         else:
-            without_it += 1
             assert moved == 0
-    assert with_it and without_it
+    assert any(hit) and not all(hit)
 
 
 @pytest.mark.parametrize("multiplicity", [1, 4])
@@ -145,14 +141,14 @@ def test_an_exchanged_record_is_one_removed_and_one_added(runs, tmp_path, multip
     y = x.copy()
     y[17] = 40.0, -30.0
     a, b = (rule(runs, tmp_path, z, multiplicity=multiplicity, clip=0.01) for z in (x, y))
-    moved = [float((released(a, s) - released(b, s)).norm()) for s in range(20)]
-    hit = [17 in a.parts(s) for s in range(20)]
+    moved = [float((released(a, s) - released(b, s)).norm()) for s in range(8)]
+    hit = [17 in a.parts(s) for s in range(8)]
     assert any(hit) and all((m > 0) == h for m, h in zip(moved, hit))
     assert 0.01 < max(moved) <= 0.02 * (1 + 1e-4)
 
 
 class Net(nn.Module):
-    """Small networks on points that tell the records apart by something else than the first axis."""
+    """Small networks on points, which tell the records apart in other ways."""
 
     def __init__(self, what: str) -> None:
         super().__init__()
@@ -170,57 +166,32 @@ class Net(nn.Module):
         return self.last(h)
 
 
-@pytest.mark.parametrize(
-    "what",
-    [
-        "plain",
-        pytest.param(
-            "dropout",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="masks follow from a public seed and the place in the batch, so a record "
-                "more changes the masks of others",
-            ),
-        ),
-        pytest.param(
-            "records second",
-            marks=pytest.mark.xfail(
-                strict=True, reason="rows of another axis are taken for those of records"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("what", ["plain", "dropout", "records second"])
 def test_other_networks_are_bounded_or_refused(runs, tmp_path, what: str) -> None:
     """Remove any record from a batch of six, or exchange it: <= C and <= 2C, or never begun."""
-    x = points(100)
-    y = x.copy()
-    y[:6] *= -50
     torch.manual_seed(0)
     network = Net(what)
     try:
-        made = rule(runs, tmp_path, x, network, clip=0.01, multiplicity=2, physical=64)
-        exchanged = rule(runs, tmp_path, y, network, clip=0.01, multiplicity=2, physical=64)
+        made = rule(runs, tmp_path, points(100), network, clip=0.01, multiplicity=2, physical=64)
     except UsageError:
         return
 
-    def clipped_sum(of: PrivateDescent, records: list[int]) -> Tensor:
-        sums = [torch.zeros_like(p) for p in of.parameters]
-        of.draws.seed_dropout(0)
-        for part in of.pieces(np.array(records), 0):
-            of.add_clipped(part, sums)
+    def clipped_sum(records: list[int]) -> Tensor:
+        sums = [torch.zeros_like(p) for p in made.parameters]
+        made.draws.seed_dropout(0)
+        for part in made.pieces(np.array(records), 0):
+            made.add_clipped(part, sums)
         return torch.cat([s.flatten() for s in sums]).double()
 
-    for i in range(6):
-        rest = [r for r in range(6) if r != i]
-        away = clipped_sum(made, list(range(6))) - clipped_sum(made, rest)
-        assert float(away.norm()) <= 0.01 * (1 + 1e-4)
-    for i in range(6):
+    everyone = list(range(6))
+    whole = clipped_sum(everyone)
+    for i in everyone:
+        without = clipped_sum([r for r in everyone if r != i])
+        assert float((whole - without).norm()) <= 0.01 * (1 + 1e-4)
+        kept = made.draws.data.points[i].copy()
         made.draws.data.points[i] *= -50
-        moved = clipped_sum(made, list(range(6)))
-        made.draws.data.points[i] = points(100)[i]
-        moved -= clipped_sum(made, list(range(6)))
-        assert float(moved.norm()) <= 0.02 * (1 + 1e-4)
-    del exchanged
+        assert float((whole - clipped_sum(everyone)).norm()) <= 0.02 * (1 + 1e-4)
+        made.draws.data.points[i] = kept
 
 
 @pytest.mark.parametrize("kind", list(Randomness))

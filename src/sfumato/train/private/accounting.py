@@ -9,7 +9,7 @@ N(0, s²). The price of T steps is
   of one step, ε = min_α T R(α) + ln((α-1)/α) - (ln δ + ln α)/(α-1) (Balle et al. 2020,
   arXiv 1905.09982, theorem 21);
 * **PRV** (Gopi, Lee, Wutschitz 2021, arXiv 2106.02848): the privacy loss convolved with itself
-  numerically; the upper end of its error interval. About a tenth less than RDP.
+  numerically; the upper end of its error interval. A twentieth to a tenth less than RDP.
 
 Both are computed by Opacus (extra ``private``).
 """

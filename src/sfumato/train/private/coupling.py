@@ -18,6 +18,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from sfumato.denoise import Cond, Denoiser
 from sfumato.errors import UsageError
 from sfumato.loss import denoising_loss
+from sfumato.train.draws import Loss, Part
+from sfumato.train.private.per_example import agree
 
 WHY = (
     "examples must not influence each other in private training, or clipping one record's gradient "
@@ -49,11 +51,8 @@ def refuse_coupling(
                 f"the layer {name!r} is a {type(module).__name__}, which mixes the examples of a "
                 f"batch: {WHY}; use group normalisation"
             )
-    twin = copy.deepcopy(denoiser).cpu().train()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for p in twin.parameters():
-            p.add_(0.1 * torch.randn(p.shape, generator=generator).to(p))
+    twin = twin_of(denoiser)
+    generator = torch.Generator().manual_seed(1)
     x = torch.randn(examples, *shape, generator=generator)
     other = x.clone()
     other[0] = torch.randn(shape, generator=generator)
@@ -65,6 +64,12 @@ def refuse_coupling(
             f"the buffer {changed[0]!r} changes when the network is called, so it would carry the "
             "data out without any noise: use layers that keep no statistics of their input"
         )
+    if not torch.equal(_outputs(twin, x, cond, seed=1)[-1][2], first[-1][2]):
+        raise UsageError(
+            "the network draws random numbers of its own, as dropout does, and which example gets "
+            "which depends on its place in the batch, so that a record more or less changes what "
+            "the others contribute; set dropout to 0"
+        )
     second = _outputs(twin, other, cond)
     for (name, kind, a), (_, _, b) in zip(first, second, strict=True):
         if not torch.equal(a, b):
@@ -74,7 +79,42 @@ def refuse_coupling(
             )
 
 
-def _outputs(denoiser: Denoiser, x: Tensor, cond: Cond) -> list[tuple[str, str, Tensor]]:
+def twin_of(denoiser: Denoiser) -> Denoiser:
+    """A disturbed copy on the CPU: a layer that starts at zero would hide what lies before it."""
+    twin = copy.deepcopy(denoiser).cpu().train()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in twin.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=generator).to(p))
+    return twin
+
+
+def can_be_watched(denoiser: Denoiser, loss: Loss, shape: tuple[int, ...], cond: Cond) -> bool:
+    """Whether the gradients of single records can be had together; on made-up records.
+
+    Args:
+        denoiser, loss: what is trained.
+        shape: of one record.
+        cond: labels of 4 examples, if the denoiser takes them.
+    """
+    twin = twin_of(denoiser)
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(4, *shape, generator=generator)
+    t = torch.linspace(0.02, 0.9, 4, dtype=torch.float64)
+
+    def losses(low: int, high: int) -> Tensor:
+        here = slice(2 * low, 2 * high)
+        noise = [torch.Generator().manual_seed(i) for i in range(4)]
+        torch.manual_seed(0)
+        return loss(twin, Part(x, t, cond, noise).rows(here))
+
+    with torch.random.fork_rng(devices=[]):
+        return agree(losses, 2, 2, list(twin.parameters()))
+
+
+def _outputs(
+    denoiser: Denoiser, x: Tensor, cond: Cond, seed: int = 0
+) -> list[tuple[str, str, Tensor]]:
     """What every layer puts out for all examples but the first, in the order they finish."""
     found: list[tuple[str, str, Tensor]] = []
     n = len(x)
@@ -94,7 +134,7 @@ def _outputs(denoiser: Denoiser, x: Tensor, cond: Cond) -> list[tuple[str, str, 
     ]
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.manual_seed(seed)
             t = torch.linspace(0.02, 0.9, n, dtype=torch.float64)
             noise = [torch.Generator().manual_seed(i) for i in range(n)]
             losses = denoising_loss(denoiser, x, t, cond=cond, generator=noise)

@@ -36,9 +36,9 @@ from sfumato.train.config import TrainConfig
 from sfumato.train.draws import Draws, Loss, Part
 from sfumato.train.private.accounting import epsilon, most_steps, noise_for
 from sfumato.train.private.config import PrivacyConfig
-from sfumato.train.private.coupling import refuse_coupling
+from sfumato.train.private.coupling import can_be_watched, refuse_coupling
 from sfumato.train.private.ledger import NAME, Ledger, Mechanism
-from sfumato.train.private.per_example import per_example_gradients
+from sfumato.train.private.per_example import one_at_a_time, per_example_gradients
 from sfumato.train.private.randomness import Source
 from sfumato.train.rule import Outcome, Rule
 
@@ -96,7 +96,10 @@ class PrivateDescent(Rule):
             )
         x0, cond = draws.data.batch(np.zeros(1, dtype=np.int64))
         labels = None if cond is None or not len(draws.labels) else draws.labels.expand(4, -1)
-        refuse_coupling(denoiser, tuple(x0.shape[1:]), labels)
+        shape = tuple(x0.shape[1:])
+        refuse_coupling(denoiser, shape, labels)
+        together = can_be_watched(denoiser, loss, shape, labels)
+        self.gradients = per_example_gradients if together else one_at_a_time
         text = json.dumps(dict(model), sort_keys=True)
         self.model = hashlib.sha256(text.encode()).hexdigest()
         self.source = Source(privacy.randomness, config.seed)
@@ -133,9 +136,10 @@ class PrivateDescent(Rule):
             )
         privacy = self.privacy
         if self.accelerator.is_main_process:
-            if state is not None or path.exists():
+            if state is not None or (path.exists() and b"\n" in path.read_bytes()):
                 self.ledger = Ledger.read(path, mend=True)
             else:
+                path.unlink(missing_ok=True)  # a kill cut its first line short: nothing was begun
                 noise = privacy.noise or noise_for(
                     privacy.epsilon, self.rate, self.config.steps, privacy.delta, privacy.accountant
                 )
@@ -262,7 +266,7 @@ class PrivateDescent(Rule):
                 with self.accelerator.autocast():
                     return self.loss(self.denoiser, here.rows(slice(low * n, high * n)))
 
-            gradients, values = per_example_gradients(some, records, n, self.parameters)
+            gradients, values = self.gradients(some, records, n, self.parameters)
             losses.append(values)
             if n < k:
                 gradients = [g * (n / k) for g in gradients]

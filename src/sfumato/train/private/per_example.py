@@ -34,6 +34,28 @@ Losses = Callable[[int, int], Tensor]
 """Losses (records · K,) of the records from the first to the second number, draws innermost."""
 
 
+def agree(losses: Losses, records: int, draws: int, parameters: Sequence[nn.Parameter]) -> bool:
+    """Whether `per_example_gradients` is right about a network: `one_at_a_time` gives the same.
+
+    It is not where the records' axis is not the first one of a layer's input, as of a table of
+    positions that passes through a layer before it meets the records: rows of other things would
+    then be taken for records, and the clipped norms would not be theirs. Nothing in a single call
+    tells; so whoever relies on it asks here first, with made-up records. ``losses`` must give the
+    same losses each time.
+    """
+    try:
+        got = per_example_gradients(losses, records, draws, parameters)[0]
+    except RuntimeError:  # what watching does not allow, such as changes in place
+        return False
+    want = one_at_a_time(losses, records, draws, parameters)[0]
+    for i in range(records):
+        apart = sum(float((a[i] - b[i]).double().square().sum()) for a, b in zip(got, want))
+        whole = sum(float(b[i].double().square().sum()) for b in want)
+        if not apart <= 1e-6 * whole + 1e-20:
+            return False
+    return True
+
+
 def per_example_gradients(
     losses: Losses, records: int, draws: int, parameters: Sequence[nn.Parameter]
 ) -> tuple[list[Tensor], Tensor]:
@@ -61,11 +83,11 @@ def per_example_gradients(
         value.sum() / draws, [*watcher.roots, *wanted], allow_unused=True, materialize_grads=False
     )
     if any(g is not None for g in found[len(watcher.roots) :]):
-        return _one_at_a_time(losses, records, draws, parameters)
+        return one_at_a_time(losses, records, draws, parameters)
     return watcher.gradients(), value.detach()
 
 
-def _one_at_a_time(
+def one_at_a_time(
     losses: Losses, records: int, draws: int, parameters: Sequence[nn.Parameter]
 ) -> tuple[list[Tensor], Tensor]:
     """The same by one backward pass for each record."""
@@ -105,7 +127,7 @@ class Watcher(TorchFunctionMode):
             return func(*args, **kwargs)
         scales = func in _MULTIPLY and len(args) == 2 and isinstance(args[1], int | float)
         if scales and id(args[0]) in self.index:
-            made = args[0].detach() * args[1]
+            made = func(*args, **kwargs)  # still bound to the parameter, in case others use it
             self.scaled[id(made)] = (made, self.index[id(args[0])], float(args[1]))
             return made
         rule = RULES.get(func)
@@ -119,7 +141,7 @@ class Watcher(TorchFunctionMode):
             return None, None
         if id(w) in self.scaled:
             made, i, factor = self.scaled[id(w)]
-            return made, lambda g: self.add(i, g, factor)
+            return made.detach(), lambda g: self.add(i, g, factor)
         if not w.requires_grad:
             return w, None
         if id(w) in self.index:
