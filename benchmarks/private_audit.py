@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import shlex
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -127,8 +128,10 @@ def main() -> None:
             row = attack(replace(Audit(), epsilon=epsilon, seed=asked.seed), noise)
             print(row, flush=True)
             rows.append(row)
+    made = record("", [], asked.seed, asdict(Audit()), [])
     words = ["--epsilons", *map(str, asked.epsilons), "--seed", str(asked.seed)]
-    made = record("benchmarks/private_audit.py", words, asked.seed, asdict(Audit()), rows)
+    made["command"] = shlex.join(["python", "benchmarks/private_audit.py", *words])
+    made["results"] = rows
     asked.out.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
     print(f"wrote {asked.out}")
 
