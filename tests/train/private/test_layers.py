@@ -17,7 +17,9 @@ from sfumato.nn import MLP, MLPConfig, UNet, UNetConfig
 from sfumato.process import Scheduled
 from sfumato.schedule import EDM
 from sfumato.seeds import generators
+from sfumato.train import Part, standard_loss
 from sfumato.train.private import layers
+from sfumato.train.private.coupling import can_be_watched
 from sfumato.train.private.per_example import agree, per_example_gradients
 
 Losses = Callable[[int, int], Tensor]
@@ -305,3 +307,39 @@ def test_the_door_knows_where_records_are_not_the_first_axis(what: str, draws: i
 
     right = agree(losses, 2, draws, list(network.parameters()))
     assert right == (what in ("two axes", "weight norm"))
+
+
+class Modulated(nn.Module):
+    """A kernel for each example, all of them in one convolution of as many groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel, self.style = nn.Parameter(torch.randn(4, 1, 3, 3)), nn.Linear(1, 4)
+        self.last = nn.Conv2d(4, 1, 1)
+
+    def forward(self, x: Tensor, level: Tensor, cond: Tensor | None = None) -> Tensor:
+        n, *_, height, width = x.shape
+        style = 1 + self.style(x.mean((2, 3)))
+        kernels = (self.kernel * style.view(n, 4, 1, 1, 1)).view(n * 4, 1, 3, 3)
+        h = F.conv2d(x.view(1, n, height, width), kernels, padding=1, groups=n)
+        return self.last(h.view(n, 4, height, width))
+
+
+@pytest.mark.xfail(
+    strict=True, raises=ValueError, reason="range() with step 0, which is not taken for a no"
+)
+def test_the_door_knows_a_kernel_for_each_example() -> None:
+    denoiser = Preconditioned(Modulated(), Scheduled(EDM()))
+    assert not can_be_watched(denoiser, standard_loss, (1, 4, 4), None)
+
+
+def test_the_door_asks_the_loss_that_is_trained_with() -> None:
+    """A loss that looks at other examples is found out, even where its gradient does not."""
+    denoiser = Preconditioned(MLP(MLPConfig(2, 2, width=8, blocks=1)), Scheduled(EDM()))
+
+    def relative(denoiser: nn.Module, part: Part) -> Tensor:
+        losses = standard_loss(denoiser, part)
+        return losses / losses.mean().detach()
+
+    assert can_be_watched(denoiser, standard_loss, (2,), None)
+    assert not can_be_watched(denoiser, relative, (2,), None)

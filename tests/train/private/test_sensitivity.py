@@ -160,13 +160,31 @@ class Net(nn.Module):
         h = self.first(x)
         if self.what == "dropout":
             h = self.dropout(h)
+        if self.what == "dropped path":  # seldom: a few examples may all be kept
+            h = h * (torch.rand(len(h), 1) < 0.9) / 0.9
         if self.what == "records second":
             h = torch.stack([h, h * 2, h * h, h + 1, h.sin(), h.cos()]).tanh()
             h = self.second(h).sum(0)
         return self.last(h)
 
 
-@pytest.mark.parametrize("what", ["plain", "dropout", "records second"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "plain",
+        "dropout",
+        "records second",
+        pytest.param(
+            "dropped path",
+            marks=pytest.mark.xfail(
+                strict=True,
+                raises=AssertionError,
+                reason="that few examples came out alike with two seeds does not show that no "
+                "random number was drawn; torch's generator moves on if one was",
+            ),
+        ),
+    ],
+)
 def test_other_networks_are_bounded_or_refused(runs, tmp_path, what: str) -> None:
     """Remove any record from a batch of six, or exchange it: <= C and <= 2C, or never begun."""
     torch.manual_seed(0)
