@@ -214,3 +214,25 @@ def test_losses_of_another_number_are_refused() -> None:
         per_example_gradients(
             lambda a, b: layer(torch.ones(3, 2))[:, 0], 3, 2, list(layer.parameters())
         )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("draws", [1, 8])
+def test_on_a_gpu(draws: int) -> None:
+    config = UNetConfig(
+        1, 1, channels=16, multipliers=(1, 2), blocks=1, attention=(4,), head_channels=0,
+        resolution=8, labels=(3,), resample_blocks=False,
+    )  # fmt: skip
+    network = UNet(config)
+    network = disturbed(network).cuda()
+    x = torch.randn(3 * draws, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    x, level = x.cuda(), torch.linspace(-1, 1, 3 * draws).cuda()
+    cond = torch.arange(3).repeat_interleave(draws).cuda()
+
+    def on_gpu(low: int, high: int) -> Tensor:
+        here = slice(low * draws, high * draws)
+        return network(x[here], level[here], cond[here]).square().mean((1, 2, 3))
+
+    got, _ = per_example_gradients(on_gpu, 3, draws, list(network.parameters()))
+    assert distance(got, one_by_one(on_gpu, 3, draws, list(network.parameters()))) < 1e-4

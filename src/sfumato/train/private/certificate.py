@@ -28,7 +28,7 @@ RELATION = "two data sets are neighbours if one is the other with one record add
 STATEMENT = (
     "Whatever is computed from these samples, or from the weights they were drawn from, its "
     "distribution changes by at most a factor exp(epsilon), except for a probability delta, "
-    "when the record of any one person is added to or removed from the training data."
+    "when any one record is added to or removed from the training data."
 )
 UNIT = "one record: one image with its labels; a person with k records is protected k times less"
 

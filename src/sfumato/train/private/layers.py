@@ -73,8 +73,7 @@ def _group_norm(watcher: Watcher, func: Any, args: Any, kwargs: Any) -> Tensor:
         return func(*args, **kwargs)
     n, c = x.shape[:2]
     area = x[0, 0].numel()
-    last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
-    layout = torch.channels_last if last else torch.contiguous_format
+    layout = _layout(x)
     x = x.contiguous(memory_format=layout)
 
     def found(of_w: Tensor, of_b: Tensor) -> None:
@@ -106,6 +105,12 @@ def _group_norm(watcher: Watcher, func: Any, args: Any, kwargs: Any) -> Tensor:
     return watcher.watch(y, hook)
 
 
+def _layout(x: Tensor) -> torch.memory_format:
+    """The memory format the group norm kernel takes x in; channels-last on the CPU alone."""
+    last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last and x.device.type == "cpu" else torch.contiguous_format
+
+
 class _GroupNormOfRecords(torch.autograd.Function):
     """Group norm whose backward pass runs record by record.
 
@@ -127,8 +132,7 @@ class _GroupNormOfRecords(torch.autograd.Function):
         """The gradient of x; those of weight and bias are told."""
         x, w, mean, rstd = ctx.saved_tensors
         n, c, area, groups, _ = ctx.sizes
-        last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
-        g = g.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+        g = g.contiguous(memory_format=_layout(x))
         k = n // ctx.records
         back = torch.ops.aten.native_group_norm_backward
         pieces = [
