@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,18 +28,7 @@ def furthest(a: Path, b: Path, name: str = "model.safetensors") -> float:
 def test_two_processes_equal_one(toy, tmp_path):
     """Same global batch, 50 steps: the same weights to 1e-5, the same log, one checkpoint."""
     steps = 50
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    # --multi_gpu is how accelerate's launcher starts several processes; here without any GPU.
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
-    command += ["--num_processes", "2", "--num_machines", "1", "--main_process_port", str(port)]
-    command += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += [str(SCRIPT), "train", str(tmp_path / "two"), str(steps)]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("processes: 2") == 2, done.stdout + done.stderr
+    toy.two_processes(SCRIPT, tmp_path / "two", steps)
     one = toy.toy_train(tmp_path / "one", replace(toy.SETTINGS, steps=steps))
     two = tmp_path / "two" / "checkpoints" / one.name
     distance = furthest(one, two)

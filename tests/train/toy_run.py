@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -119,6 +121,22 @@ def toy_train(
         about={"recipe": "toy"},
         resume=resume,
     )
+
+
+def two_processes(script: Path, out: Path, steps: int) -> None:
+    """``script train OUT STEPS`` in two processes, as accelerate's launcher starts them."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    # --multi_gpu is how accelerate's launcher starts several processes; here without any GPU.
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    command += ["--num_processes", "2", "--num_machines", "1", "--main_process_port", str(port)]
+    command += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += [str(script), "train", str(out), str(steps)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("processes: 2") == 2, done.stdout + done.stderr
 
 
 def kill_and_resume(reference: Path, out: Path, steps: int, kills: int, seed: int) -> None:

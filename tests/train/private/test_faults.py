@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -44,17 +43,7 @@ def test_a_hundred_kills_never_undercount(tmp_path) -> None:
 def test_two_processes_equal_one(runs, tmp_path) -> None:
     """Each record in one process, the noise drawn once: the same weights, the same ledger."""
     steps = 20
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
-    command += ["--num_processes", "2", "--num_machines", "1", "--main_process_port", str(port)]
-    command += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += [str(SCRIPT), "train", str(tmp_path / "two"), str(steps)]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("processes: 2") == 2, done.stdout + done.stderr
+    runs.toy.two_processes(SCRIPT, tmp_path / "two", steps)
     one = runs.private_train(tmp_path / "one", settings=replace(runs.toy.SETTINGS, steps=steps))
     a, b = (
         load_file(folder / "model.safetensors")
