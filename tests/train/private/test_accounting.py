@@ -132,3 +132,10 @@ def test_the_ends() -> None:
     ):
         with pytest.raises(UsageError, match="expected"):
             call()
+
+
+def test_two_steps_are_one_of_less_noise() -> None:
+    """Without sampling, by RDP: T steps of s are one of s/√T, whatever T is."""
+    for steps in (2, 3, 10):
+        many = epsilon(4.0, 1.0, steps, 1e-5)
+        assert many == pytest.approx(epsilon(4.0 / math.sqrt(steps), 1.0, 1, 1e-5), rel=1e-6)
