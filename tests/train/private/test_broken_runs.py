@@ -41,9 +41,9 @@ def test_a_run_that_breaks_off_anywhere_ends_within_its_budget(
 ) -> None:
     """Faults before and after the line, the noise, the update and the checkpoint, 25 of them."""
     privacy = explicit(runs, 4.0)
-    settings = replace(runs.toy.SETTINGS, steps=10_000, checkpoint_every=2, log_every=10)
+    settings = replace(runs.toy.SETTINGS, steps=400, checkpoint_every=2, log_every=10)
     most = most_steps(4.0, 1.5, 0.16, 1e-3, Accountant.RDP)
-    assert 60 < most < 1000
+    assert 60 < most < 300
     rng = random.Random(seed)
     executed, faults, places = 0, 0, set()
 
@@ -228,6 +228,18 @@ def test_two_writers_are_found_out(ledger) -> None:
     second.append(5)
     with pytest.raises(SfumatoError, match="line 8 does not follow"):
         Ledger.read(ledger.path)
+
+
+def test_a_sealed_line_must_say_the_number_of_its_step(ledger) -> None:
+    """Lines that follow, but count wrongly: written by something else than `append`."""
+    from sfumato.train.private import ledger as module
+
+    data = ledger.path.read_bytes()
+    for n in (5, 7, "6", None):
+        line, _ = module._sealed({"n": n, "step": 5}, ledger.head)
+        ledger.path.write_bytes(data + line)
+        with pytest.raises(SfumatoError, match="line 7 says it is step"):
+            Ledger.read(ledger.path)
 
 
 def test_a_mended_line_follows_and_stays(ledger) -> None:
