@@ -236,3 +236,15 @@ def test_a_sheet_shows_no_record() -> None:
     private = sheet_labels((3, 2), 40, data, private=True)
     assert private[:, 0].unique().tolist() == [0, 1, 2]
     assert private[:, 1].unique().tolist() == [0, 1]
+
+
+def test_a_loss_that_draws_for_itself() -> None:
+    """Numbers of the global generator go by place in the batch, not by record."""
+    from sfumato.nn import MLP, MLPConfig
+    from sfumato.train import standard_loss
+    from sfumato.train.private.coupling import can_be_watched
+
+    made = Preconditioned(MLP(MLPConfig(2, 2, width=8, blocks=1)), Scheduled(EDM()))
+    assert can_be_watched(made, standard_loss, (2,), None)
+    with pytest.raises(UsageError, match="draw from the part's own generators"):
+        can_be_watched(made, lambda d, p: standard_loss(d, p) * torch.rand(len(p.x0)), (2,), None)

@@ -105,6 +105,9 @@ def can_be_watched(denoiser: Denoiser, loss: Loss, shape: tuple[int, ...], cond:
         denoiser, loss: what is trained.
         shape: of one record.
         cond: labels of 4 examples, if the denoiser takes them.
+
+    Raises:
+        UsageError: the loss draws random numbers of its own.
     """
     twin = twin_of(denoiser)
     generator = torch.Generator().manual_seed(1)
@@ -118,6 +121,14 @@ def can_be_watched(denoiser: Denoiser, loss: Loss, shape: tuple[int, ...], cond:
         return loss(twin, Part(x, t, cond, noise).rows(here))
 
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        fresh = torch.get_rng_state()
+        losses(0, 2)
+        if not torch.equal(torch.get_rng_state(), fresh):
+            raise UsageError(
+                "the loss draws from torch's global generator, so what a record gets depends on "
+                "its place in the batch; draw from the part's own generators instead"
+            )
         return agree(losses, 2, 2, list(twin.parameters()))
 
 
