@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, final
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from sfumato import zoo
 from sfumato.cli.how import How
+from sfumato.cli.labels import labels
 from sfumato.cli.options import DTypeName, SolverName, torch_device, torch_dtype
 from sfumato.cli.plan import Plan, make_plan
 from sfumato.cli.writers import About, Labelled, Output, Parts
@@ -31,7 +32,7 @@ from sfumato.errors import SfumatoError, UsageError
 from sfumato.guide import ClassifierFree, MixedDerivative
 from sfumato.recipes.model import Model, ModelConfig
 from sfumato.sample import Solution, sample
-from sfumato.seeds import generators
+from sfumato.seeds import fold, generators
 
 
 def load(name: str, how: How) -> tuple[Denoiser, Model]:
@@ -138,6 +139,37 @@ class Drawer:
                 "the samples are not finite; try more --steps, less --guidance, or float32"
             )
         return (to_uint8(x) if x.ndim == 4 else x).numpy(), solution.nfe
+
+
+def prepare(
+    name: str, how: How, n: int, steps: int | None, seed: int, label: str
+) -> tuple[Drawer, Labelled, dict[str, Any]]:
+    """What draws n samples of the model ``name``, their labels, and how they are made, as JSON.
+
+    Raises what `load`, `Drawer.of` and `labels` raise.
+    """
+    from sfumato import __version__
+
+    denoiser, model = load(name, how)
+    axes = [(axis.name, axis.values) for axis in model.axes]
+    wanted = labels(label, axes, n, lambda axis, i: fold(seed, "label", axis, i))
+    drawer = Drawer.of(denoiser, model, how, steps, seed)
+    options = {k: getattr(v, "value", v) for k, v in asdict(how).items()}
+    for left_out in ("device", "threads", "batch"):
+        options.pop(left_out)
+    about = {
+        "sfumato": __version__,
+        "model": name,
+        "n": n,
+        "steps": drawer.steps,
+        "seed": seed,
+        "label": label,
+        **options,
+        "solver": drawer.plan.name.value,
+        "grid": drawer.plan.grid.value,
+        "weights": drawer.weights(),
+    }
+    return drawer, wanted, about
 
 
 @contextmanager

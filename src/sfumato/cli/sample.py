@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 from sfumato.cli.how import How
 from sfumato.cli.options import Name, at_least, parse
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
-    from sfumato.cli.drawing import Drawer
+    pass
 
 _ABOUT = """Draw samples from a shipped model, a checkpoint or a run.
 
@@ -79,24 +79,19 @@ def run(config: SampleConfig) -> None:
     zoo.find(config.name)  # say what is wrong with the name before torch is imported
     out.check(config.force)
 
-    from sfumato.cli.drawing import Drawer, load, processes, stream
-    from sfumato.cli.labels import labels
+    from sfumato.cli.drawing import prepare, processes, stream
     from sfumato.cli.progress import bar
-    from sfumato.seeds import fold
 
-    denoiser, model = load(config.name, config.drawing)
+    drawer, wanted, about = prepare(
+        config.name, config.drawing, config.n, config.steps, config.seed, config.label
+    )
+    model = drawer.config
     if len(model.shape) == 1 and isinstance(out, writers.Folder):
         raise UsageError("points are written as .png, .webp or .npz, not as a folder")
-    axes = [(axis.name, axis.values) for axis in model.axes]
-    wanted = labels(
-        config.label, axes, config.n, lambda axis, i: fold(config.seed, "label", axis, i)
-    )
-    drawer = Drawer.of(denoiser, model, config.drawing, config.steps, config.seed)
     first = processes(drawer.device).index == 0
     began = time.perf_counter()
     with bar("sampling", config.n, quiet=config.quiet or not first) as advance:
-        made_by = {**about(config, drawer), "weights": drawer.weights()}
-        drawn = stream(drawer, wanted, out, made_by, advance)
+        drawn = stream(drawer, wanted, out, about, advance)
     spent = time.perf_counter() - began
     if first and not config.quiet:
         what = "points" if len(model.shape) == 1 else "images"
@@ -107,24 +102,3 @@ def run(config: SampleConfig) -> None:
                 f"{drawn.samples / spent:.1f} {what}/s ({spent:.1f} s)"
             )
         print(f"wrote {config.out}")
-
-
-def about(config: SampleConfig, drawer: Drawer) -> dict[str, Any]:
-    """How the samples were made, as JSON: kept in every output."""
-    from sfumato import __version__
-
-    how = asdict(config.drawing)
-    for left_out in ("device", "threads", "batch"):
-        how.pop(left_out)
-    how = {k: v.value if hasattr(v, "value") else v for k, v in how.items()}
-    return {
-        "sfumato": __version__,
-        "model": config.name,
-        "n": config.n,
-        "steps": drawer.steps,
-        "seed": config.seed,
-        "label": config.label,
-        **how,
-        "solver": drawer.plan.name.value,
-        "grid": drawer.plan.grid.value,
-    }

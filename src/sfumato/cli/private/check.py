@@ -9,7 +9,9 @@ from typing import Annotated, final
 import tyro
 
 from sfumato.cli.options import parse
+from sfumato.cli.private.export import CERTIFICATE, LEDGER, by_name, listing
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.store import SUMS, sums
 
 _ABOUT = """Check a certificate.
 
@@ -50,14 +52,12 @@ def run(config: CheckConfig) -> int:
     """
     path = config.certificate
     if path.is_dir():
-        path = path / "certificate.json"
+        path = path / CERTIFICATE
     from sfumato.train.private.certificate import check_certificate, read_certificate
     from sfumato.train.private.ledger import Ledger
 
     certificate = read_certificate(path)
-    ledger_path = config.ledger or path.with_name(
-        path.name.replace("certificate.json", "ledger.jsonl")
-    )
+    ledger_path = config.ledger or path.with_name(path.name.replace(CERTIFICATE, LEDGER))
     if not ledger_path.is_file():
         raise UsageError(f"there is no ledger {ledger_path}; say where it is with --ledger")
     findings = check_certificate(certificate, Ledger.read(ledger_path))
@@ -83,26 +83,20 @@ def run(config: CheckConfig) -> int:
 
 def _files(folder: Path, name: str, digest: str) -> list[tuple[bool, str]]:
     """The named file, and what it lists if it is a list of checksums."""
-    from sfumato.cli.private.export import file_digest
-
     path = folder / Path(name).name
     if not path.is_file():
         raise SfumatoError(
             f"{path} is not there: put the data beside the certificate, or leave it out with "
             "--no-data"
         )
-    same = file_digest(path) == digest
+    told = path.read_bytes()
+    same = by_name(sums({name: told}))[name] == digest
     out = [(same, f"{name} is the file it was issued for")]
-    if same and name == "SHA256SUMS":
-        rows = [line.split("  ", 1) for line in path.read_text("utf-8").splitlines()]
-        listed = {entry for _, entry in rows} | {name, "certificate.json", "ledger.jsonl"}
-        wrong = [
-            entry
-            for wanted, entry in rows
-            if not (folder / entry).is_file() or file_digest(folder / entry) != wanted
-        ]
-        strange = sorted(p.name for p in folder.iterdir() if p.name not in listed)
-        out.append((not wrong, f"{len(rows):,} files as listed" + _named(", but not ", wrong)))
+    if same and name == SUMS:
+        listed, there = by_name(told), by_name(listing(folder))
+        wrong = [entry for entry, wanted in listed.items() if there.get(entry) != wanted]
+        strange = [entry for entry in there if entry not in listed]
+        out.append((not wrong, f"{len(listed):,} files as listed" + _named(", but not ", wrong)))
         out.append((not strange, "no file beside them" + _named(", but ", strange)))
     return out
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, final
@@ -13,6 +12,9 @@ from typing import Annotated, Any, final
 from sfumato.cli.how import How
 from sfumato.cli.options import Name, SolverName, at_least, choice, parse
 from sfumato.errors import UsageError
+from sfumato.store import SUMS, sums
+
+CERTIFICATE, LEDGER = "certificate.json", "ledger.jsonl"
 
 _ABOUT = """Draw a labelled synthetic data set from a privately trained model, with a certificate.
 
@@ -120,54 +122,29 @@ def run(config: ExportConfig) -> None:
 
     promise = read_promise(folder)
 
-    from sfumato import __version__
-    from sfumato.cli.drawing import Drawer, load, processes, stream
-    from sfumato.cli.labels import labels
+    from sfumato.cli.drawing import prepare, processes, stream
     from sfumato.cli.progress import bar
-    from sfumato.seeds import fold
 
-    denoiser, model = load(config.name, how)
-    axes = [(axis.name, axis.values) for axis in model.axes]
-    wanted = labels(
-        config.label, axes, config.n, lambda axis, i: fold(config.seed, "label", axis, i)
-    )
-    drawer = Drawer.of(denoiser, model, how, steps, config.seed)
+    drawer, wanted, about = prepare(config.name, how, config.n, steps, config.seed, config.label)
     first = processes(drawer.device).index == 0
-    settings = {k: getattr(v, "value", v) for k, v in asdict(how).items()}
-    about = {
-        "sfumato": __version__,
-        "model": config.name,
-        "n": config.n,
-        "seed": config.seed,
-        "label": config.label,
-        **{k: v for k, v in settings.items() if k not in ("device", "threads", "batch")},
-        "solver": drawer.plan.name.value,
-        "grid": drawer.plan.grid.value,
-        "steps": drawer.steps,
-        "weights": drawer.weights(),
-    }
     began = time.perf_counter()
     with bar("sampling", config.n, quiet=config.quiet or not first) as advance:
         drawn = stream(drawer, wanted, out, about, advance)
     if not first:
         return
-    ledger = beside(config.out, "ledger.jsonl")
-    writers.put(ledger, promise.ledger.path.read_bytes())
-    sums = _sums(config.out)
+    writers.put(beside(config.out, LEDGER), promise.ledger.path.read_bytes())
+    listed = listing(config.out)
     if config.out.suffix != ".npz":
-        writers.put(config.out / "SHA256SUMS", sums)
-        sums = f"{hashlib.sha256(sums).hexdigest()}  SHA256SUMS\n".encode()
+        writers.put(config.out / SUMS, listed)
+        listed = sums({SUMS: listed})
     told = "chosen by --label" if config.label else "every class as often as every other"
     export = {
         **about,
         "model": Path(config.name).name,
         "labels": told,
-        "files": {
-            name: digest
-            for digest, name in (line.split("  ", 1) for line in sums.decode().splitlines())
-        },
+        "files": by_name(listed),
     }
-    certificate = beside(config.out, "certificate.json")
+    certificate = beside(config.out, CERTIFICATE)
     text = seal(make_certificate(promise, str(about["weights"]), export, told))
     writers.put(certificate, text)
     if not config.quiet:
@@ -182,16 +159,16 @@ def run(config: ExportConfig) -> None:
         print(f"check it with: sfumato private check {certificate}")
 
 
-def _sums(out: Path) -> bytes:
-    """Checksums of what was written, in the format of sha256sum."""
+def listing(out: Path) -> bytes:
+    """Checksums of an export's data, in the format of sha256sum."""
     if out.is_file():
-        return f"{file_digest(out)}  {out.name}\n".encode()
-    left_out = {"certificate.json", "ledger.jsonl", "SHA256SUMS"}
-    names = sorted(p.name for p in out.iterdir() if p.is_file() and p.name not in left_out)
-    return "".join(f"{file_digest(out / name)}  {name}\n" for name in names).encode()
+        return sums({out.name: out.read_bytes()})
+    own = {CERTIFICATE, LEDGER, SUMS}
+    data = (p for p in out.iterdir() if p.is_file() and p.name not in own)
+    return sums({p.name: p.read_bytes() for p in data})
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()
+def by_name(listed: bytes) -> dict[str, str]:
+    """The digests of a `listing` by file name."""
+    rows = (line.split("  ", 1) for line in listed.decode().splitlines())
+    return {name: digest for digest, name in rows}
