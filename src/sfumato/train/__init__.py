@@ -11,7 +11,7 @@ from sfumato.train.checkpoint import (
     parse_json,
 )
 from sfumato.train.config import TrainConfig
-from sfumato.train.draws import Data, Draws, Loss, Part, positions
+from sfumato.train.draws import Data, Draws, Loss, Part, positions, standard_loss
 from sfumato.train.ema import Ema, ema_decay
 from sfumato.train.levels import Levels, level, level_edges
 from sfumato.train.loop import train
@@ -19,7 +19,7 @@ from sfumato.train.private.accounting import Accountant
 from sfumato.train.private.config import PrivacyConfig
 from sfumato.train.private.randomness import Randomness
 from sfumato.train.report import read_log
-from sfumato.train.run import Sheet, Stopped, standard_loss
+from sfumato.train.run import Sheet, Stopped
 
 __all__ = [
     "Accountant",

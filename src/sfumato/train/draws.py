@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
-from sfumato.loss import TimeLaw
+from sfumato.loss import TimeLaw, denoising_loss
 from sfumato.process import Process
 from sfumato.seeds import fold, generator
 from sfumato.train.config import TrainConfig
@@ -59,6 +59,11 @@ class Part(NamedTuple):
 
 Loss = Callable[[Denoiser, Part], Tensor]
 """Losses (B,) of a part, in the order of its examples; never reduced."""
+
+
+def standard_loss(denoiser: Denoiser, part: Part) -> Tensor:
+    """`denoising_loss` of a part, each example with its own noise generator."""
+    return denoising_loss(denoiser, part.x0, part.t, cond=part.cond, generator=part.generators)
 
 
 @lru_cache(maxsize=2)

@@ -41,18 +41,13 @@ class Rule(ABC):
     def gradient(self, parts: Any, step: int, stop: bool) -> Outcome:
         """Leave the gradient in the parameters; true in `Outcome.stop` if any process must stop."""
 
+    @abstractmethod
     def open(self, out: Path, state: Mapping[str, Any] | None) -> str:
         """The run begins (state None) or goes on from a checkpoint; a sentence to say, or "".
 
         Raises:
             UsageError: the checkpoint was trained by another rule.
         """
-        if state is not None and "ledger" in state:
-            raise UsageError(
-                f"{out} holds a private run, and a step without noise would end what it promises; "
-                "go on with `sfumato private train`, or choose another folder"
-            )
-        return ""
 
     def spent(self) -> bool:
         """Whether there must be no further step."""
@@ -82,6 +77,15 @@ class Descent(Rule):
     ) -> None:
         self.config, self.draws, self.accelerator = config, draws, accelerator
         self.losses, self.parameters = losses, parameters
+
+    def open(self, out: Path, state: Mapping[str, Any] | None) -> str:
+        """Refuses the weights of a private run."""
+        if state is not None and "ledger" in state:
+            raise UsageError(
+                f"{out} holds a private run, and a step without noise would end what it promises; "
+                "go on with `sfumato private train`, or choose another folder"
+            )
+        return ""
 
     def parts(self, step: int) -> list[Part]:
         """This process's parts of the batch."""

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from sfumato import pictures
 from sfumato.denoise import Denoiser, Preconditioned
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.loss import denoising_loss
 from sfumato.train import checkpoint as ck
 from sfumato.train.adversary import Adversary, Opponent
 from sfumato.train.config import TrainConfig
@@ -47,11 +46,6 @@ def same(description: dict[str, Any]) -> dict[str, Any]:
 
 class Stopped(SfumatoError):
     """A signal stopped the run after it had saved a checkpoint."""
-
-
-def standard_loss(denoiser: Denoiser, part: Part) -> Tensor:
-    """`denoising_loss` of a part, each example with its own noise generator."""
-    return denoising_loss(denoiser, part.x0, part.t, cond=part.cond, generator=part.generators)
 
 
 @final

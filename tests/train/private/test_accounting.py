@@ -139,3 +139,18 @@ def test_two_steps_are_one_of_less_noise() -> None:
     for steps in (2, 3, 10):
         many = epsilon(4.0, 1.0, steps, 1e-5)
         assert many == pytest.approx(epsilon(4.0 / math.sqrt(steps), 1.0, 1, 1e-5), rel=1e-6)
+
+
+def test_a_target_below_the_error_of_prv_says_so() -> None:
+    with pytest.raises(UsageError, match="below epsilon 0.005 by prv; its own error .* take rdp"):
+        noise_for(0.005, 0.01, 10, 1e-5, PRV)
+    assert epsilon(noise_for(0.005, 0.01, 10, 1e-5), 0.01, 10, 1e-5) <= 0.005
+
+
+def test_little_noise_is_found_too() -> None:
+    """A large budget for few, small steps needs less noise than any setting in use."""
+    for accountant in (RDP, PRV):
+        noise = noise_for(20.0, 1e-4, 2, 1e-5, accountant)
+        assert noise < 0.3
+        assert epsilon(noise, 1e-4, 2, 1e-5, accountant) <= 20.0
+        assert epsilon(0.995 * noise, 1e-4, 2, 1e-5, accountant) > 20.0

@@ -238,13 +238,19 @@ def test_a_sheet_shows_no_record() -> None:
     assert private[:, 1].unique().tolist() == [0, 1]
 
 
-def test_a_loss_that_draws_for_itself() -> None:
-    """Numbers of the global generator go by place in the batch, not by record."""
+def test_a_loss_that_draws_or_looks_at_others() -> None:
+    """Numbers of the global generator go by place in the batch; a mean goes by everyone."""
     from sfumato.nn import MLP, MLPConfig
     from sfumato.train import standard_loss
-    from sfumato.train.private.coupling import can_be_watched
 
     made = Preconditioned(MLP(MLPConfig(2, 2, width=8, blocks=1)), Scheduled(EDM()))
-    assert can_be_watched(made, standard_loss, (2,), None)
+    refuse_coupling(made, (2,))
     with pytest.raises(UsageError, match="draw from the part's own generators"):
-        can_be_watched(made, lambda d, p: standard_loss(d, p) * torch.rand(len(p.x0)), (2,), None)
+        refuse_coupling(made, (2,), loss=lambda d, p: standard_loss(d, p) * torch.rand(len(p.x0)))
+
+    def relative(d: nn.Module, p: object) -> Tensor:
+        losses = standard_loss(d, p)
+        return losses / losses.mean().detach()
+
+    with pytest.raises(UsageError, match="'the loss' .* gives an example another output"):
+        refuse_coupling(made, (2,), loss=relative)

@@ -116,6 +116,11 @@ def run(config: ExportConfig) -> None:
     if isinstance(out, writers.Sheet):
         raise UsageError(f"--out {config.out}: a data set is an .npz or a folder, not a picture")
     folder = cards.find(config.name)
+    if config.out.is_dir() and not out.ours():
+        raise UsageError(
+            f"{config.out} holds something else, which the certificate must not cover; choose "
+            "another --out"
+        )
     out.check(config.force)
 
     from sfumato.train.private.certificate import make_certificate, read_promise, seal
@@ -137,7 +142,7 @@ def run(config: ExportConfig) -> None:
     if config.out.suffix != ".npz":
         writers.put(config.out / SUMS, listed)
         listed = sums({SUMS: listed})
-    told = "chosen by --label" if config.label else "every class as often as every other"
+    told = _origin(config.label, len(wanted.axes))
     export = {
         **about,
         "model": Path(config.name).name,
@@ -157,6 +162,17 @@ def run(config: ExportConfig) -> None:
             f"{made.noise:g}, sampling rate {made.rate:.4g})"
         )
         print(f"check it with: sfumato private check {certificate}")
+
+
+def _origin(label: str, axes: int) -> str:
+    """Where the labels of the samples come from: never from the data."""
+    if not axes:
+        return "the model has none"
+    if label:
+        return "chosen by --label"
+    if axes > 1:
+        return "drawn evenly, each axis on its own"
+    return "every class as often as every other"
 
 
 def listing(out: Path) -> bytes:

@@ -1,0 +1,1 @@
+"""Differentially private training: see docs/private.md, and `descent` for the equations."""

@@ -100,26 +100,26 @@ def noise_for(
     _check(rate, steps, delta)
     if not (target > 0 and math.isfinite(target)):
         raise UsageError(f"expected a target epsilon > 0, got {target}")
-    low, high = 0.2, 1.0
-    if accountant is Accountant.PRV:  # its cost explodes with ε: begin near the answer
-        high = noise_for(target, rate, steps, delta)
-        low = 0.8 * high
-        while low > 0.05 and epsilon(low, rate, steps, delta, accountant) <= target:
-            low, high = 0.8 * low, low
+    prv = accountant is Accountant.PRV  # its work explodes with ε: begin near the answer
+    high = noise_for(target, rate, steps, delta) if prv else 1.0
     while epsilon(high, rate, steps, delta, accountant) > target:
-        low, high = high, 2 * high
+        high *= 2
         if high > 1e6:
+            why = "its own error is about 0.01: take rdp" if prv else "take fewer steps"
             raise UsageError(
                 f"no noise multiplier up to a million keeps {steps:,} steps at rate {rate:.3g} "
-                f"below epsilon {target}; take fewer steps or a smaller batch"
+                f"below epsilon {target} by {accountant.value}; {why}"
             )
+    low = 0.8 * high
+    while low > 0.05 and epsilon(low, rate, steps, delta, accountant) <= target:
+        low, high = 0.8 * low, low
     while high > low * (1 + DIGITS):
         middle = math.sqrt(low * high)
         if epsilon(middle, rate, steps, delta, accountant) > target:
             low = middle
         else:
             high = middle
-    return float(f"{high:.6g}") if float(f"{high:.6g}") >= high else float(f"{high * 1.00001:.6g}")
+    return float(f"{high * 1.00001:.6g}")  # six digits, and never rounded down
 
 
 def most_steps(

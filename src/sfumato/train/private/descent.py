@@ -97,7 +97,7 @@ class PrivateDescent(Rule):
         x0, cond = draws.data.batch(np.zeros(1, dtype=np.int64))
         labels = None if cond is None or not len(draws.labels) else draws.labels.expand(4, -1)
         shape = tuple(x0.shape[1:])
-        refuse_coupling(denoiser, shape, labels)
+        refuse_coupling(denoiser, shape, labels, loss=loss)
         together = can_be_watched(denoiser, loss, shape, labels)
         self.gradients = per_example_gradients if together else one_at_a_time
         text = json.dumps(dict(model), sort_keys=True)
@@ -216,8 +216,8 @@ class PrivateDescent(Rule):
             scale = self.ledger.mechanism.noise * self.privacy.clip
             for s, z in zip(total, self.source.normal(step, total), strict=True):
                 s.add_(z, alpha=scale)
-        else:  # whoever adds no noise counts along
-            self.ledger.hashes.append("")
+        else:
+            self.ledger.follow()
         flag = torch.tensor([float(stop)], device=self.accelerator.device)
         if self.draws.world > 1:
             summed = [self.accelerator.reduce(s, "sum") for s in [*total, flag]]

@@ -164,6 +164,10 @@ class Ledger:
             ) from error
         self.hashes.append(head)
 
+    def follow(self) -> None:
+        """Count a step that another process writes down: for processes that only keep count."""
+        self.hashes.append("")
+
     def mark(self) -> dict[str, Any]:
         """What a checkpoint keeps of it: the run, the number of lines and the hash."""
         return {"run": self.run, "steps": self.steps, "head": self.head}

@@ -1,4 +1,6 @@
-r"""The gradient of every record's own loss, at about the price of one gradient of their sum.
+r"""The gradient of every record's own loss, for little more than that of their sum costs.
+
+How little depends on the draws of each record: docs/private.md has the figures.
 
 For record i with draws r_{i1} ... r_{iK} the gradient is g_i = ∇ (1/K) Σ_k ℓ(x_i; r_ik). All
 records' forward and backward passes run together as usual; only where a weight meets an
@@ -35,7 +37,7 @@ Losses = Callable[[int, int], Tensor]
 
 
 def agree(losses: Losses, records: int, draws: int, parameters: Sequence[nn.Parameter]) -> bool:
-    """Whether `per_example_gradients` is right about a network: `one_at_a_time` gives the same.
+    """Whether `watched` is right about a network: `one_at_a_time` gives the same.
 
     It is not where the records' axis is not the first one of a layer's input, as of a table of
     positions that passes through a layer before it meets the records: rows of other things would
@@ -44,9 +46,12 @@ def agree(losses: Losses, records: int, draws: int, parameters: Sequence[nn.Para
     same losses each time.
     """
     try:
-        got = per_example_gradients(losses, records, draws, parameters)[0]
+        found = watched(losses, records, draws, parameters)
     except (RuntimeError, ValueError, IndexError):  # such as changes in place, other shapes
         return False
+    if found is None:
+        return False
+    got = found[0]
     want = one_at_a_time(losses, records, draws, parameters)[0]
     for i in range(records):
         apart = sum(float((a[i] - b[i]).double().square().sum()) for a, b in zip(got, want))
@@ -71,6 +76,14 @@ def per_example_gradients(
     Raises:
         ValueError: the number of losses is not records · draws.
     """
+    found = watched(losses, records, draws, parameters)
+    return one_at_a_time(losses, records, draws, parameters) if found is None else found
+
+
+def watched(
+    losses: Losses, records: int, draws: int, parameters: Sequence[nn.Parameter]
+) -> tuple[list[Tensor], Tensor] | None:
+    """The same with all records together; None if a parameter is used in a way not known."""
     watcher = Watcher(parameters, records, draws)
     with watcher:
         value = losses(0, records)
@@ -83,7 +96,7 @@ def per_example_gradients(
         value.sum() / draws, [*watcher.roots, *wanted], allow_unused=True, materialize_grads=False
     )
     if any(g is not None for g in found[len(watcher.roots) :]):
-        return one_at_a_time(losses, records, draws, parameters)
+        return None
     return watcher.gradients(), value.detach()
 
 
