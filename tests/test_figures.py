@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from loading import load
+
 ROOT = Path(__file__).parents[1]
 TOOL = ROOT / "tools" / "figures.py"
 
@@ -18,10 +19,7 @@ TOOL = ROOT / "tools" / "figures.py"
 @pytest.fixture
 def figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The tool, at work in an empty repository with one file of results."""
-    spec = importlib.util.spec_from_file_location("figures", TOOL)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load(TOOL)
     monkeypatch.setattr(module, "ROOT", tmp_path)
     results = {"score": 0.8125, "runs": [{"steps": 10, "fd": 1.234}, {"steps": 50}]}
     (tmp_path / "results.json").write_text(json.dumps(results))

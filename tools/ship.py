@@ -87,8 +87,8 @@ def scores(files: list[Path]) -> dict[str, str]:
     found = {}
     for path in files:
         for row in json.loads(path.read_text(encoding="utf-8"))["results"]:
-            drawn = f"{row.get('solver')}, {row['steps']} steps"
-            how = drawn if "solver" in row else path.stem  # of an export
+            exported = "solver" not in row
+            how = path.stem if exported else f"{row['solver']}, {row['steps']} steps"
             for s in row["scores"]:
                 about = [s["features"], f"n={s['n']}", s["setting"], how]
                 name = f"{s['metric']} ({', '.join(a for a in about if a)})"

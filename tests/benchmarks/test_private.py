@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from loading import load
 
 pytest.importorskip("opacus", reason="the extra 'private' is not installed")
 PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "private.py"
 
 
 @pytest.fixture(scope="module")
-def bench():
-    spec = importlib.util.spec_from_file_location("private_benchmark", PATH)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["private_benchmark"] = module
-    spec.loader.exec_module(module)
-    return module
+def bench() -> ModuleType:
+    return load(PATH)
 
 
 def test_who_computes_our_gradients_is_admitted_and_nobody_else(bench) -> None:

@@ -187,6 +187,15 @@ def test_what_gets_no_certificate(run, clothes, tmp_path, capsys) -> None:
     assert main(["private", "export", str(run), "--n", "2", "--out", str(tmp_path / "x.png")]) == 2
     assert "not a picture" in capsys.readouterr().err
     assert not (tmp_path / "x.npz").exists()
+    alone = ["--solver", "heun", "--churn-min", "0.1"]
+    assert main(["private", "export", str(run), *out, *alone]) == 2
+    assert "belong to --churn" in capsys.readouterr().err
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine.txt").write_text("kept")
+    assert main(["private", "export", str(run), "--n", "2", "--out", str(full), "--force"]) == 2
+    assert "the certificate must not cover" in capsys.readouterr().err
+    assert [p.name for p in full.iterdir()] == ["mine.txt"]
     both = ["--sampler", "ddim", "--solver", "heun"]
     assert main(["private", "export", str(run), *out, *both]) == 2
     assert "give --sampler or --solver, not both" in capsys.readouterr().err

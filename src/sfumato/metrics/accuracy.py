@@ -141,13 +141,12 @@ def label_accuracy(
         counted = right[target[:, a] < len(axis.values), a]
         if not len(counted):
             raise UsageError(f"no image has a label on the axis {axis.name!r}")
-        p = float(counted.double().mean())
-        error = math.sqrt(p * (1 - p) / len(counted))
+        value, error = percentage(counted)
         scores.append(
             Score(
                 metric,
-                100 * p,
-                100 * error,
+                value,
+                error,
                 len(counted),
                 classifier.name,
                 f"axis {axis.name}",
@@ -155,6 +154,12 @@ def label_accuracy(
             )
         )
     return tuple(scores)
+
+
+def percentage(right: Tensor) -> tuple[float, float]:
+    """The share of True in %, and the error of a share of so many: 100 sqrt(p (1 - p)/n)."""
+    p = float(right.double().mean())
+    return 100 * p, 100 * math.sqrt(p * (1 - p) / len(right))
 
 
 def accuracy_score(

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sfumato.errors import UsageError
-from sfumato.metrics.accuracy import Labels, Progress, check_labels
+from sfumato.metrics.accuracy import Labels, Progress, check_labels, percentage
 from sfumato.metrics.classifier import Axis
 from sfumato.metrics.features import Images, pixel_values
 from sfumato.metrics.score import Score
@@ -136,12 +136,12 @@ def downstream_accuracy(
             network = _network(name, shape, classes, settings).to(device)
             _fit(network, name, generated, trained, settings, device, report)
         counted = (_predict(network, test_images, device) == tested)[tested < classes]
-        p = float(counted.double().mean())
+        value, error = percentage(counted)
         scores.append(
             Score(
                 f"{name} accuracy",
-                100 * p,
-                100 * math.sqrt(p * (1 - p) / len(counted)),
+                value,
+                error,
                 int((trained < classes).sum()),
                 about[i].format(*settings.channels),
                 f"axis {axes[0].name}, {settings.steps} steps of {settings.batch}, "

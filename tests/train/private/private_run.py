@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
 import shutil
@@ -24,19 +23,10 @@ from sfumato.train.private.accounting import epsilon
 from sfumato.train.private.ledger import NAME, Ledger
 from sfumato.train.private.randomness import Source
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from loading import load
 
-def _toy():
-    name = "sfumato_toy_run"
-    if name not in sys.modules:
-        path = Path(__file__).resolve().parents[1] / "toy_run.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-toy = _toy()
+toy = load(Path(__file__).resolve().parents[1] / "toy_run.py")
 PRIVACY = PrivacyConfig(
     epsilon=3.0, delta=1e-3, multiplicity=3, physical=12, randomness=Randomness.REPRODUCIBLE
 )

@@ -203,7 +203,7 @@ class Unusual(nn.Module):
         self.slope = nn.PReLU()
         self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(6, 6))
         self.places, self.padded = nn.Embedding(6, 6), nn.Embedding(4, 6, padding_idx=0)
-        self.norm = nn.LayerNorm(6)
+        self.norm, self.grouped = nn.LayerNorm(6), nn.GroupNorm(2, 6)
         self.heads = nn.MultiheadAttention(6, 2, batch_first=True)
         self.register_buffer("table", torch.randn(6, 6))
 
@@ -220,6 +220,7 @@ class Unusual(nn.Module):
             ][:, 0],
             "one-dimensional": lambda: self.line(h.view(-1, 2, 3)).flatten(1)[:, :6],
             "prelu": lambda: self.slope(h),
+            "group norm of a vector": lambda: self.grouped(h),
             "padded embedding": lambda: h + self.padded((x > 0).sum(1)),
             "embedding of each draw": lambda: h * self.places((x > 0).sum(1)),
             "embedding of several": lambda: h * self.places((x > 0).long()).sum(1),
@@ -267,6 +268,7 @@ def unusual(what: str, records: int, draws: int) -> float:
         "multi-head attention",
         "one-dimensional",
         "prelu",
+        "group norm of a vector",
         "padded embedding",
         "embedding of each draw",
         "embedding of several",

@@ -95,8 +95,9 @@ def not_covered(ledger: Ledger, labels: str) -> list[str]:
         f"The labels of the samples: {labels}. The true class frequencies are not in them.",
         "The finite precision of computer arithmetic, in which the noise is only nearly normal"
         + (" (reduced here by the secure mode)." if made.randomness == "secure" else "."),
-        "The secrecy of the machine that trained: memory, timing, swap files, and checkpoints' "
-        "optimizer moments are safe only as far as they follow from noisy gradients (they do).",
+        "What the machine that trained held outside the run's folder: memory, swap files, timing. "
+        "(The folder holds nothing of the records that does not follow from noisy gradients"
+        + (", but for the log, see below.)" if made.watched else ".)"),
     ]
     if made.randomness != "secure":
         out.append(
@@ -106,7 +107,10 @@ def not_covered(ledger: Ledger, labels: str) -> list[str]:
     if made.population_is_exact:
         out.append("The exact number of records, which this certificate publishes.")
     if made.watched:
-        out.append("The log of the training, which holds losses without noise: keep it secret.")
+        out.append(
+            "The log of the training, which holds losses without noise, and that the run stopped "
+            "if one was not finite: keep both secret."
+        )
     return out
 
 

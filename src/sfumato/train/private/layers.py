@@ -91,9 +91,8 @@ def _group_norm(watcher: Watcher, func: Any, args: Any, kwargs: Any) -> Tensor:
 
     def hook(g: Tensor) -> None:
         g = g.contiguous(memory_format=layout)
-        pixels = tuple(range(2, x.ndim))
-        total = _wide(g.sum(pixels))
-        product = _wide((g * x.to(g.dtype)).sum(pixels))
+        total = _wide(g.reshape(n, c, area).sum(2))
+        product = _wide((g * x.to(g.dtype)).reshape(n, c, area).sum(2))
         centre, scale = (
             _wide(m).view(n, groups, 1).expand(n, groups, c // groups).reshape(n, c)
             for m in (mean, rstd)
