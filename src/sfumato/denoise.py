@@ -27,6 +27,7 @@ u = M x_0 + L ε (Dockhorn et al. 2022, eq. 8): score_v = -ℓ F, ℓ = 1/L₂�
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from enum import Enum
 from typing import final
 
@@ -37,8 +38,46 @@ from sfumato.process import Process, _matrix, mix
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
 
-Cond = Tensor | None
-"""Class labels (int64, (B,) or (B, axes)), an embedding (float, (B, D)), or nothing."""
+
+@final
+@dataclass(frozen=True)
+class Beside:
+    """A picture that the network sees beside the state, on further channels; and labels, if any.
+
+    Args:
+        image: (B, C', ...) on the grid of the state, or (1, C', ...) for all samples alike.
+        labels: labels or an embedding as without a picture, or None.
+    """
+
+    image: Tensor
+    labels: Tensor | None = None
+
+
+Cond = Tensor | Beside | None
+"""Labels (int64, (B,) or (B, axes)), an embedding (float, (B, D)), a picture, or nothing."""
+
+
+def unlabelled(cond: Cond) -> Cond:
+    """The condition without its labels: what classifier-free guidance goes away from."""
+    return Beside(cond.image) if isinstance(cond, Beside) else None
+
+
+def beside(x: Tensor, cond: Cond) -> tuple[Tensor, Tensor | None]:
+    """What a network is called with: the state with the picture's channels joined on, and labels.
+
+    Raises:
+        ValueError: a picture of another size, or for another number of samples.
+    """
+    if not isinstance(cond, Beside):
+        return x, cond
+    image = cond.image
+    if image.ndim != x.ndim or image.shape[2:] != x.shape[2:] or image.shape[0] not in (1, len(x)):
+        raise ValueError(
+            f"expected a picture beside of shape ({len(x)}, C, {str(tuple(x.shape[2:]))[1:-1]}), "
+            f"like the state, got {tuple(image.shape)}"
+        )
+    image = image.expand(len(x), *image.shape[1:]).to(x)
+    return torch.cat([x, image], dim=1), cond.labels
 
 
 class Prediction(Enum):
@@ -84,7 +123,8 @@ class Preconditioned(Denoiser):
 
     Args:
         network: called as ``network(scaled state (B, kC, ...), level (B,), cond)``, returns
-            something shaped like data, (B, C, ...).
+            something shaped like data, (B, C, ...). A picture `Beside` is joined to the state on
+            axis 1, so that the network then takes kC + C' channels.
         process: the process whose states come in.
         predicts: what the network's output means.
         sigma_data: σ_d, standard deviation of the data; scales the input, and EDM's output.
@@ -193,7 +233,8 @@ class Preconditioned(Denoiser):
     def predict(self, x_t: Tensor, t: Time, cond: Cond = None) -> Tensor:
         """The network's own output F, in the type of x_t."""
         x, level = self.scaled(x_t, t)
-        return self.network(x, level, cond).to(x_t.dtype)
+        x, labels = beside(x, cond)
+        return self.network(x, level, labels).to(x_t.dtype)
 
     def forward(
         self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None

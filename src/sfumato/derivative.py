@@ -32,7 +32,7 @@ from typing import NamedTuple, Self, cast, final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Cond, Denoiser, Preconditioned
+from sfumato.denoise import Cond, Denoiser, Preconditioned, beside
 from sfumato.errors import UsageError
 from sfumato.nn import MLP, DerivativeHead, UNet
 from sfumato.process import Process, Scheduled, _cat, _matrix, mix
@@ -232,12 +232,13 @@ class LearnedDerivative(Differentiable):
         """x̂_0, and what the network computed on the way."""
         network = self.network
         x, level = self.backbone.scaled(x_t, t)
-        e = network.conditioning(level, cond)
+        x, labels = beside(x, cond)
+        e = network.conditioning(level, labels)
         if isinstance(network, UNet):
             network.check(x, level)
             features = network.pyramid(x, e)
         else:
-            features = [network.features(x, level, cond)]
+            features = [network.features(x, level, labels)]
         out = network.head(features[-1]).to(x_t.dtype)
         return mix(self.backbone.coefficients(t)[1], x_t, out), Tapped(x, features, e)
 

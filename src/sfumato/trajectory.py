@@ -53,7 +53,7 @@ class Means(nn.Module):
         """The row of a label."""
         return 1 + sum(n + 1 for n in self.labels[:axis]) + label
 
-    def forward(self, batch: int, cond: Cond = None) -> Tensor:
+    def forward(self, batch: int, cond: Tensor | None = None) -> Tensor:
         """μ(c), (B, C, ...).
 
         Raises:

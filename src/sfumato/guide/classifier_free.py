@@ -6,7 +6,7 @@ from typing import final
 
 from torch import Tensor
 
-from sfumato.denoise import Cond, Denoiser
+from sfumato.denoise import Cond, Denoiser, unlabelled
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
 
@@ -47,7 +47,7 @@ class ClassifierFree(Denoiser):
         """Extrapolate from the unconditional estimate to the conditional one."""
         if self.scale == 1:
             return self.denoiser(x_t, t, cond, generator)
-        free = self.other(x_t, t, None, generator)
+        free = self.other(x_t, t, unlabelled(cond), generator)
         if self.scale == 0:
             return free
         return free + self.scale * (self.denoiser(x_t, t, cond, generator) - free)

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Cond
+from sfumato.denoise import Cond, unlabelled
 from sfumato.derivative import Differentiable
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
@@ -54,7 +54,7 @@ class MixedDerivative(Differentiable):
         """Extrapolate from the unconditional estimate to the conditional one."""
         if self.scale == 1:
             return self.denoiser(x_t, t, cond, generator)
-        free = self.denoiser(x_t, t, None, generator)
+        free = self.denoiser(x_t, t, unlabelled(cond), generator)
         if self.scale == 0:
             return free
         return torch.lerp(free, self.denoiser(x_t, t, cond, generator), self.scale)
@@ -66,7 +66,7 @@ class MixedDerivative(Differentiable):
         ask = self.denoiser.with_derivative
         if self.scale == 1:
             return ask(x_t, t, cond, generator)
-        free, free_slope = ask(x_t, t, None, generator)
+        free, free_slope = ask(x_t, t, unlabelled(cond), generator)
         if self.scale == 0:
             return free, free_slope
         bound, bound_slope = ask(x_t, t, cond, generator)

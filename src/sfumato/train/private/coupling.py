@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from sfumato.denoise import Cond, Denoiser
+from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
 from sfumato.train.draws import Loss, Part, standard_loss
 from sfumato.train.private.per_example import agree
@@ -30,7 +30,10 @@ EXAMPLES = 4  # of the made-up batch
 
 
 def refuse_coupling(
-    denoiser: Denoiser, shape: tuple[int, ...], cond: Cond = None, loss: Loss = standard_loss
+    denoiser: Denoiser,
+    shape: tuple[int, ...],
+    cond: Tensor | None = None,
+    loss: Loss = standard_loss,
 ) -> None:
     """Refuse a denoiser and a loss whose examples influence each other.
 
@@ -84,7 +87,7 @@ def refuse_coupling(
             )
 
 
-def made_up(shape: tuple[int, ...], cond: Cond) -> Part:
+def made_up(shape: tuple[int, ...], cond: Tensor | None) -> Part:
     """A batch that comes from nowhere, always the same."""
     x = torch.randn(EXAMPLES, *shape, generator=torch.Generator().manual_seed(1))
     t = torch.linspace(0.02, 0.9, EXAMPLES, dtype=torch.float64)
@@ -101,7 +104,9 @@ def twin_of(denoiser: Denoiser) -> Denoiser:
     return twin
 
 
-def can_be_watched(denoiser: Denoiser, loss: Loss, shape: tuple[int, ...], cond: Cond) -> bool:
+def can_be_watched(
+    denoiser: Denoiser, loss: Loss, shape: tuple[int, ...], cond: Tensor | None
+) -> bool:
     """Whether the gradients of single records can be had together; on made-up records.
 
     The arguments are those of `refuse_coupling`, which must have let them pass.
