@@ -24,6 +24,7 @@ def denoising_loss(
     x1: Tensor | None = None,
     cond: Cond = None,
     generator: Generators = None,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Denoising score matching: mean square over dimensions of ``denoiser.residual``, (B,).
 
@@ -38,6 +39,8 @@ def denoising_loss(
         x1: the other end, for a pinned process only, shaped like x0.
         cond: passed on to the denoiser.
         generator: one, or one per sample.
+        weight: of every number's square before the mean, anything that broadcasts to x0: a mask,
+            for data of which a part is known (I²SB's inpainting).
 
     Raises:
         ValueError: x1 is missing or superfluous, or t is not one value or one per sample.
@@ -47,7 +50,10 @@ def denoising_loss(
             f"expected one time or one per sample ({x0.shape[0]},), got {tuple(t.shape)}"
         )
     x_t, eps = denoiser.process.perturb(x0, t, generator, x1)
-    return denoiser.residual(x_t, t, x0, eps, cond).square().flatten(1).mean(1)
+    square = denoiser.residual(x_t, t, x0, eps, cond).square()
+    if weight is not None:
+        square = square * weight
+    return square.flatten(1).mean(1)
 
 
 class TimeLaw(ABC):

@@ -35,6 +35,35 @@ def generators(seed: int, indices: Iterable[int]) -> list[torch.Generator]:
     return [generator(seed, "sample", int(i)) for i in indices]
 
 
+def rand(shape: Sequence[int], generator: Generators) -> Tensor:
+    """Uniform numbers in [0, 1) of ``shape``, float64 on the CPU; its first axis is the batch.
+
+    Args:
+        shape: shape of the result, the batch first.
+        generator: ``None``, one generator, or one generator per sample.
+
+    Raises:
+        ValueError: the number of generators is not the batch size.
+    """
+    if generator is None or isinstance(generator, torch.Generator):
+        device = "cpu" if generator is None else generator.device
+        made = torch.rand(tuple(shape), generator=generator, dtype=torch.float64, device=device)
+        return made.cpu()
+    _one_each(shape, generator)
+    rows = [
+        torch.rand(tuple(shape[1:]), generator=g, dtype=torch.float64, device=g.device).cpu()
+        for g in generator
+    ]
+    return torch.stack(rows)
+
+
+def _one_each(shape: Sequence[int], generator: Sequence[torch.Generator]) -> None:
+    if len(generator) != shape[0]:
+        raise ValueError(
+            f"expected one generator per sample, {shape[0]} of them, got {len(generator)}"
+        )
+
+
 def randn(
     shape: Sequence[int], generator: Generators, *, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
@@ -55,10 +84,7 @@ def randn(
     if isinstance(generator, torch.Generator):
         z = torch.randn(tuple(shape), generator=generator, dtype=wide, device=generator.device)
         return z.to(device=device, dtype=dtype)
-    if len(generator) != shape[0]:
-        raise ValueError(
-            f"expected one generator per sample, {shape[0]} of them, got {len(generator)}"
-        )
+    _one_each(shape, generator)
     rows = [
         torch.randn(tuple(shape[1:]), generator=g, dtype=wide, device=g.device) for g in generator
     ]

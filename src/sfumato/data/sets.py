@@ -109,7 +109,8 @@ class ImageSet:
 
     Args:
         name: short name.
-        images: uint8, shape (N, C, H, H); an array or a read-only memory map.
+        images: uint8, shape (N, C, H, H); an array, a read-only memory map, or a `Lazy` array,
+            whose images are made when they are asked for.
         labels: int64, shape (N, A), or None for an unlabelled set.
         axes: the A label axes.
         card: source, licence, size.

@@ -1,4 +1,4 @@
-"""How good are samples? Distances over named features, accuracy scores, distances of points."""
+"""How good are samples? Distances over named features, accuracies, distances of points, pairs."""
 
 from sfumato.metrics.accuracy import (
     ClassifierTraining,
@@ -24,6 +24,7 @@ from sfumato.metrics.mobilenet import MobileNet
 from sfumato.metrics.moments import GroupedMoments, Moments
 from sfumato.metrics.neighbours import Neighbourhoods, neighbourhoods
 from sfumato.metrics.points import ModeCoverage, mode_coverage, sliced_wasserstein
+from sfumato.metrics.restored import ImageNetPerceptual, psnr, restoration_scores, ssim
 from sfumato.metrics.score import Score
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "DownstreamSettings",
     "Features",
     "GroupedMoments",
+    "ImageNetPerceptual",
     "Inception",
     "LabelledClassifier",
     "MobileNet",
@@ -60,8 +62,11 @@ __all__ = [
     "mmd",
     "mode_coverage",
     "neighbourhoods",
+    "psnr",
+    "restoration_scores",
     "save_classifier",
     "shipped_features",
     "sliced_wasserstein",
+    "ssim",
     "train_classifier",
 ]

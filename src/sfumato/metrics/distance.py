@@ -13,6 +13,7 @@ with the features y of layer l scaled to unit length at each pixel.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -71,7 +72,18 @@ class Perceptual(Distance):
         mine = self.network.layers(a)
         with torch.no_grad():
             theirs = self.network.layers(b)
-        pairs = zip(mine, theirs, strict=True)
-        gaps = [(F.normalize(p, dim=1) - F.normalize(q, dim=1)).square().sum(1) for p, q in pairs]
-        total = torch.stack([g.flatten(1).mean(1) for g in gaps]).sum(0)
-        return total + self.pixels * (a - b).abs().flatten(1).mean(1)
+        return layered_distance(mine, theirs) + self.pixels * (a - b).abs().flatten(1).mean(1)
+
+
+def layered_distance(mine: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
+    """The equation of the module's text for layers that are already there.
+
+    Args:
+        mine, theirs: what each layer l says of the two batches, (B, C_l, H_l, W_l).
+
+    Returns:
+        (B,), between 0 and 4 times the number of layers.
+    """
+    pairs = zip(mine, theirs, strict=True)
+    gaps = [(F.normalize(p, dim=1) - F.normalize(q, dim=1)).square().sum(1) for p, q in pairs]
+    return torch.stack([g.flatten(1).mean(1) for g in gaps]).sum(0)

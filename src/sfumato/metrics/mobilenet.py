@@ -7,6 +7,7 @@ The module's parameters have the names of the widely used file ``mobilenet_v2-b0
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import final
 
@@ -88,6 +89,24 @@ class MobileNetV2(nn.Module):
         """The 1280 features before the classifier, (B, 1280)."""
         return self.features(x).mean((2, 3))
 
+    def stages(self, x: Tensor, blocks: Collection[int]) -> list[Tensor]:
+        """What the given blocks of ``features`` put out, in order, (B, C_l, H_l, W_l) each.
+
+        Block 0 is the first convolution, 1 to 17 are the bottlenecks of table 2, 18 is the last
+        convolution. Nothing behind the last one asked for is computed.
+
+        Raises:
+            ValueError: no blocks, or a block that is not among 0 ... 18.
+        """
+        if not blocks or not set(blocks) <= set(range(len(self.features))):
+            raise ValueError(f"expected blocks among 0..{len(self.features) - 1}, got {blocks}")
+        found = []
+        for i in range(max(blocks) + 1):
+            x = self.features[i](x)
+            if i in blocks:
+                found.append(x)
+        return found
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 1000) logits."""
         return self.classifier(self.pooled(x))
@@ -117,8 +136,6 @@ class MobileNet(Features):
         self.resolution = resolution
         self.device = device
         self.name = "ImageNet MobileNetV2" + ("" if resolution == 224 else f" at {resolution}")
-        self._mean = torch.tensor(_MEAN)[:, None, None]
-        self._std = torch.tensor(_STD)[:, None, None]
 
     def __call__(self, images: Images) -> Tensor:
         """Images of any size -> (B, 1280)."""
@@ -132,8 +149,14 @@ class MobileNet(Features):
         size = (self.resolution, self.resolution)
         if tuple(x.shape[2:]) != size:
             x = interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
-        x = (x - self._mean) / self._std
+        x = imagenet_normalised(x)
         return x.to(self.device).contiguous(memory_format=torch.channels_last)
+
+
+def imagenet_normalised(x: Tensor) -> Tensor:
+    """Colours (B, 3, H, W) in [0, 1] as ImageNet's networks take them: less mean, over std."""
+    mean, std = (torch.tensor(v, device=x.device)[:, None, None] for v in (_MEAN, _STD))
+    return (x - mean) / std
 
 
 def load_mobilenet(weights: str | Path) -> MobileNetV2:

@@ -19,6 +19,7 @@ from sfumato.recipes import (
     dsno,
     fashion,
     genie,
+    i2sb,
     images,
     points,
     private,
@@ -47,6 +48,7 @@ RECIPES = {
     "genie": Recipe(genie.Config, genie.run),
     "images": Recipe(images.Config, images.run),
     "points": Recipe(points.Config, points.run),
+    "i2sb": Recipe(i2sb.Config, i2sb.run),
     "private": Recipe(private.Config, private.run),
 }
 

@@ -121,21 +121,24 @@ def fit(
     loss: Loss = standard_loss,
     adversary: Adversary | None = None,
     privacy: PrivacyConfig | None = None,
+    sheet: Sheet | None = None,
+    labels: tuple[int, ...] | None = None,
 ) -> Path:
     """Build the model, train it, and return the run folder.
 
     ``config.json`` in the run folder keeps the recipe's name and its configuration;
     `sfumato.recipes.again` runs it again. A ``denoiser`` that was built already, a ``loss`` and a
-    second player may be given, and a promise to the data's records.
+    second player may be given, a promise to the data's records, another ``sheet`` than one of
+    samples, and the ``labels`` that the data has for the model if these are not all of its own.
 
     Raises:
         UsageError, SfumatoError: see `sfumato.train.train`.
     """
     denoiser = model.build(settings.seed) if denoiser is None else denoiser
     private = privacy is not None
-    if isinstance(data, ImageSet):
-        sheet: Sheet | None = image_sheet(model, data, private)
-    else:  # a scatter plot shows the data itself
+    if sheet is None and isinstance(data, ImageSet):
+        sheet = image_sheet(model, data, private)
+    elif isinstance(data, PointSet):  # a scatter plot shows the data itself
         sheet = None if private else point_sheet(model, data)
     train(
         settings,
@@ -143,7 +146,7 @@ def fit(
         data,
         out,
         law=law,
-        labels=model.labels,
+        labels=model.labels if labels is None else labels,
         model=model.to_json(),
         about={"recipe": recipe, "config": encode(config)},
         sheet=sheet,

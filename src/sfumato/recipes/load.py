@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sfumato.data import LabelAxis
+from sfumato.data import LabelAxis, degrade
 from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
 from sfumato.nn import MLPConfig, UNetConfig
@@ -15,16 +15,33 @@ from sfumato.recipes.ddgan_model import ImplicitModel
 from sfumato.recipes.derivative_model import Base, DerivativeModel
 from sfumato.recipes.dsno_model import OperatorModel
 from sfumato.recipes.model import CriticallyDampedConfig, Model, ModelConfig, ScheduledConfig
-from sfumato.schedule import EDM, VE, RectifiedFlow, Shifted, VPCosine, VPLinear
+from sfumato.recipes.restoration_model import PinnedConfig, RestorationModel
+from sfumato.schedule import (
+    EDM,
+    VE,
+    RectifiedFlow,
+    Shifted,
+    SymmetricBrownian,
+    VPCosine,
+    VPLinear,
+)
 from sfumato.train import checkpoint as ck
 
-KINDS: tuple[type[Model], ...] = (ModelConfig, ImplicitModel, DerivativeModel, OperatorModel)
+KINDS: tuple[type[Model], ...] = (
+    ModelConfig,
+    ImplicitModel,
+    DerivativeModel,
+    OperatorModel,
+    RestorationModel,
+)
 """Every kind of model; a system adds its own here."""
 
 PARTS = (
     Base,
     ScheduledConfig,
     CriticallyDampedConfig,
+    PinnedConfig,
+    SymmetricBrownian,
     VPLinear,
     VPCosine,
     Shifted,
@@ -36,6 +53,8 @@ PARTS = (
     UNetConfig,
     MLPConfig,
     LabelAxis,
+    degrade.Task,
+    *degrade.KINDS,
 )
 """What a model.json may be made of besides."""
 

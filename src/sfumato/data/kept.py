@@ -1,0 +1,97 @@
+"""Images made once and kept in a folder: a memory map, labels, names, checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, final
+
+import numpy as np
+from rich.progress import track
+
+from sfumato.data.places import new_folder, sha256
+from sfumato.errors import SfumatoError
+
+Split: TypeAlias = Literal["train", "test"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What such a folder holds.
+
+    Args:
+        images: uint8 (N, 3, R, R), a read-only memory map.
+        labels: int64 (N, A).
+        names: what the images, or groups of them, are called.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+
+
+def split_of(name: str) -> Split:
+    """The split a name belongs to: "test" for about one in ten, by a hash of the name alone."""
+    digest = hashlib.sha256(f"sfumato split {name}".encode()).digest()
+    return "test" if int.from_bytes(digest[:8], "big") % 10 == 0 else "train"
+
+
+def keep(
+    folder: Path,
+    images: Iterable[np.ndarray],
+    labels: np.ndarray,
+    names: Sequence[str],
+    resolution: int,
+    what: str,
+    progress: bool,
+) -> None:
+    """Makes the folder, all of it or nothing.
+
+    Args:
+        folder: which it will be; another process may make the same one at the same time.
+        images: uint8 (3, R, R) each, as many as there are rows of labels.
+        labels, names: see `Kept`.
+        resolution: R.
+        what: one phrase for the progress bar.
+        progress: show it.
+
+    Raises:
+        SfumatoError: the folder cannot be written. Whatever `images` raises passes through.
+    """
+    n = len(labels)
+    with new_folder(folder) as work:
+        shape = (n, 3, resolution, resolution)
+        written = np.lib.format.open_memmap(work / "images.npy", "w+", np.uint8, shape)
+        shown = track(images, what, total=n, disable=not progress, transient=True)
+        for k, image in enumerate(shown):
+            written[k] = image
+        written.flush()
+        del written
+        np.save(work / "labels.npy", labels)
+        sums = {name: sha256(work / name) for name in ("images.npy", "labels.npy")}
+        info = {"names": list(names), "sha256": sums}
+        (work / "info.json").write_text(json.dumps(info, indent=1) + "\n", "utf-8")
+
+
+def load_kept(folder: Path) -> Kept:
+    """What the folder holds, after comparing it with its checksums.
+
+    Raises:
+        SfumatoError: a file is missing or was changed.
+    """
+    try:
+        info = json.loads((folder / "info.json").read_text("utf-8"))
+        for name, digest in info["sha256"].items():
+            if sha256(folder / name) != digest:
+                raise ValueError(f"{name} does not have the checksum it was written with")
+        images = np.load(folder / "images.npy", mmap_mode="r")
+        return Kept(images, np.load(folder / "labels.npy"), tuple(info["names"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise SfumatoError(
+            f"the images in {folder} are damaged ({error}); delete that folder and they will be "
+            "made again"
+        ) from error
