@@ -32,9 +32,10 @@ ALLOWED: dict[str, set[str]] = {
     "data": LOWEST | ACTING | FILES,
     "train": LOWEST | ACTING | FILES,
     "metrics": LOWEST | ACTING | FILES,
-    "recipes": LOWEST | ACTING | FILES | {"data", "train", "metrics"},
-    "zoo": LOWEST | ACTING | FILES | {"data", "train", "metrics", "recipes"},
-    "cli": LOWEST | ACTING | FILES | {"data", "train", "metrics", "recipes", "zoo"},
+    "restore": LOWEST | ACTING | FILES | {"data"},
+    "recipes": LOWEST | ACTING | FILES | {"data", "train", "metrics", "restore"},
+    "zoo": LOWEST | ACTING | FILES | {"data", "train", "metrics", "restore", "recipes"},
+    "cli": LOWEST | ACTING | FILES | {"data", "train", "metrics", "restore", "recipes", "zoo"},
     "__init__": LOWEST | ACTING,
     "__main__": {"cli"},
 }
@@ -45,7 +46,7 @@ THIRD_PARTY = {"torch", "numpy"}
 # What is never imported as a module is imported, because it is an extra or is slow to import.
 LATE = {
     "dicebear_core", "dicebear_styles", "dicebear", "resvg_py", "tensorboard", "diffusers",
-    "scipy", "matplotlib",
+    "scipy", "matplotlib", "png", "tifffile",
 }  # fmt: skip
 
 

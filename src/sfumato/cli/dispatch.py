@@ -30,6 +30,9 @@ class Commands(Enum):
     """Every command of ``sfumato``."""
 
     SAMPLE = Command("sfumato.cli.sample", "draw samples: a sheet, a folder of pictures or an npz")
+    RESTORE = Command(
+        "sfumato.cli.restore", "restore pictures: blur, noise, JPEG, lost pixels, colours or parts"
+    )
     TRAIN = Command("sfumato.cli.train", "train a model from a recipe, or resume a run")
     EVALUATE = Command("sfumato.cli.evaluate", "measure a model, or pictures, against real data")
     ENCODE = Command("sfumato.cli.encode", "turn data into latents along the ODE, and back")

@@ -92,14 +92,14 @@ class Places:
 
 @final
 class Crops(Lazy):
-    """N squares from photographs, uint8 (N, 3, R, R), each cut when it is asked for.
+    """N squares from photographs, uint8 (N, C, R, R), each cut when it is asked for.
 
     Crop i is a function of (seed, i): a scale, in proportion to the number of photographs that
     are large enough for it; a photograph, in proportion to its area at that scale; a position,
     every one equally likely; and a flip, every second time. The photographs stay in memory.
 
     Args:
-        photographs: each as the levels of its `pyramid`.
+        photographs: each as the levels of its `pyramid`, of C channels: 3, or 6 of pairs.
         resolution: R.
         n: N.
         seed: of the draws.
@@ -118,12 +118,14 @@ class Crops(Lazy):
             )
         self.photographs = tuple(tuple(levels) for levels in photographs)
         self.resolution, self.n, self.seed = resolution, n, seed
+        self.channels = len(self.photographs[0][0])
         cells = [(p, k) for p, levels in enumerate(self.photographs) for k in range(len(levels))]
         for p, k in cells:
             level = self.photographs[p][k]
-            if level.dtype != np.uint8 or level.ndim != 3 or level.shape[0] != 3:
+            if level.dtype != np.uint8 or level.ndim != 3 or level.shape[0] != self.channels:
                 raise ValueError(
-                    f"photograph {p} must be uint8 (3, H, W), got {level.dtype} {level.shape}"
+                    f"photograph {p} must be uint8 ({self.channels}, H, W), got {level.dtype} "
+                    f"{level.shape}"
                 )
             if min(level.shape[1:]) < resolution:
                 raise ValueError(f"photograph {p}: {level.shape} is smaller than {resolution}")
@@ -138,7 +140,7 @@ class Crops(Lazy):
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """See `Lazy`."""
-        return self.n, 3, self.resolution, self.resolution
+        return self.n, self.channels, self.resolution, self.resolution
 
     def _draw(self, index: np.ndarray) -> tuple[np.ndarray, Places]:
         u = uniforms(self.seed, index, _DRAWS)
@@ -155,7 +157,7 @@ class Crops(Lazy):
     def take(self, index: np.ndarray) -> np.ndarray:
         """See `Lazy`."""
         side, at = self.resolution, self.places(index)
-        out = np.empty((len(index), 3, side, side), np.uint8)
+        out = np.empty((len(index), self.channels, side, side), np.uint8)
         rows = zip(
             at.photograph.tolist(), at.level.tolist(), at.top.tolist(), at.left.tolist(),
             at.flipped.tolist(),

@@ -18,16 +18,16 @@ from typing import Literal, final
 
 from sfumato.data import ImageSet, avatars
 from sfumato.data.crops import crops_of
-from sfumato.data.degrade import CentreMask, FreeForm, Task, tasks_named
+from sfumato.data.degrade import CentreMask, FreeForm, FromFunction, Given, Task, tasks_named
 from sfumato.data.emoji import emoji
 from sfumato.data.joined import joined
+from sfumato.data.pairs import pairs_of
 from sfumato.data.photographs import photographs
 from sfumato.data.stamps import stamps
 from sfumato.denoise import Prediction
 from sfumato.errors import UsageError, unknown
 from sfumato.loss import OneOf, TimeLaw, Uniform
 from sfumato.nn import UNetConfig
-from sfumato.recipes.edm import edm_times
 from sfumato.recipes.fit import fit, root_mean_square
 from sfumato.recipes.model import ProcessConfig, ScheduledConfig
 from sfumato.recipes.restoration_model import (
@@ -37,7 +37,7 @@ from sfumato.recipes.restoration_model import (
     beside_channels,
 )
 from sfumato.recipes.restoring import restoration_loss, restoration_sheet
-from sfumato.schedule import EDM, SymmetricBrownian
+from sfumato.schedule import SymmetricBrownian, VPCosine
 from sfumato.train import TrainConfig
 
 _FIRST = 1e-3
@@ -58,6 +58,8 @@ class Config:
         sets: the data sets that take turns, of photographs, emoji, avatars and stamps.
         weights: how often each of them has its turn.
         path: a folder or zip of your own pictures instead; crops of any place and scale are taken.
+        pairs: a folder or zip with pictures good/NAME and bad/NAME instead: the degradation is
+            what lies between them, and the only task.
         resolution: side of the crops in pixels.
         beta_max: peak of the bridge's β; more noise on the way makes samples more varied.
         deterministic: no noise on the way (OT-ODE), in training and in sampling.
@@ -75,6 +77,7 @@ class Config:
     sets: tuple[str, ...] = ("photographs", "emoji", "avatars")
     weights: tuple[float, ...] = (3.0, 1.0, 1.0)
     path: Path | None = None
+    pairs: Path | None = None
     resolution: int = 64
     beta_max: float = 0.3
     deterministic: bool = False
@@ -101,6 +104,8 @@ class Config:
     def __post_init__(self) -> None:
         if not 0 <= self.hide <= 1:
             raise UsageError(f"expected 0 <= hide <= 1, got {self.hide}")
+        if self.path is not None and self.pairs is not None:
+            raise UsageError("--path and --pairs are two kinds of data: give one of them")
         if not self.beta_max >= 0.1:
             raise UsageError(f"expected beta_max >= 0.1, where β begins, got {self.beta_max}")
 
@@ -126,7 +131,7 @@ def restoration_data(
 def restoration_model(
     config: Config, data: str, tasks: tuple[Task, ...], channels: int, sigma_data: float
 ) -> RestorationModel:
-    """The model that a configuration describes."""
+    """The model that a configuration describes; of a function it remembers the name."""
     masked = any(isinstance(t.degradation, CentreMask | FreeForm) for t in tasks)
     method = Method(config.method)
     network = replace(
@@ -136,27 +141,29 @@ def restoration_model(
         resolution=config.resolution,
         labels=(len(tasks),) if config.told else (),
     )
-    process: ProcessConfig = ScheduledConfig(EDM())
-    prediction = Prediction.EDM
+    remembered = tuple(
+        replace(t, degradation=Given(t.name)) if isinstance(t.degradation, FromFunction) else t
+        for t in tasks
+    )
+    process: ProcessConfig = ScheduledConfig(VPCosine())
+    prediction = Prediction.V
     if method is not Method.DIFFUSION:
         schedule = SymmetricBrownian(beta_max=config.beta_max)
         process = PinnedConfig(schedule, config.deterministic)
         prediction = Prediction.EPSILON
     return RestorationModel(
-        data, network, method, tasks, process, prediction, sigma_data,
+        data, network, method, remembered, process, prediction, sigma_data,
         config.told, config.conditional, masked,
     )  # fmt: skip
 
 
-def times_of(method: Method, sigma_data: float) -> TimeLaw:
+def times_of(method: Method) -> TimeLaw:
     """The law of the training times."""
     match method:
-        case Method.BRIDGE:
-            return Uniform(_FIRST)
-        case Method.DIFFUSION:
-            return edm_times(sigma_data)
         case Method.REGRESSION:
             return OneOf((1.0,))
+        case _:
+            return Uniform(_FIRST)
 
 
 def train_restoration(
@@ -170,7 +177,7 @@ def train_restoration(
     sigma_data = root_mean_square(data)
     model = restoration_model(config, data.name, tasks, channels, sigma_data)
     return fit(
-        "i2sb", config, model, data, times_of(model.method, sigma_data), config.train,
+        "i2sb", config, model, data, times_of(model.method), config.train,
         config.out, config.resume,
         loss=restoration_loss(model, tasks, config.hide),
         sheet=restoration_sheet(model, tasks, data, steps=10),
@@ -184,6 +191,10 @@ def run(config: Config) -> Path:
     Raises:
         UsageError, SfumatoError: no such task or data, or see `sfumato.train.train`.
     """
+    if config.pairs is not None:
+        return train_restoration(
+            config, pairs_of(config.pairs, config.resolution), (Task("pairs", Given()),)
+        )
     tasks = tasks_named(config.tasks)
     if config.path is not None:
         data = crops_of(config.path, config.resolution)

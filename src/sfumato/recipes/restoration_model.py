@@ -5,7 +5,9 @@ All three are one network that sees a state and, beside it, the bad picture x_1:
 * BRIDGE (I²SB, Liu et al. 2023, arXiv 2302.05872): the state is x_t of the bridge between x_0 and
   x_1, the network predicts (x_t - x_0)/σ_t (algorithm 1), and walks begin at x_1.
 * DIFFUSION (as in Palette, Saharia et al. 2022, arXiv 2111.05826): the state is x_0 with noise of
-  any level, and walks begin at noise; preconditioned and weighted as EDM.
+  any level, and walks begin at noise. A cosine schedule with uniform times and v-prediction, so
+  that the network learns what x_1 alone says, at t = 1, as well as all that follows. (EDM's law of
+  the times hardly visits the first steps, where an unconditional model has little to say.)
 * REGRESSION: the bridge at t = 1 alone, where the state is x_1 itself, so that one evaluation
   gives E[x_0 | x_1].
 """

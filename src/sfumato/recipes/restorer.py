@@ -96,13 +96,14 @@ class Restorer:
         """How many times larger the result is along each side."""
         return self.task(task).degradation.scale
 
+    def channels(self, task: str) -> int:
+        """Channels of the result."""
+        self.task(task)
+        return self.model.shape[0]
+
     def masks(self, task: str) -> bool:
         """Whether a mask has to be given."""
         return isinstance(self.task(task).degradation, CentreMask | FreeForm)
-
-    def colours(self, task: str) -> bool:
-        """Whether the result has colours that the picture had not."""
-        return isinstance(self.task(task).degradation, Grey)
 
     def __call__(
         self,
@@ -112,7 +113,7 @@ class Restorer:
         mask: Tensor | None = None,
         seeds: Sequence[int] = (0,),
         steps: int | None = None,
-        progress: Callable[[int], None] = lambda done: None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
         """One restored picture for each seed, (n, C, scale H, scale W) in [-1, 1] on the CPU.
 
@@ -122,7 +123,7 @@ class Restorer:
             mask: for inpainting, (1, H, W), 1 where the picture is lost.
             seeds: each result depends on its seed alone.
             steps: of the walk.
-            progress: called with 1 after each step of each picture.
+            progress: told (steps done, of how many), over all seeds.
 
         Raises:
             UsageError: a mask is missing or superfluous.
@@ -138,7 +139,15 @@ class Restorer:
             raise UsageError(
                 f"the task {task!r} " + ("needs a mask" if mask is None else "takes no mask")
             )
-        made = []
+        made, done = [], 0
+        total = len(seeds) * self.walks(steps)
+
+        def advance(*_: object) -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress(done, total)
+
         for seed in seeds:
             g = generators(seed, [0])
             problem = self._problem(found, picture[None].to(self.device), mask, g)
@@ -153,7 +162,7 @@ class Restorer:
                     g,
                     told=task != BLIND,
                     wrap=self._tiled,
-                    callback=lambda *_: progress(1),
+                    callback=advance,
                 )
             made.append(solution.x[..., :height, :width].float().clamp(-1, 1).cpu())
         out = torch.cat(made)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sfumato import pictures
 from sfumato.data import ImageSet, to_uint8
-from sfumato.data.degrade import Pairs, Problem, Task, pose, pose_pairs, posed
+from sfumato.data.degrade import Given, Problem, Task, pose, pose_pairs, posed
 from sfumato.denoise import Denoiser
 from sfumato.guide import Inpaint
 from sfumato.loss import denoising_loss
@@ -30,7 +30,7 @@ Walk = Callable[[Denoiser, int], tuple[Solver, Tensor]]
 
 def pose_any(tasks: Tasks, data: Tensor, g: Sequence[torch.Generator]) -> Problem:
     """Problems made of good pictures, or of pairs where the only task is known by pairs."""
-    if isinstance(tasks[0].degradation, Pairs):
+    if isinstance(tasks[0].degradation, Given):
         return pose_pairs(tasks[0], data, g)
     return pose(tasks, data, g)
 
@@ -130,7 +130,7 @@ def restoration_sheet(model: RestorationModel, tasks: Tasks, data: ImageSet, ste
         g = generators(i, range(columns))
         found = (
             pose_any(tasks, examples, g)
-            if isinstance(task.degradation, Pairs)
+            if isinstance(task.degradation, Given)
             else posed(task, examples, g)
         )
         problems.append(found._replace(task=torch.full((columns,), i)))

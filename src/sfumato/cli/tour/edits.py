@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from sfumato import pictures
-from sfumato.cli.plan import make_solver, make_times
 from sfumato.cli.how import How
 from sfumato.cli.options import GridName, SolverName
+from sfumato.cli.plan import make_solver, make_times
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
 from sfumato.guide import Inpaint
@@ -91,9 +91,7 @@ def interpolation(section: Section, shown: list[Shown], seconds: float) -> None:
     models = [s for s in shown if s.images]
     stops, steps = 9, 16
     for s in models:
-        pairs = int(
-            np.clip(seconds / len(models) * s.rate / ((stops + 2) * (2 * steps - 1)), 1, 4)
-        )
+        pairs = int(np.clip(seconds / len(models) * s.rate / ((stops + 2) * (2 * steps - 1)), 1, 4))
         x, _, real = s.examples(max(16, 2 * pairs))
         ends = torch.cat([x[0 : 2 * pairs : 2], x[1 : 2 * pairs : 2]])
         cond = None  # without labels: the way from a shoe to a bag has none
@@ -129,5 +127,7 @@ def slerp(a: Tensor, b: Tensor, fraction: float) -> Tensor:
     cosine = (fa * fb).sum(1, keepdim=True) / (na * nb).clamp_min(1e-12)
     angle = cosine.clamp(-1 + 1e-6, 1 - 1e-6).acos()
     sine = angle.sin()
-    way = ((1 - fraction) * angle).sin() / sine * fa / na + (fraction * angle).sin() / sine * fb / nb
+    way = ((1 - fraction) * angle).sin() / sine * fa / na + (
+        fraction * angle
+    ).sin() / sine * fb / nb
     return (way * ((1 - fraction) * na + fraction * nb)).reshape(a.shape)

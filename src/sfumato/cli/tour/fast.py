@@ -74,4 +74,3 @@ def fast(section: Section, shown: list[Shown], seconds: float) -> None:
 
 def _cost(nfe: int, milliseconds: float) -> str:
     return f"{nfe} evaluation{'s' * (nfe != 1)}, {milliseconds:.0f} ms an image"
-

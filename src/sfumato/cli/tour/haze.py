@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from sfumato import pictures
-from sfumato.cli.plan import make_times
 from sfumato.cli.options import GridName
+from sfumato.cli.plan import make_times
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
 from sfumato.seeds import generator

@@ -35,8 +35,10 @@ def lines(series: Mapping[str, Points], x_label: str, y_label: str) -> str:
         return left + (width - left - right) * math.log(x / x_low) / math.log(x_high / x_low)
 
     def v(y: float) -> float:
-        return height - bottom - (height - top - bottom) * math.log(y / y_low) / math.log(
-            y_high / y_low
+        return (
+            height
+            - bottom
+            - (height - top - bottom) * math.log(y / y_low) / math.log(y_high / y_low)
         )
 
     parts = [f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img">']

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from sfumato import zoo
 from sfumato.cli import datasets
-from sfumato.cli.plan import make_solver, make_times
 from sfumato.cli.how import How
 from sfumato.cli.options import GridName, SolverName
+from sfumato.cli.plan import make_solver, make_times
 from sfumato.data import to_uint8
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError

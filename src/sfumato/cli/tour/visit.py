@@ -19,6 +19,7 @@ from sfumato.cli.tour.haze import haze
 from sfumato.cli.tour.page import Section, page
 from sfumato.cli.tour.points import points
 from sfumato.cli.tour.quality import quality
+from sfumato.cli.tour.restoring import restoration
 from sfumato.cli.tour.samples import guidance, samples, solvers
 from sfumato.cli.tour.shown import Shown
 from sfumato.errors import SfumatoError
@@ -44,13 +45,14 @@ class Scene:
 SCENES = (
     Scene("Samples", samples, 0.08),
     Scene("Out of the haze", haze, 0.03),
-    Scene("Solvers and steps", solvers, 0.12),
+    Scene("Solvers and steps", solvers, 0.1),
     Scene("Fewer evaluations", fast, 0.05),
     Scene("Guidance", guidance, 0.1),
     Scene("Attributes", attributes, 0.08),
     Scene("Inpainting", inpainting, 0.08),
+    Scene("Restoration", restoration, 0.12),
     Scene("Interpolation", interpolation, 0.11),
-    Scene("Quality over evaluations", quality, 0.35),
+    Scene("Quality over evaluations", quality, 0.3),
     Scene("Points in the plane", points, 0.05),
 )
 
@@ -144,7 +146,9 @@ def about(shown: list[Shown], skipped: list[str]) -> Section:
                 ("score", "value"), [(str(k), _figure(v)) for k, v in s.card.scores.items()]
             )
         if s.card.command:
-            section.text(f"`{s.card.name}` was trained by `{s.card.command}`. {s.card.time}".strip())
+            section.text(
+                f"`{s.card.name}` was trained by `{s.card.command}`. {s.card.time}".strip()
+            )
         if s.card.licence:
             section.text(f"Licence of `{s.card.name}`: {s.card.licence}.")
     for line in skipped:

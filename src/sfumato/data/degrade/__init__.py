@@ -5,7 +5,7 @@ from sfumato.data.degrade.blur import Blur, Kernel, PublishedBlur
 from sfumato.data.degrade.jpeg import Jpeg, JpegFile, Rounding
 from sfumato.data.degrade.masks import CentreMask, FreeForm, with_hole
 from sfumato.data.degrade.resolution import Bicubic, Pooled
-from sfumato.data.degrade.simple import Chain, FromFunction, Grey, Noisy, Pairs
+from sfumato.data.degrade.simple import Chain, FromFunction, Given, Grey, Noisy
 from sfumato.data.degrade.task import (
     TASKS,
     Problem,
@@ -23,11 +23,11 @@ KINDS = (
     CentreMask,
     Chain,
     FreeForm,
+    Given,
     Grey,
     Jpeg,
     JpegFile,
     Noisy,
-    Pairs,
     Pooled,
     PublishedBlur,
 )
@@ -45,12 +45,12 @@ __all__ = [
     "Degraded",
     "FreeForm",
     "FromFunction",
+    "Given",
     "Grey",
     "Jpeg",
     "JpegFile",
     "Kernel",
     "Noisy",
-    "Pairs",
     "Pooled",
     "Problem",
     "PublishedBlur",

@@ -20,7 +20,7 @@ class DegradationCard:
     Args:
         what: one phrase.
         source: where its definition is from.
-        linear: whether y = A x with one A for all pictures.
+        linear: whether y = A x + b, with A and b of the draws alone (most have b = 0).
         differentiable: whether a gradient of use flows from y to x.
         note: what a user should know besides.
     """
@@ -91,7 +91,9 @@ def need_picture(x: Tensor, channels: tuple[int, ...] = (), multiple: int = 1) -
         raise ValueError(
             f"expected float pictures (B, {want}, H, W) in [-1, 1], got {x.dtype} {tuple(x.shape)}"
         )
-    if x.shape[2] % multiple or x.shape[3] % multiple or not x.numel():
+    if not x.numel():
+        raise ValueError(f"expected pictures with at least one pixel, got {tuple(x.shape)}")
+    if x.shape[2] % multiple or x.shape[3] % multiple:
         raise ValueError(
             f"expected a height and width that {multiple} divides, got {tuple(x.shape[2:])}: "
             "crop or pad the picture"

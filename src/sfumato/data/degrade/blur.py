@@ -94,7 +94,7 @@ class Blur(Degradation):
         if self.kernel is Kernel.UNIFORM:
             return torch.full((n, self.size), 1 / self.size, dtype=torch.float64)
         if low == high:
-            return gaussian_taps(self.size, torch.full((n,), low))
+            return gaussian_taps(self.size, torch.full((n,), low, dtype=torch.float64))
         u = rand((n, 1), generator)[:, 0]
         return gaussian_taps(self.size, low * (high / low) ** u)
 
@@ -111,6 +111,7 @@ class Blur(Degradation):
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # what is kept must serve gradients later
 def _decomposed(kernel: Kernel, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """U, V (n, n) of the published matrix, its products of singular values, and their order."""
     if kernel is Kernel.UNIFORM:

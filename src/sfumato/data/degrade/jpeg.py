@@ -164,7 +164,7 @@ class Jpeg(Degradation):
             y = quantised(x[:, 0] - 0.5, luma, self.rounding)[:, None] + 0.5
             return y[:, :, :h, :w] / 127.5
         # 255-levels less 128 are 127.5 x - 1/2 for luma; chroma has no offset
-        planes = torch.einsum("ij,bjhw->bihw", torch.tensor(FORWARD).to(x), x)
+        planes = torch.einsum("ij,bjhw->bihw", torch.tensor(FORWARD, dtype=torch.float64).to(x), x)
         light = quantised(planes[:, 0] - 0.5, luma, self.rounding) + 0.5
         step = 2 if self.subsample else 1
         colours = [
@@ -174,7 +174,9 @@ class Jpeg(Degradation):
             for i in (1, 2)
         ]
         made = torch.stack([light, *colours], 1)
-        back = torch.einsum("ij,bjhw->bihw", torch.tensor(BACKWARD).to(x), made)
+        back = torch.einsum(
+            "ij,bjhw->bihw", torch.tensor(BACKWARD, dtype=torch.float64).to(x), made
+        )
         return back[:, :, :h, :w] / 127.5
 
 

@@ -32,12 +32,12 @@ def with_hole(x: Tensor, hole: Tensor, generator: Generators = None) -> Degraded
     """x where ``hole`` (B or 1, 1, H, W) is 0, standard normal noise where it is 1.
 
     Raises:
-        ValueError: a hole of another shape, or neither 0 nor 1.
+        ValueError: no pictures; a hole of another shape, or neither 0 nor 1.
     """
-    if hole.ndim != 4 or hole.shape[1] != 1 or hole.shape[2:] != x.shape[2:]:
-        raise ValueError(
-            f"expected a hole (B, 1, {x.shape[2]}, {x.shape[3]}), got {tuple(hole.shape)}"
-        )
+    need_picture(x)
+    b, _, h, w = x.shape
+    if tuple(hole.shape) not in ((b, 1, h, w), (1, 1, h, w)):
+        raise ValueError(f"expected a hole ({b} or 1, 1, {h}, {w}), got {tuple(hole.shape)}")
     if bool(((hole != 0) & (hole != 1)).any()):
         raise ValueError("expected a hole of zeros and ones, 1 where the picture is lost")
     hole = hole.to(x).expand(len(x), -1, -1, -1)
@@ -87,7 +87,7 @@ class FreeForm(Degradation):
     algorithm 1). Where the last stroke goes beyond the range, its end is left out.
 
     Args:
-        low, high: the share that is lost, 0 < low < high < 1.
+        low, high: the share that is lost, from .01 to .95 and at least .02 apart.
 
     Raises:
         ValueError: shares outside the range, or nearer to each other than .02.
@@ -98,7 +98,7 @@ class FreeForm(Degradation):
 
     def __post_init__(self) -> None:
         check_range("share", (self.low, self.high), 0.01, 0.95)
-        if self.high - self.low < 0.02:
+        if self.high - self.low < 0.02 - 1e-9:
             raise ValueError(f"expected shares .02 apart or more, got {self.low} and {self.high}")
 
     @property

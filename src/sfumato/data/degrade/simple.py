@@ -38,7 +38,7 @@ class Grey(Degradation):
     def observe(self, x: Tensor, generator: Generators = None) -> Tensor:
         """Luma three times."""
         need_picture(x, channels=(3,))
-        weights = torch.tensor(FORWARD[0]).to(x)
+        weights = torch.tensor(FORWARD[0], dtype=torch.float64).to(x)
         return torch.einsum("c,bchw->bhw", weights, x)[:, None].expand_as(x).contiguous()
 
 
@@ -64,7 +64,7 @@ class Noisy(Degradation):
         return DegradationCard(
             f"white noise, σ = {low:g} to {high:g} in [-1, 1]",
             "additive Gaussian noise",
-            linear=False,
+            linear=True,
             differentiable=True,
         )
 
@@ -153,22 +153,26 @@ class FromFunction(Degradation):
 
 @final
 @dataclass(frozen=True)
-class Pairs(Degradation):
-    """What lies between the good and the bad pictures of a folder of pairs: not known as a map."""
+class Given(Degradation):
+    """A degradation of which only the name is known here: of pairs of pictures, or of a function.
+
+    Args:
+        name: what it is called.
+    """
+
+    name: str = "pairs"
 
     @property
     def card(self) -> DegradationCard:
         """What it is."""
         return DegradationCard(
-            "given by pairs of pictures", "a folder of pairs", linear=False, differentiable=False
+            self.name, "known by its results only", linear=False, differentiable=False
         )
 
     def observe(self, x: Tensor, generator: Generators = None) -> Tensor:
-        """Nothing can be degraded by examples alone.
+        """Nothing can be degraded by a name alone.
 
         Raises:
             ValueError: always.
         """
-        raise ValueError(
-            "this degradation is known by pairs only: it cannot be applied"
-        )
+        raise ValueError(f"{self.name!r} is known by its results only: it cannot be applied")

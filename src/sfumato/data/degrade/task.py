@@ -9,7 +9,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from sfumato.data.degrade.base import Degradation
+from sfumato.data.degrade.base import Degradation, need_picture
 from sfumato.data.degrade.blur import Blur, Kernel
 from sfumato.data.degrade.jpeg import Jpeg
 from sfumato.data.degrade.masks import FreeForm
@@ -91,8 +91,10 @@ def pose(tasks: Sequence[Task], x0: Tensor, generators: Sequence[torch.Generator
     """Degrade each picture by a task drawn for it, each as likely, from its own generator.
 
     Raises:
-        ValueError: pictures that a degradation cannot be applied to.
+        ValueError: no task, or pictures that a degradation cannot be applied to.
     """
+    if not tasks:
+        raise ValueError("expected at least one task, got none")
     number = (rand((len(x0), 1), generators)[:, 0] * len(tasks)).long()
     x1, beside = torch.empty_like(x0), torch.empty_like(x0)
     known = torch.zeros(len(x0), 1, *x0.shape[2:], dtype=x0.dtype, device=x0.device)
@@ -126,7 +128,11 @@ def begin(task: Task, x1: Tensor, known: Tensor | None, generators: Generators) 
     """The problem of a bad picture (on the grid of the good one) whose good one is not known.
 
     Its x0 is the bad picture, for want of another.
+
+    Raises:
+        ValueError: no pictures.
     """
+    need_picture(x1)
     if known is None:
         known, beside = torch.zeros_like(x1[:, :1]), x1
     else:
@@ -134,6 +140,7 @@ def begin(task: Task, x1: Tensor, known: Tensor | None, generators: Generators) 
         beside = x1 * known
     start = x1
     if task.noise:
-        start = x1 + task.noise * randn(x1.shape, generators, dtype=x1.dtype, device=x1.device)
+        z = randn(x1.shape, generators, dtype=x1.dtype, device=x1.device)
+        start = torch.where(known > 0, x1, x1 + task.noise * z)  # what is known stays so
     number = torch.zeros(len(x1), dtype=torch.int64, device=x1.device)
     return Problem(x1, start, beside, known, number)
