@@ -214,7 +214,7 @@ def measure(options: Options, console: Console) -> dict[str, Any]:
             console.print(f"{task}, {title}, {steps}: {text}")
         rows.append(found)
         if not options.quick:
-            write(options, {"rows": rows, **about(data, judge, contenders)})
+            write(options, {"rows": rows, "pivot": pivot(rows), **about(data, judge, contenders)})
 
     wanted = options.tasks or model.names
     for task, name in enumerate(model.names):
@@ -253,6 +253,19 @@ def measure(options: Options, console: Console) -> dict[str, Any]:
 
 
 SHOWN = ("psnr", "ssim", "perceptual", "frechet", "accuracy")
+
+
+def pivot(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each task and method; figures by the number of evaluations."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        mine = found.setdefault(
+            (row["task"], row["method"]), {"task": row["task"], "method": row["method"]}
+        )
+        for key in SHOWN:
+            if row.get(key) is not None:
+                mine.setdefault(key, {})[str(row["nfe"])] = row[key]
+    return list(found.values())
 
 
 def about(data: ImageSet, judge: Judge, contenders: list[Method]) -> dict[str, Any]:

@@ -29,6 +29,9 @@ class Fake:
     def channels(self, task: str) -> int:
         return self.out
 
+    def masks(self, task: str) -> bool:
+        return task == "inpaint"
+
     def __call__(
         self,
         picture: Tensor,
@@ -40,11 +43,11 @@ class Fake:
         progress: Progress | None,
     ) -> Tensor:
         assert picture.dtype == torch.float32
-        assert picture.shape[0] == 3
-        assert (mask is not None) == (task == "inpaint")
+        assert picture.shape[0] == self.out
+        assert (mask is not None) == self.masks(task)
         self.calls.append((tuple(picture.shape), task, steps, tuple(seeds)))
         base = picture.repeat_interleave(self.scale(task), 1)
-        base = base.repeat_interleave(self.scale(task), 2)[: self.out] - self.step
+        base = base.repeat_interleave(self.scale(task), 2) - self.step
         if task == "colourise":
             base = base + torch.tensor([0.2, 0.0, -0.2])[:, None, None]
         if progress is not None:

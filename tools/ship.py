@@ -20,11 +20,12 @@ from typing import Any
 
 from sfumato.data import Card, PointName, avatars, fashion_mnist, points
 from sfumato.metrics.score import plus_minus
-from sfumato.recipes import private
+from sfumato.recipes import i2sb, private
 from sfumato.recipes.again import read_run
 from sfumato.recipes.codec import encode
 from sfumato.recipes.export import export
 from sfumato.recipes.load import read_model
+from sfumato.recipes.restoration_model import RestorationModel
 from sfumato.store import read_folder, write_folder
 from sfumato.train import checkpoint as ck
 from sfumato.train.private.certificate import read_promise
@@ -36,6 +37,7 @@ SYSTEMS = {
     "ddgan": ("DDGAN", "Xiao et al. 2022, arXiv 2112.07804"),
     "dsno": ("DSNO", "Zheng et al. 2023, arXiv 2211.13449"),
     "private": ("DPDM", "Dockhorn et al. 2023, arXiv 2210.09929"),
+    "i2sb": ("I²SB", "Liu et al. 2023, arXiv 2302.05872"),
     "genie": ("GENIE", "Dockhorn et al. 2022, arXiv 2210.05475"),
 }
 """The systems that recipes are instances of, and their papers; any other recipe is EDM's."""
@@ -45,12 +47,19 @@ EDM = (
 )
 
 
+RESTORATION = " + ".join(i2sb.Config().sets)
+"""The data that the recipe i2sb trains on unless told otherwise."""
+
+
 def data_card(data: str) -> Card:
     """The card of a data set. Raises SystemExit for one that no shipped model is made of."""
     if data == "fashion-mnist":
         return fashion_mnist("train").card
     if data == "avatars":
         return avatars("train", 32, 40_000).card
+    if data == RESTORATION:
+        usual = i2sb.Config()
+        return i2sb.restoration_data(usual.sets, usual.weights, 64).card
     if data in list(PointName):
         return points(data, 1).card
     raise SystemExit(f"which card has {data!r}? there are fashion-mnist, avatars and point sets")
@@ -128,7 +137,7 @@ def card(run: Path, name: str, files: list[Path]) -> dict[str, Any]:
     return {
         "name": name,
         "system": system,
-        "kind": "denoiser",
+        "kind": "restorer" if isinstance(model, RestorationModel) else "denoiser",
         "data": data.name,
         "source": paper,
         "licence": f"weights Apache-2.0; data {data.licence}",

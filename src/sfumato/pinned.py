@@ -69,7 +69,7 @@ class Pinned(Process):
     def kernel(self, s: Time, t: Time) -> Gaussian:
         """q(x_t | x_s, x_1); A is (..., 1, 2) over the ends (x_s, x_1)."""
         a, q, _ = self.inner.kernel(s, t)
-        b, r, _ = self.inner.kernel(t, 1.0)
+        b, r, _ = self.inner.kernel(t, torch.ones_like(as_time(t)))
         total = b * q * b + r
         gain = q * b / total
         cov = q * r / total
@@ -77,7 +77,7 @@ class Pinned(Process):
 
     def bridge(self, t: Time) -> Gaussian:
         """q(x_t | x_0, x_1); A is (..., 1, 2) over the ends (x_0, x_1)."""
-        a, cov, _ = self.inner.posterior(t, 1.0)
+        a, cov, _ = self.inner.posterior(t, torch.ones_like(as_time(t)))
         return self._still(Gaussian(a.flip(-1), cov))
 
     def marginal(self, t: Time) -> Gaussian:

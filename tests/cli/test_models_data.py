@@ -34,10 +34,13 @@ def test_models_table_and_card(capsys: pytest.CaptureFixture[str]) -> None:
     assert "a score: 1.25" in card and "style: lorelei, micah, pixel-art" in card
 
 
+IMAGES = {"fashion-mnist", "digits", "avatars", "emoji", "photographs", "stamps"}
+
+
 def test_data_list_has_every_point_set(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "list", "--json"]) == 0
     names = {row["name"] for row in json.loads(capsys.readouterr().out)}
-    assert {str(name) for name in PointName} | {"fashion-mnist", "digits", "avatars"} == names
+    assert {str(name) for name in PointName} | IMAGES == names
 
 
 def test_data_show_and_sheet_of_points(capsys: pytest.CaptureFixture[str]) -> None:

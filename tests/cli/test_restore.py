@@ -15,6 +15,7 @@ from PIL import Image
 from odd_pictures import SRGB, animation, bomb, deep_png, levels, put, saved
 from restorers import Fake
 from sfumato.cli import main
+from sfumato.cli.options import DTypeName
 from sfumato.errors import SfumatoError
 from sfumato.restore import read_picture
 
@@ -42,11 +43,11 @@ def test_one_picture(
 ) -> None:
     put(tmp_path, "a.png", PNG)
     words = ["restore", "a.png", "b.png", "--task", "deblur", "--steps", "5", "--model", "mine"]
-    assert main([*words, "--tile", "64", "--overlap", "8", "--device", "cpu"]) == 0
+    assert main([*words, "--dtype", "bfloat16", "--overlap", "32", "--device", "cpu"]) == 0
     ((name, how),) = loaded.asked
     assert name == "mine"
     assert str(how.pop("device")) == "cpu"
-    assert how == {"task": "deblur", "tile": 64, "overlap": 8}
+    assert how == {"task": "deblur", "dtype": DTypeName.BFLOAT16, "overlap": 32}
     assert loaded.fake.calls[0][:3] == ((3, 12, 20), "deblur", 5)
     got = read_picture(tmp_path / "b.png")
     want = np.clip(ARRAY.astype(float) - 0.25 * 127.5, 0, 255)
@@ -210,9 +211,9 @@ def test_what_is_lost_is_said(
         (["--task", "deblur", "--average"], "--average is of several samples: give --samples 2"),
         (["--task", "deblur", "--uncertainty"], "--uncertainty is of several samples"),
         (["--task", "deblur", "--quality", "101"], "--quality must be at most 100, got 101"),
-        (["--task", "deblur", "--tile", "64", "--overlap", "33"], "at most half of --tile 64"),
+        (["--task", "deblur", "--overlap", "-1"], "--overlap must be at least 0, got -1"),
         (["--task", "deblur", "--max-pixels", "0"], "--max-pixels must be at least 1, got 0"),
-        (["--task", "deblur", "--mask", "a.png"], "a mask belongs to the task 'inpaint'"),
+        (["--task", "deblur", "--mask", "a.png"], "the task 'deblur' takes none"),
         (["--task", "deblur", "--in-place"], "so OUT must be IN, got b.png"),
         (["--task", "deblur", "--force", "--skip-existing"], "contradict each other"),
     ],

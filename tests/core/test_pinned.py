@@ -112,6 +112,19 @@ def test_chain_with_the_true_data_keeps_every_marginal(
         torch.testing.assert_close(var, q.cov, rtol=1e-10, atol=1e-12)
 
 
+@each
+def test_times_in_float32_do(inner: sf.Schedule) -> None:
+    process = sf.Pinned(sf.Scheduled(inner))
+    t = torch.tensor([0.2, 0.7])
+    for low, high in (
+        (process.bridge(t), process.bridge(t.double())),
+        (process.kernel(0.1 * t, t), process.kernel(0.1 * t.double(), t.double())),
+    ):
+        assert low.A.dtype == torch.float32
+        torch.testing.assert_close(low.A.double(), high.A, rtol=2e-3, atol=1e-5)
+        torch.testing.assert_close(low.cov.double(), high.cov, rtol=5e-3, atol=1e-5)
+
+
 def test_less_noise_tends_to_a_straight_line() -> None:
     """β → 0 at constant β: the mean is (1-t) x_0 + t x_1, and the variance vanishes with β."""
     variances = []

@@ -35,6 +35,7 @@ class Commands(Enum):
     )
     TRAIN = Command("sfumato.cli.train", "train a model from a recipe, or resume a run")
     EVALUATE = Command("sfumato.cli.evaluate", "measure a model, or pictures, against real data")
+    DEGRADE = Command("sfumato.cli.degrade", "make bad pictures of good ones, to restore")
     ENCODE = Command("sfumato.cli.encode", "turn data into latents along the ODE, and back")
     TRAJECTORIES = Command(
         "sfumato.cli.trajectories", "keep a model's paths from noise to data, to learn from (DSNO)"
@@ -53,6 +54,7 @@ examples:
   sfumato models                                          what is shipped
   sfumato sample fashion --n 64 --steps 18 --out sheet.png
   sfumato train fashion --out runs/fashion                 train; add --resume to go on
+  sfumato restore photo.jpg better.png --task jpeg --compare
   sfumato evaluate runs/fashion --data fashion-mnist --steps 10,18,50
 """
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, final
 
 import tyro
 
-from sfumato.cli.options import Device, DeviceName, at_least, parse
+from sfumato.cli.options import Device, DeviceName, DType, DTypeName, at_least, parse
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class RestoreConfig:
     out: Out
     """A picture (.png, .jpg, .webp, .tif, .bmp, .ppm) or a folder; GIF becomes PNG."""
     task: str
-    """What to undo: sr4x, deblur, jpeg, denoise, colourise, inpaint or whatever the model knows."""
+    """What to undo: sr4x, deblur, jpeg, denoise, colourise, inpaint; blind: one of the first five,
+    who knows which; or whatever the model knows."""
     model: str = ""
     """A shipped model, or the folder of a checkpoint or of a run; by default one for the task."""
     steps: int | None = None
@@ -70,16 +71,17 @@ class RestoreConfig:
     """Overwrite the originals; OUT must be IN."""
     skip_existing: bool = False
     """Leave out pictures whose result exists."""
-    tile: int = 0
-    """Height and width of a tile; 0 is what the model was trained for."""
     overlap: int = 16
-    """Pixels that neighbouring tiles share, at most half a tile."""
+    """Pixels that neighbouring tiles share: a multiple of 16, at most half of what the model was
+    trained on."""
     max_pixels: int = 64_000_000
     """Larger pictures are refused unread."""
     quality: int = 95
     """Of JPEG and WEBP, 1 to 100; at 100 WEBP is lossless."""
     device: Device = DeviceName.AUTO
     """Where the network runs; auto takes CUDA, then Apple's GPU, then the CPU."""
+    dtype: DType = DTypeName.FLOAT32
+    """What the network computes in; the state stays float32."""
     threads: int = 0
     """CPU threads; 0 leaves the choice to PyTorch."""
     quiet: bool = False
@@ -94,16 +96,11 @@ class RestoreConfig:
             at_least("steps", self.steps, 1)
         at_least("samples", self.samples, 1)
         at_least("overlap", self.overlap, 0)
-        at_least("tile", self.tile, 0)
         at_least("max-pixels", self.max_pixels, 1)
         at_least("threads", self.threads, 0)
         at_least("quality", self.quality, 1)
         if self.quality > 100:
             raise UsageError(f"--quality must be at most 100, got {self.quality}")
-        if self.tile and self.overlap > self.tile // 2:
-            raise UsageError(
-                f"--overlap must be at most half of --tile {self.tile}, got {self.overlap}"
-            )
         for name, asked in (("average", self.average), ("uncertainty", self.uncertainty)):
             if asked and self.samples < 2:
                 raise UsageError(f"--{name} is of several samples: give --samples 2 or more")
@@ -152,7 +149,7 @@ def run(config: RestoreConfig) -> int:
         config.model,
         task=config.task,
         device=torch_device(config.device),
-        tile=config.tile,
+        dtype=config.dtype,
         overlap=config.overlap,
     )
     work.check_task(restorer, config.task, config.mask is not None)

@@ -210,17 +210,18 @@ def photographs(
 
 
 def photograph(name: str, root: Path | None = None) -> np.ndarray:
-    """One whole test photograph, uint8 (3, H, W).
+    """One whole photograph, uint8 (3, H, W).
 
     Args:
-        name: one of "astronaut", "chelsea", "coffee", "motorcycle", "rocket".
+        name: one of "astronaut", "chelsea", "coffee", "motorcycle", "rocket", which are for test,
+            or one of those for training (2,000 to 6,000 pixels wide).
         root: the data folder; `data_root()` when None.
 
     Raises:
-        UsageError: no test photograph has that name; the message lists them.
+        UsageError: no photograph has that name; the message lists them.
         SfumatoError: it is not there (the message says what to run) or is damaged.
     """
-    for photo in TEST:
+    for photo in (*TEST, *TRAIN):
         if photo.name == name:
             folder = data_root() if root is None else root
             _check_packages([photo], folder)
@@ -228,4 +229,4 @@ def photograph(name: str, root: Path | None = None) -> np.ndarray:
                 return planes(whole(_read(photo, folder)))
             except BrokenImage as error:
                 raise SfumatoError(f"{photo.file} cannot be used: {error}") from error
-    raise unknown("test photograph", name, [photo.name for photo in TEST])
+    raise unknown("photograph", name, [photo.name for photo in (*TEST, *TRAIN)])

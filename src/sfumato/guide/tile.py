@@ -69,21 +69,20 @@ def cuts(length: int, size: int, overlap: int, shift: int = 0) -> Cuts:
     return Cuts(starts, windows)
 
 
-def _padded(x: Tensor, axis: int, size: int) -> tuple[Tensor, int]:
-    """x with ``axis`` made at least ``size`` by reflection on both sides, and where it begins.
+def _padded(x: Tensor, axis: int, size: int) -> Tensor:
+    """x with ``axis`` made at least ``size`` by reflection at its end.
 
-    The reflection goes on as often as is needed, 1 2 3 2 1 2 3 ...; a single row is repeated.
+    The reflection goes on as often as is needed, 1 2 3 2 1 2 3 ...; a single row is repeated. What
+    is there stays where it is, so that the blocks of a JPEG file stay on their grid.
     """
     n = x.shape[axis]
     if n >= size:
-        return x, 0
-    before = (size - n) // 2
+        return x
     if n == 1:
-        index = torch.zeros(size, dtype=torch.int64)
-    else:
-        period = 2 * (n - 1)
-        index = (torch.arange(size) - before + n - 1).remainder(period).sub(n - 1).abs()
-    return x.index_select(axis, index.to(x.device)), before
+        return x.repeat_interleave(size, axis)
+    period = 2 * (n - 1)
+    index = (torch.arange(size) + n - 1).remainder(period).sub(n - 1).abs()
+    return x.index_select(axis, index.to(x.device))
 
 
 @final
@@ -92,7 +91,7 @@ class Tiled(Denoiser):
 
     The state and a picture `Beside` it are cut at the same places; labels are repeated for each
     tile. Tiles at the borders stay inside the picture. A picture smaller than a tile is padded by
-    reflection (a single row or column by repetition) and the estimate is cropped.
+    reflection at its end (a single row or column by repetition) and the estimate is cropped.
 
     Args:
         denoiser: estimates a *mean* for states (B, kC, size, size).
@@ -154,10 +153,9 @@ class Tiled(Denoiser):
                 f"expected a picture beside of shape ({count}, C, {height}, {width}), "
                 f"like the state, got {tuple(image.shape)}"
             )
-        x_t, top = _padded(x_t, 2, self.size)
-        x_t, left = _padded(x_t, 3, self.size)
+        x_t = _padded(_padded(x_t, 2, self.size), 3, self.size)
         if image is not None:
-            image = _padded(_padded(image, 2, self.size)[0], 3, self.size)[0]
+            image = _padded(_padded(image, 2, self.size), 3, self.size)
             image = image.expand(count, *image.shape[1:])
         labels = cond.labels if isinstance(cond, Beside) else cond
         time = as_time(t)
@@ -186,7 +184,7 @@ class Tiled(Denoiser):
                 part = whole[b, :, y : y + self.size, x : x + self.size]
                 part += window.to(x0) * x0
         assert whole is not None  # noqa: S101  (there is at least one tile)
-        return whole[..., top : top + height, left : left + width]
+        return whole[..., :height, :width]
 
     def _cut(self, x: Tensor, corners: list[tuple[int, int, int]]) -> Tensor:
         return torch.stack(

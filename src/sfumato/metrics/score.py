@@ -22,7 +22,7 @@ class Score:
         features: the features' name. Scores with different names cannot be compared.
         setting: parameters a reader needs beside it, e.g. "k=3".
         unbiased: ``value`` less its estimated bias from finite n, or None.
-        unit: "" or "%".
+        unit: "", "%" or "dB".
     """
 
     metric: str

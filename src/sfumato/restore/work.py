@@ -20,8 +20,6 @@ from sfumato.restore.picture import Picture
 from sfumato.restore.write import levels_of
 from sfumato.seeds import fold
 
-INPAINT: Final = "inpaint"
-"""The task that has a mask."""
 COLOURISE: Final = "colourise"
 """The task whose input is grey and whose result is not."""
 
@@ -45,7 +43,10 @@ class Restorer(Protocol):
         """How many times as high and wide as the input the result of a task is."""
 
     def channels(self, task: str) -> int:
-        """Channels of the result, 1 or 3."""
+        """Channels of the picture and of the result, 1 or 3."""
+
+    def masks(self, task: str) -> bool:
+        """Whether a task needs a mask; no other takes one."""
 
     def __call__(
         self,
@@ -60,10 +61,10 @@ class Restorer(Protocol):
         """Samples (n, C, scale H, scale W) in [-1, 1], the i-th from the i-th seed alone.
 
         Args:
-            picture: (3, H, W) in [-1, 1], on the CPU, of any size; a grey one has three equal
-                channels, and so has every one that is to be colourised.
+            picture: (C, H, W) in [-1, 1], on the CPU, of any size; a grey one has equal channels,
+                and so has every one that is to be colourised.
             task: one of `tasks`.
-            mask: (1, H, W), 1 where the picture is to be painted anew; for inpainting alone.
+            mask: (1, H, W), 1 where the picture is to be painted anew.
             seeds: one per sample.
             steps: of the walk; None is what suits the task.
             progress: told of finished steps.
@@ -124,16 +125,16 @@ def restore_picture(
 ) -> Restored:
     """Draw samples of what the picture was.
 
-    A grey picture is given to the restorer in three equal channels and is grey again afterwards,
-    unless it was to be colourised. Alpha is passed through, enlarged if the picture is. What a mask
-    leaves out comes back exactly. Depth, profile and EXIF stay; a profile for grey does not fit a
-    colourised picture and is left out.
+    A grey picture is given to a restorer of colours in three equal channels and is grey again
+    afterwards, unless it was to be colourised. Alpha is passed through, enlarged if the picture is.
+    What a mask leaves out comes back exactly. Depth, profile and EXIF stay; a profile for grey does
+    not fit a colourised picture and is left out.
 
     Args:
         restorer: does the work.
         picture: the bad one.
         wish: what is to be done.
-        mask: (1, H, W), see `read_mask`; for inpainting alone.
+        mask: (1, H, W), see `read_mask`, for a task that needs one.
         progress: told of finished steps.
 
     Raises:
@@ -143,12 +144,13 @@ def restore_picture(
     check_task(restorer, wish.task, mask is not None)
     grey = len(picture.pixels) == 1
     given = picture.pixels
-    if not grey and wish.task == COLOURISE:
+    channels = restorer.channels(wish.task)
+    if not grey and (wish.task == COLOURISE or channels == 1):
         given = luma(given)
     seeds = [fold(wish.seed, "restore", i) for i in range(wish.samples)]
     began = time.perf_counter()
     made = restorer(
-        given.expand(3, -1, -1).contiguous(),
+        given.expand(channels, -1, -1).contiguous(),
         wish.task,
         mask=mask,
         seeds=seeds,
@@ -158,7 +160,7 @@ def restore_picture(
     seconds = time.perf_counter() - began
     made = made.detach().to("cpu", torch.float32)
     height, width = (restorer.scale(wish.task) * n for n in picture.size)
-    want = (wish.samples, restorer.channels(wish.task), height, width)
+    want = (wish.samples, channels, height, width)
     if tuple(made.shape) != want:
         raise ValueError(f"expected samples {want} from the restorer, got {tuple(made.shape)}")
     if not bool(made.isfinite().all()):
@@ -186,12 +188,12 @@ def check_task(restorer: Restorer, task: str, masked: bool) -> None:
     """
     if task not in restorer.tasks:
         raise unknown("task", task, restorer.tasks)
-    if masked and task != INPAINT:
-        raise UsageError(f"a mask belongs to the task {INPAINT!r}, got {task!r}")
-    if task == INPAINT and not masked:
+    if masked and not restorer.masks(task):
+        raise UsageError(f"a mask was given, but the task {task!r} takes none")
+    if not masked and restorer.masks(task):
         raise UsageError(
-            f"{INPAINT!r} needs a mask, a picture of the same size that is white where to paint: "
-            "give --mask"
+            f"the task {task!r} needs a mask, a picture of the same size that is white where to "
+            "paint: give --mask"
         )
 
 
