@@ -46,7 +46,8 @@ from sfumato.data.degrade import Problem, posed
 from sfumato.denoise import Denoiser
 from sfumato.metrics import (
     ImageNetPerceptual,
-    MobileNet,
+    Textures,
+    detail,
     extract,
     frechet_distance,
     label_accuracy,
@@ -71,7 +72,7 @@ BATCH = 50
 class Options:
     """Options of the measurement.
 
-    bridge, diffusion, regression: models, by name or folder.
+    bridge, diffusion, regression: models, by name or folder; an empty one is left out.
     nfe: network evaluations for a picture.
     n: pictures; the accuracy takes as many avatars.
     tasks: those of the models' tasks that are measured; all when empty.
@@ -127,12 +128,14 @@ def methods(options: Options) -> list[Method]:
         return denoiser, model
 
     rivals = load(options.diffusion)
-    return [
+    found = [
         Method("bridge", *load(options.bridge)),
         Method("diffusion, 2M", *rivals),
         Method("diffusion, ancestral", *rivals, walk=ancestral_from_noise),
-        Method("regression", *load(options.regression), once=True),
     ]
+    if options.regression:
+        found.append(Method("regression", *load(options.regression), once=True))
+    return found
 
 
 def problems(model: RestorationModel, task: int, truth: Tensor, seed: int) -> Problem:
@@ -157,7 +160,7 @@ class Judge:
     """What restored pictures are compared by."""
 
     perceptual: ImageNetPerceptual
-    features: MobileNet
+    features: Textures
     classifier: Any
 
     @classmethod
@@ -166,7 +169,7 @@ class Judge:
         weights = mobilenet_weights_path()
         return cls(
             ImageNetPerceptual(weights),
-            MobileNet(weights, resolution=64),
+            Textures(weights),
             load_classifier(find("avatars-classifier")),
         )
 
@@ -176,7 +179,7 @@ class Judge:
         found = dict(zip(names, restoration_scores(made, truth, self.perceptual), strict=True))
         real, drawn = (extract(self.features, x) for x in (truth, made))
         found["frechet"] = frechet_distance(real, drawn, features=self.features.name, groups=4)
-        row: dict[str, Any] = {}
+        row: dict[str, Any] = {"detail": detail(made, truth)}
         for name, score in found.items():
             row |= {name: score.value, f"{name}_error": score.error}
         return row
@@ -246,13 +249,13 @@ def measure(options: Options, console: Console) -> dict[str, Any]:
                     return {**found, "seconds": seconds}
 
                 row(name, method.title, steps, made)
-    if not options.quick:
+    if not options.quick and options.regression:
         plot(rows, tuple(n for n in model.names if n in wanted), options.img)
         sheet(contenders, model, truth, options)
     return {"rows": rows}
 
 
-SHOWN = ("psnr", "ssim", "perceptual", "frechet", "accuracy")
+SHOWN = ("psnr", "ssim", "perceptual", "frechet", "detail", "accuracy")
 
 
 def pivot(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

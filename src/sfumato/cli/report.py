@@ -21,8 +21,6 @@ def table(title: str, rows: Sequence[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from sfumato.metrics.score import plus_minus
-
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     made.add_column(title, no_wrap=True)
     for row in rows:
@@ -33,7 +31,7 @@ def table(title: str, rows: Sequence[Row]) -> None:
         made.add_row("samples per second", *(f"{row['per_second']:g}" for row in rows))
     for i, score in enumerate(rows[0]["scores"]):
         figures = (row["scores"][i] for row in rows)
-        made.add_row(_name(score), *(plus_minus(s.value, s.error) + s.unit for s in figures))
+        made.add_row(_name(score), *(s.figure for s in figures))
     Console(width=max(Console().width, 100 + 25 * len(rows))).print(made)  # never cut a figure
 
 

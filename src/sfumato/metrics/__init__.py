@@ -20,11 +20,11 @@ from sfumato.metrics.downstream import DownstreamSettings, downstream_accuracy
 from sfumato.metrics.features import Features, Inception, Pixels, extract
 from sfumato.metrics.frechet import frechet_distance, gaussian_frechet
 from sfumato.metrics.kernel import energy_distance, kernel_distance, mmd
-from sfumato.metrics.mobilenet import MobileNet
+from sfumato.metrics.mobilenet import MobileNet, Textures
 from sfumato.metrics.moments import GroupedMoments, Moments
 from sfumato.metrics.neighbours import Neighbourhoods, neighbourhoods
 from sfumato.metrics.points import ModeCoverage, mode_coverage, sliced_wasserstein
-from sfumato.metrics.restored import ImageNetPerceptual, psnr, restoration_scores, ssim
+from sfumato.metrics.restored import ImageNetPerceptual, detail, psnr, restoration_scores, ssim
 from sfumato.metrics.score import Score
 
 __all__ = [
@@ -48,9 +48,11 @@ __all__ = [
     "Pixels",
     "Score",
     "Squared",
+    "Textures",
     "accuracy_score",
     "compare",
     "compare_features",
+    "detail",
     "downstream_accuracy",
     "energy_distance",
     "extract",

@@ -34,6 +34,12 @@ class Score:
     unbiased: float | None = None
     unit: str = ""
 
+    @property
+    def figure(self) -> str:
+        """The value with its error and unit: "91.1 ± 0.3%", "28.3 ± 0.2 dB"."""
+        gap = "" if self.unit in ("", "%") else " "
+        return f"{plus_minus(self.value, self.error)}{gap}{self.unit}"
+
     def __str__(self) -> str:
         about = ", ".join(part for part in (self.features, f"n={self.n}", self.setting) if part)
         text = f"{self.metric} ({about}) {plus_minus(self.value, self.error)}"
