@@ -1,0 +1,110 @@
+"""The shipped restorers on photographs that they never saw."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor
+
+from sfumato.cards import folders
+from sfumato.cli.tour.restoring import photograph
+from sfumato.data.degrade import TASKS, Blur, FreeForm, Grey, Jpeg, Kernel, Noisy, Task, posed
+from sfumato.metrics import detail, psnr
+from sfumato.recipes.load import load_model
+from sfumato.recipes.restorer import BLIND, Restorer
+from sfumato.seeds import generators
+
+SOFT = Blur(Kernel.GAUSSIAN, 13, (1.5, 1.5))
+WORK = {
+    "sr4x": (TASKS["sr4x"].degradation, 1.0),
+    "deblur": (SOFT, 1.0),
+    "jpeg": (Jpeg((8, 8)), 0.5),
+    "denoise": (Noisy((0.3, 0.3)), 8.0),
+    "colourise": (Grey(), 0.0),
+}
+"""What is done to the photographs, and by how many dB one evaluation must come nearer."""
+
+
+@cache
+def restorer(name: str) -> Restorer:
+    if name not in folders():
+        pytest.skip(f"the model {name} is not shipped here")
+    return Restorer(*load_model(folders()[name]))
+
+
+def truth() -> Tensor:
+    return torch.stack([photograph(n)[:, 32:160, 48:208] for n in ("chelsea", "astronaut")])
+
+
+def bad(task: str) -> Tensor:
+    x = posed(Task(task, WORK[task][0]), truth(), generators(0, [0, 1])).beside.clamp(-1, 1)
+    scale = WORK[task][0].scale
+    return x[:, :, ::scale, ::scale]
+
+
+def restored(task: str, steps: int, asked: str = "") -> Tensor:
+    work = restorer("restore")
+    with torch.inference_mode():
+        return torch.cat([work(x, asked or task, steps=steps) for x in bad(task)])
+
+
+def lifted(task: str) -> Tensor:
+    return WORK[task][0].lift(bad(task))
+
+
+@pytest.mark.parametrize("task", [t for t in WORK if t != "colourise"])
+def test_one_evaluation_comes_nearer_to_the_truth(task: str) -> None:
+    made = restored(task, 1)
+    gain = psnr(made, truth()).mean() - psnr(lifted(task), truth()).mean()
+    assert float(gain) > WORK[task][1]
+
+
+@pytest.mark.parametrize("task", ["sr4x", "deblur"])
+def test_more_evaluations_are_sharper(task: str) -> None:
+    """The mean of all answers has less detail than one of them."""
+    assert detail(restored(task, 6), truth()) > 1.15 * detail(restored(task, 1), truth())
+
+
+def test_being_told_the_task_is_of_use_but_not_needed() -> None:
+    blind = restored("denoise", 1, asked=BLIND)
+    gain = psnr(blind, truth()).mean() - psnr(lifted("denoise"), truth()).mean()
+    assert float(gain) > 6
+
+
+def test_colour_appears_and_brightness_stays() -> None:
+    made, grey = restored("colourise", 4), lifted("colourise")
+    spread = (made.amax(1) - made.amin(1)).mean()
+    assert float(spread) > 0.05  # all three channels are equal in the input
+    luma = Grey().observe(made)
+    assert float((luma - grey).abs().mean()) < 0.06
+
+
+def test_tiles_leave_no_seam() -> None:
+    """Moving every tile changes the picture by less than another seed does."""
+    usual = restorer("restore")
+    moved = Restorer(usual.denoiser, usual.model, shift=(16, 32))
+    x = bad("jpeg")[0]
+    with torch.inference_mode():
+        a, other = usual(x, "jpeg", seeds=(0, 1), steps=5)
+        (b,) = moved(x, "jpeg", seeds=(0,), steps=5)
+    assert not torch.equal(a, b)
+    assert float((a - b).square().mean().sqrt()) < 0.7 * float((a - other).square().mean().sqrt())
+
+
+def test_what_is_painted_is_nearer_than_the_mean_colour() -> None:
+    work = restorer("restore-inpaint")
+    problem = posed(Task("inpaint", FreeForm(0.1, 0.2)), truth(), generators(3, [0, 1]))
+    hole = 1 - problem.known
+    with torch.inference_mode():
+        made = torch.cat([
+            work(x, "inpaint", mask=m, steps=4)
+            for x, m in zip(problem.beside, hole, strict=True)
+        ])  # fmt: skip
+    torch.testing.assert_close(made * problem.known, truth() * problem.known)
+    known = problem.known.sum((2, 3))
+    mean = ((truth() * problem.known).sum((2, 3)) / known)[:, :, None, None].expand_as(made)
+    flat = torch.where(hole > 0, mean, truth())
+    gain = psnr(made, truth(), hole).mean() - psnr(flat, truth(), hole).mean()
+    assert float(gain) > 2
