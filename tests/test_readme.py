@@ -112,7 +112,7 @@ def test_options_of_commands_not_run_exist(block: Block, command: str, desk: Pat
     options = [word.split("=")[0] for word in words if word.startswith("--")]
     verbs = [words[0]]
     for word in words[1:]:  # the sub-command and its own sub-command, up to the first value
-        if word.startswith("-") or not re.fullmatch(r"[a-z]+", word):
+        if word.startswith("-") or not re.fullmatch(r"[a-z][a-z0-9]*", word):
             break
         verbs.append(word)
     while True:
