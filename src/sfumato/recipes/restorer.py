@@ -14,6 +14,7 @@ from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.guide import Tiled
 from sfumato.recipes.model import Model
+from sfumato.recipes.painting import SINCE, pyramid, refined
 from sfumato.recipes.restoration_model import Method, RestorationModel
 from sfumato.recipes.restoring import restore
 from sfumato.seeds import generators
@@ -139,36 +140,56 @@ class Restorer:
             raise UsageError(
                 f"the task {task!r} " + ("needs a mask" if mask is None else "takes no mask")
             )
-        made, done = [], 0
-        total = len(seeds) * self.walks(steps)
+        height, width = (n * found.degradation.scale for n in picture.shape[1:])
+        made = []
+        for i, seed in enumerate(seeds):
 
-        def advance(*_: object) -> None:
-            nonlocal done
-            done += 1
-            if progress is not None:
-                progress(done, total)
+            def tell(done: int, of: int, i: int = i) -> None:
+                if progress is not None:
+                    progress(i * of + done, len(seeds) * of)
 
-        for seed in seeds:
             g = generators(seed, [0])
             problem = self._problem(found, picture[None].to(self.device), mask, g)
-            height, width = (n * found.degradation.scale for n in picture.shape[1:])
-            low = self.precision is not torch.float32
-            with torch.autocast(self.device.type, self.precision, enabled=low):
-                solution = restore(
-                    self.denoiser,
-                    self.model,
-                    problem,
-                    self.steps if steps is None else steps,
-                    g,
-                    told=task != BLIND,
-                    wrap=self._tiled,
-                    callback=advance,
-                )
-            made.append(solution.x[..., :height, :width].float().clamp(-1, 1).cpu())
+            x = self._walk(problem, self.walks(steps), g, task != BLIND, tell)
+            made.append(x[..., :height, :width].float().clamp(-1, 1).cpu())
         out = torch.cat(made)
         if not bool(out.isfinite().all()):
             raise SfumatoError("the restored picture is not finite; try more --steps or float32")
         return out
+
+    def _walk(
+        self,
+        problem: Problem,
+        steps: int,
+        g: list[torch.Generator],
+        told: bool,
+        tell: Callable[[int, int], None],
+    ) -> Tensor:
+        """x_0; where too much of a tile is lost, from small to large (see `painting`)."""
+        side, levels = self.model.shape[-1], [problem]
+        if self.model.masked and self.model.method is Method.BRIDGE:
+            levels = pyramid(problem, side, GRID, g)
+        done, total = 0, steps * len(levels)
+
+        def advance(*_: object) -> None:
+            nonlocal done
+            done += 1
+            tell(done, total)
+
+        low = self.precision is not torch.float32
+        x: Tensor | None = None
+        with torch.autocast(self.device.type, self.precision, enabled=low):
+            for level in reversed(levels):  # coarse to fine
+                guess = None
+                if x is not None:
+                    level, large = refined(x.float(), level, g)
+                    guess = (large, SINCE)
+                x = restore(
+                    self.denoiser, self.model, level, steps, g,
+                    told=told, wrap=self._tiled, callback=advance, guess=guess,
+                ).x  # fmt: skip
+        assert x is not None  # noqa: S101  (there is at least one level)
+        return x
 
     def _tiled(self, denoiser: Denoiser) -> Denoiser:
         return Tiled(denoiser, self.model.shape[-1], self.overlap, self.batch, self.shift)
@@ -195,7 +216,7 @@ class Restorer:
         return problem._replace(task=torch.full_like(problem.task, number))
 
     def walks(self, steps: int | None) -> int:
-        """Steps that one picture takes: what `progress` adds up to."""
+        """Steps of a walk, of which a large hole takes several."""
         if self.model.method is Method.REGRESSION:
             return 1
         return self.steps if steps is None else steps

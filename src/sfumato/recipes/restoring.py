@@ -88,6 +88,7 @@ def restore(
     walk: Walk = usual_walk,
     wrap: Callable[[Denoiser], Denoiser] = lambda d: d,
     callback: Callable[[int, float, Tensor], None] | None = None,
+    guess: tuple[Tensor, float] | None = None,
 ) -> Solution:
     """Draw x_0 given x_1 by the model's method.
 
@@ -104,6 +105,8 @@ def restore(
         walk: another solver and other times.
         wrap: put around the denoiser, e.g. tiles.
         callback: called after each step.
+        guess: of a bridge, an x_0 and a time: the walk begins on the bridge to that guess at that
+            time, instead of at x_1, over uniform times.
     """
     labels = (
         problem.task[:, None] if told else torch.full_like(problem.task[:, None], len(model.tasks))
@@ -113,8 +116,11 @@ def restore(
     if model.method is Method.DIFFUSION:
         x = denoiser.process.start(problem.x1.shape, generator, t=float(times[0]))
         x = x.to(problem.x1)
-    else:
+    elif guess is None:
         x = problem.x1
+    else:
+        times = uniform(len(times) - 1, start=guess[1])
+        x, _ = denoiser.process.perturb(guess[0], guess[1], generator, problem.x1)
     walked = wrap(denoiser)
     if model.masked:
         walked = Inpaint(walked, problem.beside, problem.known)
