@@ -60,7 +60,7 @@ from sfumato.recipes.restoration_model import RestorationModel
 from sfumato.recipes.restoring import Walk, restore, usual_walk
 from sfumato.sample import Solver
 from sfumato.solve import Ancestral
-from sfumato.times import uniform
+from sfumato.times import karras, uniform
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = ("photographs", "emoji", "avatars")
@@ -94,8 +94,12 @@ class Options:
 
 
 def ancestral_from_noise(denoiser: Denoiser, steps: int) -> tuple[Solver, Tensor]:
-    """What Palette did: draw from the posterior at each step."""
-    return Ancestral(), uniform(steps)
+    """What Palette did: draw from the posterior at each step, over uniform times.
+
+    They begin where the other solver begins, σ = 80 α: at t = 1 itself there is no noise level
+    to tell a network, and one evaluation there was of no use.
+    """
+    return Ancestral(), uniform(steps, start=float(karras(denoiser.process, 1)[0]))
 
 
 @dataclass(frozen=True)
