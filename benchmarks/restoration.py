@@ -15,7 +15,7 @@ classifier of avatars, after halving to its 32 pixels.
 
 Rows are kept as they are measured in `benchmarks/results/restoration.json`; the same command goes
 on where it stopped. Ends with a plot, `docs/img/restoration-nfe.png`, and a sheet,
-`docs/img/restoration-methods.png`.
+`docs/img/restoration-methods.webp`.
 """
 
 from __future__ import annotations
@@ -357,7 +357,7 @@ def sheet(
         row_labels=names,
         column_labels=columns,
     )
-    pictures.save(picture, options.img / "restoration-methods.png")
+    pictures.save(picture, options.img / "restoration-methods.webp")
 
 
 def main() -> None:
