@@ -95,13 +95,31 @@ def scores(files: list[Path]) -> dict[str, str]:
     """Figures by name; the name says features, n, solver and steps."""
     found = {}
     for path in files:
-        for row in json.loads(path.read_text(encoding="utf-8"))["results"]:
+        measured = json.loads(path.read_text(encoding="utf-8"))["results"]
+        if isinstance(measured, dict):
+            found |= restored(measured)
+            continue
+        for row in measured:
             exported = "solver" not in row
             how = path.stem if exported else f"{row['solver']}, {row['steps']} steps"
             for s in row["scores"]:
                 about = [s["features"], f"n={s['n']}", s["setting"], how]
                 name = f"{s['metric']} ({', '.join(a for a in about if a)})"
-                found[name] = plus_minus(s["value"], s["error"]) + s["unit"]
+                gap = " " if s["unit"] == "dB" else ""
+                found[name] = plus_minus(s["value"], s["error"]) + gap + s["unit"]
+    return found
+
+
+def restored(measured: dict[str, Any]) -> dict[str, str]:
+    """The bridge's figures of `benchmarks/restoration.py`, at one and at ten evaluations."""
+    found = {}
+    for row in measured["rows"]:
+        if row["method"] == "bridge" and row["nfe"] in (1, 10):
+            about = f"{row['task']}, n={row['n']}, {row['nfe']} evaluations"
+            found[f"PSNR ({about})"] = f"{plus_minus(row['psnr'], row['psnr_error'])} dB"
+            about = f"{measured['features']}, {about}"
+            text = plus_minus(row["frechet"], row["frechet_error"])
+            found[f"Fréchet distance ({about})"] = text
     return found
 
 
