@@ -19,14 +19,14 @@ from sfumato.data import to_uint8
 from sfumato.data.degrade import TASKS, Blur, FreeForm, Jpeg, Kernel, Noisy, Task, posed
 from sfumato.seeds import generators
 
-_STEPS = 10
+_STEPS = 6
 _ROWS = (
-    ("sr4x", "astronaut", "4x fewer pixels", TASKS["sr4x"].degradation),
+    ("denoise", "astronaut", "noise, σ = 0.3", Noisy((0.3, 0.3))),
     ("deblur", "coffee", "blur, σ = 2 pixels", Blur(Kernel.GAUSSIAN, 13, (2.0, 2.0))),
     ("jpeg", "chelsea", "JPEG, quality 8", Jpeg((8, 8))),
-    ("denoise", "astronaut", "noise, σ = 0.3", Noisy((0.3, 0.3))),
-    ("colourise", "coffee", "no colour", TASKS["colourise"].degradation),
+    ("sr4x", "astronaut", "4x fewer pixels", TASKS["sr4x"].degradation),
     ("inpaint", "chelsea", "a fifth is lost", FreeForm(0.15, 0.25)),
+    ("colourise", "coffee", "no colour", TASKS["colourise"].degradation),
 )
 """Task, photograph, what was done to it, and by what."""
 

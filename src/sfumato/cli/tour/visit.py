@@ -50,9 +50,9 @@ SCENES = (
     Scene("Guidance", guidance, 0.1),
     Scene("Attributes", attributes, 0.08),
     Scene("Inpainting", inpainting, 0.08),
-    Scene("Restoration", restoration, 0.12),
+    Scene("Restoration", restoration, 0.22),
     Scene("Interpolation", interpolation, 0.11),
-    Scene("Quality over evaluations", quality, 0.3),
+    Scene("Quality over evaluations", quality, 0.22),
     Scene("Points in the plane", points, 0.05),
 )
 
