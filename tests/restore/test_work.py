@@ -13,7 +13,7 @@ from torch import Tensor
 from odd_pictures import SRGB
 from restorers import Fake
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.restore import Picture, Restorer, Wish, restore_picture
+from sfumato.restore import Picture, RestorerLike, Wish, restore_picture
 from sfumato.restore.work import check_task, heat_map, luma, side_by_side
 from sfumato.seeds import fold
 
@@ -24,7 +24,7 @@ def picture(channels: int = 3, height: int = 6, width: int = 9, **more: object) 
 
 
 def test_a_fake_is_a_restorer() -> None:
-    restorer: Restorer = Fake()
+    restorer: RestorerLike = Fake()
     assert restorer.tasks
 
 

@@ -15,7 +15,7 @@ from sfumato.cli.options import Device, DeviceName, DType, DTypeName, at_least, 
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
-    from sfumato.restore import Restored, Restorer, Wish
+    from sfumato.restore import Restored, RestorerLike, Wish
     from sfumato.restore.folder import Item
 
 _ABOUT = """Restore one picture, or all pictures of a folder and of those below it.
@@ -192,7 +192,7 @@ def _say(config: RestoreConfig, words: str) -> None:
 
 def _one(
     config: RestoreConfig,
-    restorer: Restorer,
+    restorer: RestorerLike,
     wish: Wish,
     item: Item,
     progress: Callable[[int, int], None] | None,

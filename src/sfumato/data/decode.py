@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import Literal, TypeAlias
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from sfumato.errors import SfumatoError
 
 Channels: TypeAlias = Literal[1, 3]
 
@@ -15,8 +19,44 @@ MAX_PIXELS = 64_000_000
 MAX_BYTES = 512_000_000
 
 
+# Not every kind that Pillow knows: some of them start other programs.
+KINDS: Final = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
+
+
 class BrokenImage(ValueError):
     """A picture that cannot be used, and why."""
+
+
+@contextmanager
+def opened(data: bytes, max_pixels: int = MAX_PIXELS, hint: str = "") -> Iterator[Image.Image]:
+    """A picture of which only the header was read; whatever happens inside is the picture's fault.
+
+    Args:
+        data: the bytes of the file.
+        max_pixels: more are refused; Pillow's own limit of 178,956,970 stands in any case.
+        hint: what the message about too many pixels adds.
+
+    Raises:
+        BrokenImage: not a picture of a kind that is read, cut short, damaged, or too large (a few
+            bytes can claim a picture that fills the memory).
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=KINDS) as picture:
+                width, height = picture.size
+                if width * height > max_pixels:
+                    raise BrokenImage(f"{width}x{height} pixels, more than {max_pixels:,}{hint}")
+                yield picture
+    except (BrokenImage, SfumatoError, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise BrokenImage("not a picture of a kind that is read here, or damaged") from error
+    except Image.DecompressionBombError as error:
+        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
+        raise BrokenImage(f"more than {limit:,} pixels{hint}") from error
+    except Exception as error:  # whatever a codec raises for damaged data, the picture is broken
+        raise BrokenImage(str(error) or type(error).__name__) from error
 
 
 def decode(data: bytes, resolution: int, channels: Channels) -> np.ndarray:
@@ -30,19 +70,9 @@ def decode(data: bytes, resolution: int, channels: Channels) -> np.ndarray:
         BrokenImage: not a picture, cut short, of an unsupported kind, or larger than
             64 million pixels (a few bytes can claim a picture that fills the memory).
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as opened:
-                width, height = opened.size
-                if width * height > MAX_PIXELS:
-                    raise BrokenImage(f"{width}x{height} pixels, more than {MAX_PIXELS:,}")
-                opened.load()
-                picture = _flat(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
-    except BrokenImage:
-        raise
-    except Exception as error:  # whatever a codec raises for damaged data, the picture is broken
-        raise BrokenImage(str(error) or type(error).__name__) from error
+    with opened(data) as found:
+        found.load()
+        picture = flat(ImageOps.exif_transpose(found), "L" if channels == 1 else "RGB")
     width, height = picture.size
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
@@ -53,7 +83,12 @@ def decode(data: bytes, resolution: int, channels: Channels) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _flat(picture: Image.Image, mode: str) -> Image.Image:
+def flat(picture: Image.Image, mode: str) -> Image.Image:
+    """The picture as "L" or "RGB": transparent parts on white, 16-bit grey scaled to 8 bits.
+
+    Raises:
+        BrokenImage: more than 16 bits a pixel, or floating-point ones.
+    """
     if picture.mode.startswith("I"):
         deep = np.asarray(picture)
         if deep.min() < 0 or deep.max() > 65535:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import warnings
-
 import numpy as np
 from PIL import Image, ImageOps
 
-from sfumato.data.decode import MAX_PIXELS, BrokenImage, _flat
+from sfumato.data.decode import flat, opened
 
 
 def whole(data: bytes, max_side: int | None = None) -> Image.Image:
@@ -25,21 +22,11 @@ def whole(data: bytes, max_side: int | None = None) -> Image.Image:
         BrokenImage: not a picture, cut short, of an unsupported kind, or larger than
             64 million pixels.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as opened:
-                width, height = opened.size
-                if width * height > MAX_PIXELS:
-                    raise BrokenImage(f"{width}x{height} pixels, more than {MAX_PIXELS:,}")
-                if max_side is not None:  # a JPEG can be decoded at a half or a quarter
-                    opened.draft(None, _within(width, height, max_side))
-                opened.load()
-                picture = _flat(ImageOps.exif_transpose(opened), "RGB")
-    except BrokenImage:
-        raise
-    except Exception as error:  # whatever a codec raises for damaged data, the picture is broken
-        raise BrokenImage(str(error) or type(error).__name__) from error
+    with opened(data) as found:
+        if max_side is not None:  # a JPEG can be decoded at a half or a quarter
+            found.draft(None, _within(*found.size, max_side))
+        found.load()
+        picture = flat(ImageOps.exif_transpose(found), "RGB")
     if max_side is not None and max(picture.size) > max_side:
         picture = picture.resize(_within(*picture.size, max_side), Image.Resampling.LANCZOS)
     return picture

@@ -5,25 +5,20 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from sfumato.data.decode import MAX_BYTES, MAX_PIXELS, BrokenImage
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.data.decode import MAX_BYTES, MAX_PIXELS, BrokenImage, opened
+from sfumato.errors import UsageError
 from sfumato.restore import deep
 from sfumato.restore.exif import read_exif, turned
 
-# Not every kind that Pillow knows: some of them start other programs.
-_KINDS: Final = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
 _GREY: Final = ("1", "L", "LA", "La")
 _COLOUR: Final = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr")
 _WITH_ALPHA: Final = ("LA", "La", "PA", "RGBA", "RGBa")
@@ -138,41 +133,20 @@ def read_mask(path: Path | str, size: tuple[int, int], max_pixels: int = MAX_PIX
     return marked
 
 
-@contextmanager
-def _guarded(max_pixels: int) -> Iterator[None]:
-    """Whatever a codec raises for damaged data, the picture is broken; and no warnings of it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except (BrokenImage, SfumatoError, MemoryError):
-        raise
-    except UnidentifiedImageError as error:
-        raise BrokenImage("not a picture of a kind that is read here, or damaged") from error
-    except Image.DecompressionBombError as error:
-        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
-        raise BrokenImage(f"more than {limit:,} pixels{_LARGE}") from error
-    except Exception as error:
-        raise BrokenImage(str(error) or type(error).__name__) from error
-
-
 _LARGE: Final = " (a few bytes can claim as many as fill the memory; --max-pixels allows more)"
 
 
 def _decode(data: bytes, max_pixels: int) -> Picture:
-    with _guarded(max_pixels), Image.open(io.BytesIO(data), formats=_KINDS) as opened:
-        width, height = opened.size
-        if width * height > max_pixels:
-            raise BrokenImage(f"{width}x{height} pixels, more than {max_pixels:,}{_LARGE}")
-        _check_still(opened)
-        told = getattr(opened, "tag_v2", {}).get(274, 1)
-        opened.load()  # which turns a TIFF, and forgets that it was to be turned
-        exif, orientation = read_exif(opened)
-        if opened.format == "TIFF" and deep.is_deep_tiff(opened):
+    with opened(data, max_pixels, _LARGE) as found:
+        _check_still(found)
+        told = getattr(found, "tag_v2", {}).get(274, 1)
+        found.load()  # which turns a TIFF, and forgets that it was to be turned
+        exif, orientation = read_exif(found)
+        if found.format == "TIFF" and deep.is_deep_tiff(found):
             orientation = told if told in range(1, 9) else 1
-        icc = opened.info.get("icc_profile") or None
-        levels, icc = _levels(opened, data, icc)
-        dpi = _dpi(opened.info.get("dpi"), swap=max(orientation, told) >= 5)
+        icc = found.info.get("icc_profile") or None
+        levels, icc = _levels(found, data, icc)
+        dpi = _dpi(found.info.get("dpi"), swap=max(orientation, told) >= 5)
         top = np.float32(np.iinfo(levels.dtype).max)
         levels = turned(levels, orientation).transpose(2, 0, 1)
         part = torch.from_numpy(np.ascontiguousarray(levels, np.float32)).div_(float(top))
@@ -182,51 +156,53 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
     return Picture(pixels, alpha, 8 * levels.dtype.itemsize, icc, exif, dpi)
 
 
-def _check_still(opened: Image.Image) -> None:
-    frames = getattr(opened, "n_frames", 1)
-    if frames > 1 and opened.format != "MPO":
-        what = "pages" if opened.format == "TIFF" else "frames"
+def _check_still(picture: Image.Image) -> None:
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format != "MPO":
+        what = "pages" if picture.format == "TIFF" else "frames"
         raise BrokenImage(
             f"{frames} {what}, and one picture is restored at a time: save the one that is meant "
             "as a file of its own"
         )
 
 
-def _levels(opened: Image.Image, data: bytes, icc: bytes | None) -> tuple[np.ndarray, bytes | None]:
+def _levels(
+    picture: Image.Image, data: bytes, icc: bytes | None
+) -> tuple[np.ndarray, bytes | None]:
     """uint8 or uint16 (H, W, C), C = 1 to 4 with alpha last; and the profile of its colours."""
-    if opened.format == "PNG" and deep.is_deep_png(data):
+    if picture.format == "PNG" and deep.is_deep_png(data):
         return deep.read_png(data), icc
-    if opened.format == "TIFF" and deep.is_deep_tiff(opened):
+    if picture.format == "TIFF" and deep.is_deep_tiff(picture):
         return deep.read_tiff(data), icc
-    if opened.mode.startswith("I"):
-        return _deep_grey(opened), icc
-    if opened.mode == "CMYK":
-        opened, icc = _from_cmyk(opened, icc)
-    if opened.mode not in _GREY + _COLOUR:
+    if picture.mode.startswith("I"):
+        return _deep_grey(picture), icc
+    if picture.mode == "CMYK":
+        picture, icc = _from_cmyk(picture, icc)
+    if picture.mode not in _GREY + _COLOUR:
         raise BrokenImage(
-            f"pixels of the kind {opened.mode!r}; expected grey, RGB, a palette or CMYK of 8 or "
+            f"pixels of the kind {picture.mode!r}; expected grey, RGB, a palette or CMYK of 8 or "
             "16 bits"
         )
-    mode = "L" if opened.mode in _GREY else "RGB"
-    if opened.mode in _WITH_ALPHA or "transparency" in opened.info:
+    mode = "L" if picture.mode in _GREY else "RGB"
+    if picture.mode in _WITH_ALPHA or "transparency" in picture.info:
         mode += "A"
-    levels = np.asarray(opened.convert(mode))
+    levels = np.asarray(picture.convert(mode))
     return levels.reshape(*levels.shape[:2], -1), icc
 
 
-def _deep_grey(opened: Image.Image) -> np.ndarray:
-    levels = np.asarray(opened)
+def _deep_grey(picture: Image.Image) -> np.ndarray:
+    levels = np.asarray(picture)
     if levels.min() < 0 or levels.max() > 65535:
         raise BrokenImage("more than 16 bits a pixel; expected 8 or 16")
     levels = levels.astype(np.uint16)[..., None]
-    clear = opened.info.get("transparency")
+    clear = picture.info.get("transparency")
     if isinstance(clear, int):
         alpha = np.where(levels == clear, np.uint16(0), np.uint16(65535))
         return np.concatenate([levels, alpha], axis=-1)
     return levels
 
 
-def _from_cmyk(opened: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes]:
+def _from_cmyk(picture: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes]:
     if icc is None:
         raise BrokenImage(
             "CMYK without a colour profile, so its colours are not defined; convert it to RGB "
@@ -237,7 +213,7 @@ def _from_cmyk(opened: Image.Image, icc: bytes | None) -> tuple[Image.Image, byt
     target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        made = ImageCms.profileToProfile(opened, source, target, outputMode="RGB")
+        made = ImageCms.profileToProfile(picture, source, target, outputMode="RGB")
     except (OSError, ImageCms.PyCMSError) as error:
         raise BrokenImage(f"CMYK with a colour profile that does not work: {error}") from error
     if made is None:  # only in place

@@ -32,7 +32,7 @@ _NARROWEST: Final = 96
 _INK: Final = (70, 70, 76)
 
 
-class Restorer(Protocol):
+class RestorerLike(Protocol):
     """What restores pictures."""
 
     @property
@@ -117,7 +117,7 @@ class Restored:
 
 
 def restore_picture(
-    restorer: Restorer,
+    restorer: RestorerLike,
     picture: Picture,
     wish: Wish,
     mask: Tensor | None = None,
@@ -180,7 +180,7 @@ def restore_picture(
     return Restored(before, picture.replaced(result, alpha), spread, seconds)
 
 
-def check_task(restorer: Restorer, task: str, masked: bool) -> None:
+def check_task(restorer: RestorerLike, task: str, masked: bool) -> None:
     """Whether the restorer knows the task, and the task fits a mask or none.
 
     Raises:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import errno
+import gc
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -121,6 +122,10 @@ def _accelerator(config: TrainConfig) -> Accelerator:
 
 
 def _leave() -> None:
-    """Leave the group of processes: one that ends within it may abort while its threads run."""
+    """Leave the group of processes: one that ends within it may abort while its threads run.
+
+    They end with the last reference to the group, which models in reference cycles hold too.
+    """
+    gc.collect()
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
