@@ -14,15 +14,10 @@ evaluations. The probability flow (`Exponential(2)`) stands beside them. Writes
 
 from __future__ import annotations
 
-import json
-import platform
-import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,7 +45,9 @@ from sfumato.recipes.load import load_model
 from sfumato.solve import EulerMaruyama, Exponential, Splitting
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
+
+from written import write  # noqa: E402
 
 from analytic import F64, PROCESSES, Linear, Scripted, propagate, slope  # noqa: E402
 
@@ -281,12 +278,6 @@ def exactly(options: Options, console: Console) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def commit() -> str:
-    """The commit that is checked out, with a + if files differ from it."""
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty=+"]
-    return subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
-
-
 def main() -> None:
     """Measure, show, write."""
     options = tyro.cli(Options, description=__doc__)
@@ -294,20 +285,10 @@ def main() -> None:
     console = Console()
     measure = {"points": in_the_plane, "images": of_images, "exact": exactly}[options.what]
     results = measure(options, console)
-    record = {
-        "command": shlex.join(["python", "benchmarks/cld.py", *sys.argv[1:]]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "seed": SEED,
-        "torch": torch.__version__,
-        "machine": {"cpu": platform.machine(), "system": platform.system(), "threads": 1},
-        "results": results,
-    }
     if options.quick:
         return
     path = options.results / f"cld-{options.what}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write(path, SEED, results)
     console.print(f"written to {path}")
 
 

@@ -13,10 +13,8 @@ processor time of the fastest batch; it writes `results/ddgan.json`, `docs/img/d
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +33,15 @@ from sfumato.cli.contest import Contest, Contestant, Ours
 from sfumato.cli.how import How
 from sfumato.cli.judging import Judge
 from sfumato.cli.options import GridName, SolverName
-from sfumato.cli.report import commit, machine
 from sfumato.data import PointSet, fashion_mnist, points, to_uint8
 from sfumato.data.plane import modes
 from sfumato.implicit import Implicit
 from sfumato.metrics import mode_coverage
 from sfumato.recipes.ddgan_model import ImplicitModel
 from sfumato.solve import Ancestral
+
+sys.path.insert(0, str(Path(__file__).parent))
+from written import write
 
 HERE = Path(__file__).parent
 PICTURES = HERE.parent / "docs" / "img"
@@ -174,32 +174,17 @@ def draw_pictures(options: Options) -> None:
     pictures.save(sheet, options.pictures / "ddgan-edit.png")
 
 
-def write(options: Options, name: str, results: dict[str, Any]) -> None:
-    """A result file: what was found, and how to find it again."""
-    record = {
-        "command": shlex.join(["python", "benchmarks/ddgan.py", *sys.argv[1:]]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "seed": options.seed,
-        "machine": machine(),
-        "results": results,
-    }
-    options.out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-    (options.out / name).write_text(text, encoding="utf-8")
-
-
 def main() -> None:
     """Measure what was asked for, show, write."""
     options = tyro.cli(Options, description=__doc__)
     torch.set_num_threads(1)
     console = Console()
     if options.points:
-        write(options, "ddgan-points.json", measure_points(options, console))
+        write(options.out / "ddgan-points.json", options.seed, measure_points(options, console))
     if options.model:
         with torch.no_grad():
             draw_pictures(options)
-            write(options, "ddgan.json", measure_images(options, console))
+            write(options.out / "ddgan.json", options.seed, measure_images(options, console))
 
 
 if __name__ == "__main__":

@@ -16,14 +16,11 @@ picture to `docs/img/dsno.png`.
 
 from __future__ import annotations
 
-import json
 import math
-import shlex
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +35,6 @@ import sfumato as sf
 from sfumato import pictures, zoo
 from sfumato.cli import datasets
 from sfumato.cli.judging import Judge
-from sfumato.cli.report import commit, machine
 from sfumato.data import to_uint8
 from sfumato.data.trajectories import scales
 from sfumato.metrics import extract, kernel_distance
@@ -48,6 +44,8 @@ from sfumato.times import angular, karras, schedule_of
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent))
+from written import write  # noqa: E402
 
 from toy_trajectories import error, learn, toy  # noqa: E402
 
@@ -302,20 +300,6 @@ def gaussian(quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def write(path: Path, options: Options, results: dict[str, Any]) -> None:
-    """The results with what is needed to get them again."""
-    record = {
-        "command": shlex.join(["python", "benchmarks/dsno.py", *sys.argv[1:]]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "seed": options.seed,
-        "machine": machine(),
-        "results": results,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def main() -> None:
     """Measure, show, write."""
     options = tyro.cli(Options, description=__doc__)
@@ -332,8 +316,8 @@ def main() -> None:
         rows = gaussian(options.quick)
         for row in rows:
             console.print(row)
-        write(options.out / "dsno-gaussian.json", options, {"rows": rows})
-    write(options.out / "dsno.json", options, measure(options, console))
+        write(options.out / "dsno-gaussian.json", options.seed, {"rows": rows})
+    write(options.out / "dsno.json", options.seed, measure(options, console))
     console.print(f"written to {options.out}")
 
 

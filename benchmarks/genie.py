@@ -15,13 +15,10 @@ backbone; the head's share of a step is what `cost` measures. Each part writes
 from __future__ import annotations
 
 import json
-import platform
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any, Literal
@@ -44,9 +41,12 @@ from sfumato.solve import DormandPrince, Exponential, Heun, Taylor
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).parent))
+from written import write  # noqa: E402
+
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from orders import NAMES, commit  # noqa: E402
+from orders import NAMES  # noqa: E402
 
 from analytic import F64, PROCESSES, slope  # noqa: E402
 from ring import Ring  # noqa: E402
@@ -85,17 +85,7 @@ class Results:
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
-        record = {
-            "command": shlex.join(["python", "benchmarks/genie.py", *sys.argv[1:]]),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit(),
-            "seed": SEED,
-            "torch": torch.__version__,
-            "machine": {"cpu": platform.machine(), "system": platform.system(), "threads": 1},
-            "results": self.rows,
-        }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        write(self.path, SEED, self.rows)
         self.console.print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
 
 

@@ -10,13 +10,8 @@ denoiser, moments and likelihood are known. Everything is float64. Writes the me
 
 from __future__ import annotations
 
-import json
-import platform
-import shlex
-import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +27,8 @@ from sfumato.solve import DEIS, Ancestral, DormandPrince, Euler, EulerMaruyama, 
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent))
+from written import write  # noqa: E402
 
 from analytic import F64, PROCESSES, SPAN, Linear, Scripted, mixture, propagate, slope  # noqa: E402
 from stochastic import SDE, lyapunov  # noqa: E402
@@ -184,12 +181,6 @@ def table(results: dict[str, Any]) -> Table:
     return shown
 
 
-def commit() -> str:
-    """The commit that is checked out, with a + if files differ from it."""
-    git = ["git", "-C", str(HERE), "describe", "--always", "--abbrev=12", "--dirty=+"]
-    return subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
-
-
 def main() -> None:
     """Measure, show, write."""
     options = tyro.cli(Options, description=__doc__)
@@ -202,17 +193,7 @@ def main() -> None:
         f"furthest from a declared order: {results['worst_gap_to_declared']:.3f}; "
         f"bridge against its closed form: {results['bridge_error']:.0e}"
     )
-    record = {
-        "command": shlex.join(["python", "benchmarks/orders.py", *sys.argv[1:]]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "seed": SEED,
-        "torch": torch.__version__,
-        "machine": {"cpu": platform.machine(), "system": platform.system()},
-        "results": results,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    write(options.out, SEED, results)
     console.print(f"written to {options.out}")
 
 

@@ -1,8 +1,7 @@
-"""What a private gradient costs, beside a plain one and others' ways; and what privacy costs.
+"""What a private gradient costs, beside a plain one and others' ways.
 
     python benchmarks/private.py cost           # some twenty minutes of one core
     python benchmarks/private.py cost --quick   # a check that it runs, into build/
-    python benchmarks/private.py accounting     # half a minute
 
 `cost`: draws per second of one private gradient: K draws of every record, its gradient, clipping,
 the sum. All contenders get the same network, inputs, targets and clipping:
@@ -29,10 +28,6 @@ of its own at 64 draws at once, above what it had after building the network and
 one draw. `difference` is the largest relative distance of a record's gradient from ours, and for
 ours from that of one at a time.
 Results go to `benchmarks/results/private-cost.json`.
-
-`accounting`: epsilon of the settings published by Dockhorn et al. 2023 (arXiv 2210.09929), as we
-recall them, by our two accountants and by Google's dp-accounting; and the noise that each of ours
-asks for. Goes to `benchmarks/results/private-accounting.json`.
 """
 
 from __future__ import annotations
@@ -42,7 +37,6 @@ import json
 import math
 import os
 import resource
-import shlex
 import statistics
 import subprocess
 import sys
@@ -55,10 +49,7 @@ from typing import Any
 
 import torch
 
-from sfumato.cli.report import record
 from sfumato.nn import UNet
-from sfumato.train import Accountant
-from sfumato.train.private.accounting import epsilon, noise_for
 
 sys.path.insert(0, str(Path(__file__).parent))
 from private_contenders import (
@@ -78,6 +69,7 @@ from private_contenders import (
     laid_out,
     networks,
 )
+from written import write
 
 HERE = Path(__file__).parent
 KS = (1, 8, 32)
@@ -345,101 +337,12 @@ def side_by_side(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(made.values())
 
 
-@dataclass(frozen=True)
-class Published:
-    """A setting of Dockhorn et al. 2023, as recalled."""
-
-    data: str
-    records: int
-    batch: int
-    epochs: int
-    delta: float
-    target: float
-    noise: float
-
-    @property
-    def rate(self) -> float:
-        """q."""
-        return 1 / math.ceil(self.records / self.batch)
-
-    @property
-    def steps(self) -> int:
-        """T."""
-        return self.epochs * math.ceil(self.records / self.batch)
-
-
-PUBLISHED = (
-    Published("MNIST, Fashion-MNIST", 60_000, 4096, 300, 1e-5, 0.2, 82.5),
-    Published("MNIST, Fashion-MNIST", 60_000, 4096, 300, 1e-5, 1.0, 18.28),
-    Published("MNIST, Fashion-MNIST", 60_000, 4096, 300, 1e-5, 10.0, 2.48),
-    Published("CelebA 32x32", 162_770, 2048, 300, 1e-6, 1.0, 8.82),
-    Published("CelebA 32x32", 162_770, 2048, 300, 1e-6, 10.0, 1.30),
-)
-
-
-def independent(noise: float, rate: float, steps: int, delta: float) -> float:
-    """Epsilon by dp-accounting's RDP accountant."""
-    import dp_accounting as dp
-    from dp_accounting import rdp
-
-    event = dp.PoissonSampledDpEvent(rate, dp.GaussianDpEvent(noise))
-    accountant = rdp.RdpAccountant()
-    accountant.compose(dp.SelfComposedDpEvent(event, steps))
-    return float(accountant.get_epsilon(delta))
-
-
-def accounting() -> list[dict[str, Any]]:
-    """One row for each published setting."""
-    rows = []
-    for p in PUBLISHED:
-        where = (p.rate, p.steps, p.delta)
-        by_rdp = noise_for(p.target, *where, Accountant.RDP)
-        by_prv = noise_for(p.target, *where, Accountant.PRV)
-        tight = epsilon(by_rdp, *where, Accountant.PRV)
-        row = {
-            "data": p.data, "records": p.records, "batch": p.batch, "epochs": p.epochs,
-            "steps": p.steps, "rate": p.rate, "delta": p.delta, "target": p.target,
-            "published_noise": p.noise,
-            "rdp": epsilon(p.noise, *where, Accountant.RDP),
-            "prv": epsilon(p.noise, *where, Accountant.PRV),
-            "dp_accounting": independent(p.noise, *where),
-            "noise_rdp": by_rdp,
-            "noise_prv": by_prv,
-            "less_noise": 1 - by_prv / by_rdp,
-            "prv_at_noise_rdp": tight,
-            "less_epsilon": 1 - tight / epsilon(by_rdp, *where, Accountant.RDP),
-            "published_over_noise_rdp": p.noise / by_rdp,
-        }  # fmt: skip
-        print(
-            f"{p.data:21s} eps {p.target:4g} s {p.noise:5g}: RDP {row['rdp']:.4f}, PRV "
-            f"{row['prv']:.4f}, dp-accounting {row['dp_accounting']:.4f}; noise needed RDP "
-            f"{by_rdp:g}, PRV {by_prv:g} ({row['less_noise']:.1%} less); at the RDP noise PRV "
-            f"says {tight:.4f} ({row['less_epsilon']:.1%} less)",
-            flush=True,
-        )
-        rows.append(row)
-    return rows
-
-
-def write(
-    path: Path, settings: dict[str, Any], rows: Sequence[dict[str, Any]], **more: Any
-) -> None:
-    """The results with what is needed to get them again."""
-    made = record("", [], SEED, settings, [])
-    made["command"] = shlex.join(["python", "benchmarks/private.py", *sys.argv[1:]])
-    made["results"] = list(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({**made, **more}, indent=1, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
-    print(f"written to {path}")
-
-
 def main() -> None:
     """Measure, show, write."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("cost", "accounting", "memory"))
+    parser.add_argument("what", choices=("cost", "memory"))
     parser.add_argument("--quick", action="store_true", help="little of everything, into build/")
     parser.add_argument("--network", choices=tuple(networks()), help="for memory")
     parser.add_argument("--precision", choices=tuple(LARGEST), help="for memory")
@@ -450,8 +353,6 @@ def main() -> None:
     out = HERE.parent / "build" if asked.quick else HERE / "results"
     if asked.what == "memory":
         print(json.dumps(memory(asked.network, asked.precision, asked.rows)))
-    elif asked.what == "accounting":
-        write(out / "private-accounting.json", {}, accounting())
     else:
         rows, refused = cost(asked.quick)
         settings = {
@@ -459,9 +360,10 @@ def main() -> None:
         }  # fmt: skip
         sizes = {n: sum(p.numel() for p in build(n).parameters()) for n in networks()}
         write(
-            out / "private-cost.json", {**settings, "parameters": sizes}, rows,
+            out / "private-cost.json", SEED, rows, settings={**settings, "parameters": sizes},
             table=side_by_side(rows), refused=refused,
         )  # fmt: skip
+        print(f"written to {out / 'private-cost.json'}")
 
 
 if __name__ == "__main__":

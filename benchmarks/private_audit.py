@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import shlex
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +25,6 @@ from unittest import mock
 import numpy as np
 import torch
 
-from sfumato.cli.report import record
 from sfumato.data import Card, PointSet
 from sfumato.denoise import Denoiser
 from sfumato.loss import LogNormal, denoising_loss
@@ -36,6 +34,9 @@ from sfumato.recipes.model import ModelConfig
 from sfumato.seeds import generator
 from sfumato.train import Accountant, PrivacyConfig, TrainConfig, train
 from sfumato.train.private.randomness import Source
+
+sys.path.insert(0, str(Path(__file__).parent))
+from written import write
 
 OUT = Path(__file__).parent / "results" / "private-audit.json"
 LAW = LogNormal(-0.5, 1.0)
@@ -128,11 +129,7 @@ def main() -> None:
             row = attack(replace(Audit(), epsilon=epsilon, seed=asked.seed), noise)
             print(row, flush=True)
             rows.append(row)
-    made = record("", [], asked.seed, asdict(Audit()), [])
-    words = ["--epsilons", *map(str, asked.epsilons), "--seed", str(asked.seed)]
-    made["command"] = shlex.join(["python", "benchmarks/private_audit.py", *words])
-    made["results"] = rows
-    asked.out.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+    write(asked.out, asked.seed, rows, settings=asdict(Audit()))
     print(f"wrote {asked.out}")
 
 

@@ -21,12 +21,10 @@ on where it stopped. Ends with a plot, `docs/img/restoration-nfe.png`, and a she
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +38,6 @@ from torch import Tensor
 import sfumato as sf
 from sfumato import pictures
 from sfumato.cards import find
-from sfumato.cli.report import commit, machine
 from sfumato.data import ImageSet, avatars, mobilenet_weights_path, to_uint8
 from sfumato.data.degrade import Problem, posed
 from sfumato.denoise import Denoiser
@@ -61,6 +58,9 @@ from sfumato.recipes.restoring import Walk, restore, usual_walk
 from sfumato.sample import Solver
 from sfumato.solve import Ancestral
 from sfumato.times import karras, uniform
+
+sys.path.insert(0, str(Path(__file__).parent))
+from written import write
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = ("photographs", "emoji", "avatars")
@@ -221,7 +221,11 @@ def measure(options: Options, console: Console) -> dict[str, Any]:
             console.print(f"{task}, {title}, {steps}: {text}")
         rows.append(found)
         if not options.quick:
-            write(options, {"rows": rows, "pivot": pivot(rows), **about(data, judge, contenders)})
+            write(
+                path,
+                options.seed,
+                {"rows": rows, "pivot": pivot(rows), **about(data, judge, contenders)},
+            )
 
     wanted = options.tasks or model.names
     for task, name in enumerate(model.names):
@@ -283,21 +287,6 @@ def about(data: ImageSet, judge: Judge, contenders: list[Method]) -> dict[str, A
         "features": judge.features.name,
         "params": sum(p.numel() for p in contenders[0].denoiser.parameters()),
     }
-
-
-def write(options: Options, results: dict[str, Any]) -> None:
-    """The result file: what was found, and how to find it again."""
-    record = {
-        "command": shlex.join(["python", "benchmarks/restoration.py", *sys.argv[1:]]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "seed": options.seed,
-        "machine": machine(),
-        "results": results,
-    }
-    options.results.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-    (options.results / "restoration.json").write_text(text, encoding="utf-8")
 
 
 def plot(rows: list[dict[str, Any]], tasks: tuple[str, ...], img: Path) -> None:

@@ -9,7 +9,7 @@ the pixels of the holes alone; `mean colour` fills them with the mean of what is
 
 from __future__ import annotations
 
-import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,6 @@ import tyro
 
 import sfumato as sf
 from sfumato.cards import find
-from sfumato.cli.report import record
 from sfumato.data import mobilenet_weights_path
 from sfumato.data.degrade import Problem, posed
 from sfumato.metrics import ImageNetPerceptual, restoration_scores
@@ -27,6 +26,9 @@ from sfumato.recipes.i2sb import restoration_data
 from sfumato.recipes.load import load_model
 from sfumato.recipes.restoration_model import RestorationModel
 from sfumato.recipes.restoring import restore
+
+sys.path.insert(0, str(Path(__file__).parent))
+from written import write
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -83,10 +85,8 @@ def main() -> None:
                 for i in range(0, options.n, 50)
             ]
             score(torch.cat(made).clamp(-1, 1), "ancestral", steps)
-    told = record("", [], options.seed, {"n": options.n}, rows)
-    told["command"] = f"python benchmarks/{Path(__file__).name} --n {options.n}"
-    text = json.dumps(told, indent=1, ensure_ascii=False) + "\n"
-    options.out.write_text(text, encoding="utf-8")
+    plain = [{**row, "scores": [s.as_dict() for s in row["scores"]]} for row in rows]
+    write(options.out, options.seed, plain, settings={"n": options.n})
 
 
 if __name__ == "__main__":

@@ -17,12 +17,10 @@ from __future__ import annotations
 
 import json
 import resource
-import shlex
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +31,15 @@ from torch import Tensor
 
 import sfumato as sf
 from sfumato.cards import find
-from sfumato.cli.report import commit, machine
 from sfumato.data.degrade import Task, posed
 from sfumato.data.photographs import photograph
 from sfumato.data.whole import planes
 from sfumato.recipes.load import load_model
 from sfumato.recipes.restoration_model import RestorationModel
 from sfumato.recipes.restorer import Restorer
+
+sys.path.insert(0, str(Path(__file__).parent))
+from written import write
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -173,17 +173,7 @@ def main() -> None:
         done = subprocess.run(words, check=True, capture_output=True, text=True)
         rows.append(json.loads(done.stdout))
         print(rows[-1])
-    record = {
-        "command": shlex.join(["python", "benchmarks/restoration_tiles.py", *sys.argv[1:]]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "seed": options.seed,
-        "machine": machine(),
-        "results": {**results, "rows": rows},
-    }
-    options.out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-    (options.out / "restoration-tiles.json").write_text(text, encoding="utf-8")
+    write(options.out / "restoration-tiles.json", options.seed, {**results, "rows": rows})
 
 
 if __name__ == "__main__":

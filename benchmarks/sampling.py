@@ -17,11 +17,9 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
 
@@ -41,11 +39,13 @@ from sfumato.cli.drawing import Drawer
 from sfumato.cli.how import How
 from sfumato.cli.judging import Judge
 from sfumato.cli.options import GridName, Integers, SolverName
-from sfumato.cli.report import commit, machine
 from sfumato.denoise import Denoiser
 from sfumato.errors import MissingExtra
 from sfumato.metrics import Score, extract, frechet_distance
 from sfumato.recipes.model import Model
+
+sys.path.insert(0, str(Path(__file__).parent))
+from written import origin
 
 HERE = Path(__file__).parent
 SYSTEMS = ("GENIE", "CLD", "DDGAN", "DSNO")
@@ -221,11 +221,7 @@ def run(name: str, options: Options, console: Console) -> None:
     small = Contest(wanted(model, options.trial, options.seed), judge, how, options.seed)
     whole = Contest(wanted(model, options.n, options.seed), judge, how, options.seed, like=small)
     head = {
-        "command": shlex.join(["python", "benchmarks/sampling.py", *sys.argv[1:]]),
-        "commit": commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": options.seed,
-        "machine": machine(),
+        **origin(options.seed),
         "model": name,
         "features": judge.features.name if judge.features else "points",
         "real": len(judge.real),

@@ -18,7 +18,6 @@ import os
 import platform
 import shlex
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -176,17 +175,6 @@ def show(console: Console, title: str, rows: dict[str, dict[str, float]]) -> Non
     console.print(table)
 
 
-def commit() -> str:
-    """The commit that is measured, with + if files differ from it."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    changed = git("status", "--porcelain", "--untracked-files=no")
-    return (git("rev-parse", "HEAD") or "unknown") + ("+" if changed else "")
-
-
 def machine(device: torch.device) -> dict[str, Any]:
     """What was measured on."""
     info = Path("/proc/cpuinfo")
@@ -240,7 +228,7 @@ def main(options: Options) -> None:
     rounds = 2 if options.quick else options.rounds
     report: dict[str, Any] = {
         "command": shlex.join(["python", "benchmarks/throughput.py", *sys.argv[1:]]),
-        "commit": commit(),
+        "commit": commit(HERE),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": options.seed,
         "options": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()},

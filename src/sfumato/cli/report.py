@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -69,18 +70,19 @@ def machine() -> dict[str, Any]:
     }
 
 
-def commit() -> str | None:
-    """The git commit of the current folder, with "+" if files were changed since; or None."""
+def commit(folder: Path | None = None) -> str | None:
+    """The git commit of a folder (the current one by default), with "+" if files were changed."""
     try:
-        head = _git("rev-parse", "HEAD")
-        return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+        head = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        return head + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def _git(*words: str) -> str:
+def _git(folder: Path | None, *words: str) -> str:
     done = subprocess.run(
-        ["git", *words], capture_output=True, text=True, timeout=10, check=True, env=None
+        ["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=True
     )
     return done.stdout.strip()
 

@@ -1,0 +1,34 @@
+"""Result files: what was found, and how to find it again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sfumato.cli.report import commit, machine
+
+
+def origin(seed: int) -> dict[str, Any]:
+    """Command, date, commit, seed and machine of the script that is running."""
+    script = f"benchmarks/{Path(sys.argv[0]).name}"
+    return {
+        "command": shlex.join(["python", script, *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(Path(__file__).parent),
+        "seed": seed,
+        "machine": machine(),
+    }
+
+
+def write(path: Path, seed: int, results: Any, **more: Any) -> None:
+    """Write ``results``, and more under its own names, below what `origin` says."""
+    record = {**origin(seed), **more, "results": results}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
