@@ -145,9 +145,7 @@ def methods(options: Options) -> list[Method]:
 def problems(model: RestorationModel, task: int, truth: Tensor, seed: int) -> Problem:
     """Every picture degraded by one task, from a seed of its own."""
     random = sf.generators(sf.seeds.fold(seed, "degrade", task), range(len(truth)))
-    return posed(model.tasks[task], truth, random)._replace(
-        task=torch.full((len(truth),), task, dtype=torch.int64)
-    )
+    return posed(model.tasks[task], truth, random, task)
 
 
 def all_of(method: Method, problem: Problem, steps: int, seed: int) -> tuple[Tensor, float]:

@@ -34,6 +34,8 @@ from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
+from sfumato.cli.report import commit
+
 HERE = Path(__file__).parent
 TOLERANCE = 0.05
 CLOCK = [time.perf_counter]

@@ -84,6 +84,7 @@ def run(config: DegradeConfig) -> int:
 def _one(config: DegradeConfig, task: Task, item: Item) -> Picture:
     """Read, degrade and write one picture; what is random depends on its name too."""
     import torch
+    from PIL import Image
 
     from sfumato import pictures
     from sfumato.data import to_uint8
@@ -108,8 +109,8 @@ def _one(config: DegradeConfig, task: Task, item: Item) -> Picture:
         y, known = kind.degrade(x, random)
     if known is not None:
         y = torch.where(known > 0, y, torch.zeros_like(y))
-        image = pictures.sheet(to_uint8(1 - 2 * known).numpy(), 1, scale=1, gap=0)
-        place(item.target.with_name(item.target.stem + ".mask.png"), pictures.encode(image))
+        mask = Image.fromarray(to_uint8(1 - 2 * known)[0, 0].numpy())
+        place(item.target.with_name(item.target.stem + ".mask.png"), pictures.encode(mask))
     made = y[0].clamp(-1, 1)
     if isinstance(kind, Grey) or len(picture.pixels) == 1:
         made = made.mean(0, keepdim=True)

@@ -12,6 +12,7 @@ diffusion model of 552 M parameters at 256 pixels; here a small network starts f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, final
@@ -42,7 +43,12 @@ from sfumato.train import TrainConfig
 
 _FIRST = 1e-3
 """The least training time: σ = .01 at the default schedule, as at the published first step."""
-_SETS = {"photographs": photographs, "emoji": emoji, "avatars": avatars, "stamps": stamps}
+_SETS: dict[str, Callable[[Literal["train", "test"], int], ImageSet]] = {
+    "photographs": photographs,
+    "emoji": emoji,
+    "avatars": avatars,
+    "stamps": stamps,
+}
 
 
 @final
@@ -111,7 +117,10 @@ class Config:
 
 
 def restoration_data(
-    sets: tuple[str, ...], weights: tuple[float, ...], resolution: int, split: str = "train"
+    sets: tuple[str, ...],
+    weights: tuple[float, ...],
+    resolution: int,
+    split: Literal["train", "test"] = "train",
 ) -> ImageSet:
     """The named sets, taking turns.
 
@@ -124,7 +133,7 @@ def restoration_data(
             raise unknown("data set", name, _SETS)
     if not sets or len(sets) != len(weights):
         raise UsageError(f"expected a weight for each of {len(sets)} sets, got {len(weights)}")
-    found = [_SETS[name](split, resolution) for name in sets]  # type: ignore[operator]
+    found = [_SETS[name](split, resolution) for name in sets]
     return joined(*found, weights=weights)
 
 

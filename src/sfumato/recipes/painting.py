@@ -25,6 +25,8 @@ SINCE = 0.5
 BAND = 10
 """Pixels along the border of a hole that are painted anew at each finer size."""
 
+_PAINT = Task("inpaint", FreeForm())
+
 
 def widest_share(hole: Tensor, side: int, step: int) -> float:
     """The largest share of any window of ``side`` that is lost; windows every ``step`` pixels."""
@@ -41,7 +43,7 @@ def halved(problem: Problem, multiple: int, generators: Generators) -> Problem:
     value = F.pad(value, (0, right, 0, down), mode="replicate")
     hole = F.pad((weight < 0.5).to(value), (0, right, 0, down), mode="replicate")
     x1, known = with_hole(value, hole, generators)
-    return begin(Task("inpaint", FreeForm()), x1, known, generators)._replace(task=problem.task)
+    return begin(_PAINT, x1, known, generators, int(problem.task[0]))
 
 
 def pyramid(problem: Problem, side: int, multiple: int, generators: Generators) -> list[Problem]:
@@ -67,5 +69,4 @@ def refined(guess: Tensor, problem: Problem, generators: Generators) -> tuple[Pr
     near = F.max_pool2d(problem.known, 2 * BAND + 1, stride=1, padding=BAND)
     hole = (1 - problem.known) * near
     x1, known = with_hole(large, hole, generators)
-    band = begin(Task("inpaint", FreeForm()), x1, known, generators)
-    return band._replace(task=problem.task), large
+    return begin(_PAINT, x1, known, generators, int(problem.task[0])), large

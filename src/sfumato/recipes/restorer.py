@@ -212,8 +212,7 @@ class Restorer:
             hole = F.pad(mask[None].to(x1), (0, right, 0, down), mode="replicate")
             x1, known = with_hole(x1, hole, g)
         number = 0 if task.name == BLIND else self.model.names.index(task.name)
-        problem = begin(task, x1, known, g)
-        return problem._replace(task=torch.full_like(problem.task, number))
+        return begin(task, x1, known, g, number)
 
     def walks(self, steps: int | None) -> int:
         """Steps of a walk, of which a large hole takes several."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sfumato import pictures
 from sfumato.data import ImageSet, to_uint8
-from sfumato.data.degrade import Given, Problem, Task, pose, pose_pairs, posed
+from sfumato.data.degrade import Problem, Task, pose, posed
 from sfumato.denoise import Denoiser
 from sfumato.guide import Inpaint
 from sfumato.loss import denoising_loss
@@ -26,13 +26,6 @@ from sfumato.train import Loss, Part, Sheet
 Tasks = Sequence[Task]
 Walk = Callable[[Denoiser, int], tuple[Solver, Tensor]]
 """A solver and its times for a denoiser and a number of steps."""
-
-
-def pose_any(tasks: Tasks, data: Tensor, g: Sequence[torch.Generator]) -> Problem:
-    """Problems made of good pictures, or of pairs where the only task is known by pairs."""
-    if isinstance(tasks[0].degradation, Given):
-        return pose_pairs(tasks[0], data, g)
-    return pose(tasks, data, g)
 
 
 def restoration_loss(model: RestorationModel, tasks: Tasks, hide: float) -> Loss:
@@ -52,7 +45,7 @@ def restoration_loss(model: RestorationModel, tasks: Tasks, hide: float) -> Loss
     def loss(denoiser: Denoiser, part: Part) -> Tensor:
         g = part.generators
         with torch.no_grad(), torch.autocast(part.x0.device.type, enabled=False):
-            problem = pose_any(tasks, part.x0, g)  # in full precision, whatever the network's
+            problem = pose(tasks, part.x0, g)  # in full precision, whatever the network's
         x0 = problem.x0
         unseen = rand((len(x0), 1), g).to(x0.device) < hide
         label = torch.where(unseen, len(tasks), problem.task[:, None])
@@ -131,15 +124,9 @@ def restoration_sheet(model: RestorationModel, tasks: Tasks, data: ImageSet, ste
     """Three rows (good, bad, restored) for each of the tasks, on examples of the data."""
     columns = 10
     examples = data.batch(np.arange(columns))[0]
-    problems = []
-    for i, task in enumerate(tasks):
-        g = generators(i, range(columns))
-        found = (
-            pose_any(tasks, examples, g)
-            if isinstance(task.degradation, Given)
-            else posed(task, examples, g)
-        )
-        problems.append(found._replace(task=torch.full((columns,), i)))
+    problems = [
+        posed(task, examples, generators(i, range(columns)), i) for i, task in enumerate(tasks)
+    ]
 
     def draw(denoiser: Denoiser) -> Image.Image:
         device = next(denoiser.parameters()).device

@@ -12,7 +12,7 @@ from scipy.stats import chisquare, kstest
 from torch import Tensor
 
 from sfumato.data import degrade as d
-from sfumato.data.degrade import TASKS, Problem, Task, begin, pose, pose_pairs, posed, tasks_named
+from sfumato.data.degrade import TASKS, Problem, Task, begin, pose, posed, tasks_named
 from sfumato.errors import UsageError
 from sfumato.recipes.codec import decode, encode
 from sfumato.seeds import generators, rand
@@ -162,17 +162,17 @@ def test_beginning_without_the_good_picture() -> None:
 def test_pairs_are_taken_apart() -> None:
     good, bad = pictures(4), pictures(4).flip(0)
     pairs = torch.cat([good, bad], 1)
-    problem = pose_pairs(Task("pairs", d.Given()), pairs, generators(0, range(4)))
+    problem = posed(Task("pairs", d.Given()), pairs, generators(0, range(4)))
     for got, want in ((problem.x0, good), (problem.x1, bad), (problem.beside, bad)):
         assert torch.equal(got, want)
     assert float(problem.known.max()) == 0
-    noisy = pose_pairs(Task("pairs", d.Given(), noise=0.5), pairs, generators(0, range(4)))
+    noisy = posed(Task("pairs", d.Given(), noise=0.5), pairs, generators(0, range(4)))
     assert torch.equal(noisy.x0, good)
     assert torch.equal(noisy.beside, bad)
     assert float((noisy.x1 - bad).std()) == pytest.approx(0.5, rel=0.05)
     for wrong in (pairs[:, :5], pairs[0]):
         with pytest.raises(ValueError, match=r"expected pairs \(B, 2 C, H, W\), got \("):
-            pose_pairs(Task("pairs", d.Given()), wrong, None)
+            posed(Task("pairs", d.Given()), wrong, None)
 
 
 def test_gradients_flow_through_a_problem() -> None:

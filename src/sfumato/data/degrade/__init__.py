@@ -12,7 +12,6 @@ from sfumato.data.degrade.task import (
     Task,
     begin,
     pose,
-    pose_pairs,
     posed,
     tasks_named,
 )
@@ -58,7 +57,6 @@ __all__ = [
     "Task",
     "begin",
     "pose",
-    "pose_pairs",
     "posed",
     "tasks_named",
     "with_hole",

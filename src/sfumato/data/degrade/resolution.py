@@ -6,6 +6,7 @@ the observation has a quarter of the side, and is brought back to the grid by re
 
 from __future__ import annotations
 
+from abc import ABC
 from dataclasses import dataclass
 from typing import final
 
@@ -22,25 +23,34 @@ def repeat_pixels(y: Tensor, factor: int) -> Tensor:
     return y.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
 
 
-def _check_factor(factor: int) -> None:
-    if not 2 <= factor <= 16:
-        raise ValueError(f"expected a factor from 2 to 16, got {factor}")
-
-
-@final
 @dataclass(frozen=True)
-class Pooled(Degradation):
-    """The mean of each square of ``factor`` x ``factor`` pixels."""
+class Reduction(Degradation, ABC):
+    """``factor`` times fewer pixels along each side; lifted by repeating pixels.
+
+    Raises:
+        ValueError: a factor outside 2 ... 16.
+    """
 
     factor: int = 4
 
     def __post_init__(self) -> None:
-        _check_factor(self.factor)
+        if not 2 <= self.factor <= 16:
+            raise ValueError(f"expected a factor from 2 to 16, got {self.factor}")
 
     @property
     def scale(self) -> int:
         """The factor."""
         return self.factor
+
+    def lift(self, y: Tensor) -> Tensor:
+        """Pixels repeated."""
+        return repeat_pixels(y, self.factor)
+
+
+@final
+@dataclass(frozen=True)
+class Pooled(Reduction):
+    """The mean of each square of ``factor`` x ``factor`` pixels."""
 
     @property
     def card(self) -> DegradationCard:
@@ -57,10 +67,6 @@ class Pooled(Degradation):
         need_picture(x, multiple=self.factor)
         return F.avg_pool2d(x, self.factor)
 
-    def lift(self, y: Tensor) -> Tensor:
-        """Pixels repeated."""
-        return repeat_pixels(y, self.factor)
-
 
 def cubic(x: Tensor, a: float = -0.5) -> Tensor:
     """Keys' cubic convolution kernel, |x| < 2 (Keys 1981, eq. 15 for a = -1/2)."""
@@ -72,7 +78,7 @@ def cubic(x: Tensor, a: float = -0.5) -> Tensor:
 
 @final
 @dataclass(frozen=True)
-class Bicubic(Degradation):
+class Bicubic(Reduction):
     r"""Antialiased bicubic reduction: Keys' kernel (a = -1/2), widened by the factor f.
 
     Output i is centred on f i + (f - 1)/2 and weighs the 4f pixels around it by
@@ -80,16 +86,6 @@ class Bicubic(Degradation):
     everywhere. In the interior it is torch's ``interpolate(mode="bicubic", antialias=True)``,
     which leaves out the taps beyond the border instead.
     """
-
-    factor: int = 4
-
-    def __post_init__(self) -> None:
-        _check_factor(self.factor)
-
-    @property
-    def scale(self) -> int:
-        """The factor."""
-        return self.factor
 
     @property
     def card(self) -> DegradationCard:
@@ -120,7 +116,3 @@ class Bicubic(Degradation):
             kernel = taps.reshape(1, 1, *shape[2:]).expand(shape)
             x = F.conv2d(x, kernel, stride=(f, 1) if dim == 2 else (1, f), groups=channels)
         return x
-
-    def lift(self, y: Tensor) -> Tensor:
-        """Pixels repeated."""
-        return repeat_pixels(y, self.factor)

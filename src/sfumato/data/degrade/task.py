@@ -14,7 +14,7 @@ from sfumato.data.degrade.blur import Blur, Kernel
 from sfumato.data.degrade.jpeg import Jpeg
 from sfumato.data.degrade.masks import FreeForm
 from sfumato.data.degrade.resolution import Bicubic, Pooled
-from sfumato.data.degrade.simple import Grey, Noisy
+from sfumato.data.degrade.simple import Given, Grey, Noisy
 from sfumato.errors import UsageError, unknown
 from sfumato.seeds import Generators, rand, randn
 
@@ -90,11 +90,15 @@ class Problem(NamedTuple):
 def pose(tasks: Sequence[Task], x0: Tensor, generators: Sequence[torch.Generator]) -> Problem:
     """Degrade each picture by a task drawn for it, each as likely, from its own generator.
 
+    Where the only task is `Given`, the pictures are pairs instead, see `posed`.
+
     Raises:
         ValueError: no task, or pictures that a degradation cannot be applied to.
     """
     if not tasks:
         raise ValueError("expected at least one task, got none")
+    if isinstance(tasks[0].degradation, Given):
+        return posed(tasks[0], x0, generators)
     number = (rand((len(x0), 1), generators)[:, 0] * len(tasks)).long()
     x1, beside = torch.empty_like(x0), torch.empty_like(x0)
     known = torch.zeros(len(x0), 1, *x0.shape[2:], dtype=x0.dtype, device=x0.device)
@@ -106,28 +110,34 @@ def pose(tasks: Sequence[Task], x0: Tensor, generators: Sequence[torch.Generator
     return Problem(x0, x1, beside, known, number.to(x0.device))
 
 
-def pose_pairs(task: Task, pairs: Tensor, generators: Generators) -> Problem:
-    """Pairs of a good and a bad picture, side by side on axis 1, as problems of one task.
+def posed(task: Task, x0: Tensor, generators: Generators, number: int = 0) -> Problem:
+    """Degrade all pictures by one task.
+
+    Args:
+        task: of a degradation that is known by its results only (`Given`), the pictures are pairs
+            of a good and a bad one, side by side on axis 1: (B, 2 C, H, W).
+        x0: the good pictures, or the pairs.
+        generators: one, or one per picture.
+        number: the task's number among a model's.
 
     Raises:
-        ValueError: an odd number of channels.
+        ValueError: pairs of an odd number of channels, or what the degradation cannot take.
     """
-    if pairs.ndim != 4 or pairs.shape[1] % 2:
-        raise ValueError(f"expected pairs (B, 2 C, H, W), got {tuple(pairs.shape)}")
-    good, bad = pairs.chunk(2, dim=1)
-    return begin(task, bad, None, generators)._replace(x0=good)
-
-
-def posed(task: Task, x0: Tensor, generators: Generators) -> Problem:
-    """Degrade all pictures by one task."""
+    if isinstance(task.degradation, Given):
+        if x0.ndim != 4 or x0.shape[1] % 2:
+            raise ValueError(f"expected pairs (B, 2 C, H, W), got {tuple(x0.shape)}")
+        x0, bad = x0.chunk(2, dim=1)
+        return begin(task, bad, None, generators, number)._replace(x0=x0)
     degraded = task.degradation.degrade(x0, generators)
-    return begin(task, degraded.x1, degraded.known, generators)._replace(x0=x0)
+    return begin(task, degraded.x1, degraded.known, generators, number)._replace(x0=x0)
 
 
-def begin(task: Task, x1: Tensor, known: Tensor | None, generators: Generators) -> Problem:
+def begin(
+    task: Task, x1: Tensor, known: Tensor | None, generators: Generators, number: int = 0
+) -> Problem:
     """The problem of a bad picture (on the grid of the good one) whose good one is not known.
 
-    Its x0 is the bad picture, for want of another.
+    Its x0 is the bad picture, for want of another; ``number`` is the task's among a model's.
 
     Raises:
         ValueError: no pictures.
@@ -142,5 +152,5 @@ def begin(task: Task, x1: Tensor, known: Tensor | None, generators: Generators) 
     if task.noise:
         z = randn(x1.shape, generators, dtype=x1.dtype, device=x1.device)
         start = torch.where(known > 0, x1, x1 + task.noise * z)  # what is known stays so
-    number = torch.zeros(len(x1), dtype=torch.int64, device=x1.device)
-    return Problem(x1, start, beside, known, number)
+    numbers = torch.full((len(x1),), number, dtype=torch.int64, device=x1.device)
+    return Problem(x1, start, beside, known, numbers)
