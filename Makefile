@@ -14,7 +14,7 @@ help:
 	@echo "make tour   a page of pictures from the shipped models (under two minutes once set up)"
 	@echo "make test   format, lint and type checks, then every test"
 	@echo "make lint   the checks alone        make format  apply the formatter"
-	@echo "make data   fetch Fashion-MNIST     make bench   speed beside diffusers"
+	@echo "make data   fetch the data sets     make bench   speed beside diffusers"
 	@echo "make compare  samplers side by side (hours; goes on where it stopped)"
 	@echo "make docs   renew the tables in the documentation from the measured results"
 	@echo "make clean  remove everything made here, the environment included"
@@ -34,10 +34,11 @@ help:
 tour: .venv/.ready-tour
 	@$(BIN)/sfumato tour
 
-# The data set is wanted, not required: tests that need it say so and are skipped without it.
+# Data is wanted, not required: tests that need what is not there say so and are skipped.
+DATA := fashion-mnist digits mobilenet photographs emoji
 data: .venv/.ready-tour
-	@$(BIN)/sfumato data fetch fashion-mnist || \
-		echo "warning: Fashion-MNIST could not be fetched; tests that need it will be skipped" >&2
+	@for name in $(DATA); do $(BIN)/sfumato data fetch $$name || \
+		echo "warning: $$name could not be fetched; tests that need it will be skipped" >&2; done
 
 test: .venv/.ready-test data lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile

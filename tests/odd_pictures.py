@@ -11,7 +11,11 @@ from typing import Any
 
 import numpy as np
 import png
+import torch
 from PIL import Image, ImageCms
+from torch import Tensor
+
+from sfumato.restore import Picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -101,3 +105,29 @@ def _lab(rgb: Sequence[float]) -> tuple[int, int, int]:
     made = ImageCms.profileToProfile(image, ImageCms.createProfile("sRGB"), lab, outputMode="LAB")
     light, a, b = made.tobytes()
     return light, (a + 128) % 256, (b + 128) % 256
+
+
+def back(tensor: Tensor, top: int, low: float = -1) -> np.ndarray:
+    """(C, H, W) -> levels (H, W, C), which they are near to within 1e-3 of a level."""
+    found = ((tensor.double() - low) / (1 - low) * top).numpy().transpose(1, 2, 0)
+    assert np.abs(found - np.rint(found)).max() < 5e-3
+    return np.rint(found).astype(int)
+
+
+def same(a: Picture, b: Picture, within: float = 0.5) -> None:
+    """Equal to half a level, and in all that their files say."""
+    top = 2**a.depth - 1
+    assert (a.depth, a.icc, a.exif) == (b.depth, b.icc, b.exif)
+    torch.testing.assert_close(a.pixels, b.pixels, rtol=0, atol=within * 2 / top)
+    assert (a.alpha is None) == (b.alpha is None)
+    if a.alpha is not None:
+        torch.testing.assert_close(a.alpha, b.alpha, rtol=0, atol=within / top)
+
+
+def made(channels: int, depth: int, **more: object) -> Picture:
+    """A random picture on its levels."""
+    top = 2**depth - 1
+    part = torch.from_numpy(levels(6, 9, channels, top).astype(np.float32).transpose(2, 0, 1))
+    colours = channels - (channels in (2, 4))
+    alpha = part[colours:] / top if channels in (2, 4) else None
+    return Picture(part[:colours] / top * 2 - 1, alpha, depth, **more)  # type: ignore[arg-type]
