@@ -222,7 +222,12 @@ def measure(options: Options, console: Console) -> dict[str, Any]:
             write(
                 path,
                 options.seed,
-                {"rows": rows, "pivot": pivot(rows), **about(data, judge, contenders)},
+                {
+                    "rows": rows,
+                    "pivot": pivot(rows),
+                    "behind": behind(rows),
+                    **about(data, judge, contenders),
+                },
             )
 
     wanted = options.tasks or model.names
@@ -275,6 +280,13 @@ def pivot(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if row.get(key) is not None:
                 mine.setdefault(key, {})[str(row["nfe"])] = row[key]
     return list(found.values())
+
+
+def behind(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """By how many dB one evaluation of the bridge is behind the regression, task by task."""
+    one = {(r["task"], r["method"]): r["psnr"] for r in rows if r["nfe"] == 1}
+    tasks = dict.fromkeys(r["task"] for r in rows if (r["task"], "regression") in one)
+    return {task: one[task, "regression"] - one[task, "bridge"] for task in tasks}
 
 
 def about(data: ImageSet, judge: Judge, contenders: list[Method]) -> dict[str, Any]:
