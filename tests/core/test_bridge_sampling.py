@@ -152,7 +152,7 @@ class Seen(nn.Module):
 
     def forward(self, x, level, cond=None):
         self.x, self.cond = x, cond
-        return x[:, :2] + (0 if cond is None else 1)
+        return x[:, :2] + x[:, 2:].sum(1, keepdim=True) + (0 if cond is None else 1)
 
 
 def test_a_picture_beside_is_joined_as_it_is() -> None:
@@ -174,7 +174,7 @@ def test_guidance_takes_away_the_labels_and_leaves_the_picture() -> None:
     denoiser = sf.Preconditioned(network, process, sf.Prediction.EPSILON)
     x, image = torch.randn(2, 2, 4, 4), torch.randn(2, 3, 4, 4)
     told = Beside(image, torch.zeros(2, 1, dtype=torch.int64))
-    bound, free = denoiser(x, 0.5, told), denoiser(x, 0.5, unlabelled(told))
+    bound, free = denoiser(x, 0.5, told), denoiser(x, 0.5, Beside(image))
     got = ClassifierFree(denoiser, 3.0)(x, 0.5, told)
     torch.testing.assert_close(got, free + 3 * (bound - free))
     assert unlabelled(torch.zeros(2)) is None

@@ -77,6 +77,15 @@ def test_each_method_learns_to_denoise(method: str, tmp_path: Path) -> None:
     assert float(better) > 2
 
 
+def test_each_method_learns_at_its_own_times() -> None:
+    g = torch.Generator().manual_seed(0)
+    process = PinnedConfig().build()
+    assert i2sb.times_of(Method.REGRESSION).draw(process, 50, g).eq(1).all()
+    for method in (Method.BRIDGE, Method.DIFFUSION):
+        t = i2sb.times_of(method).draw(process, 5000, g)
+        assert float(t.min()) >= 1e-3 and float(t.mean()) == pytest.approx(0.5005, abs=0.02)
+
+
 def test_a_model_file_remembers_tasks_and_process(tmp_path: Path) -> None:
     settings = config(tmp_path / "run", tasks=("sr4x", "inpaint"), beta_max=1.0, deterministic=True)
     tasks = tasks_named(settings.tasks)

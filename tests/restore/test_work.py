@@ -195,3 +195,8 @@ def test_comparisons_are_not_larger_than_a_screen(size: tuple[int, int]) -> None
     assert image.width <= 1600
     assert image.height <= 1640
     assert image.width >= 192  # room for the labels
+
+
+def test_grey_is_the_luma_of_bt_601() -> None:
+    primaries = torch.eye(3).reshape(3, 3, 1, 1)
+    assert luma(primaries).flatten().tolist() == pytest.approx([0.299, 0.587, 0.114])

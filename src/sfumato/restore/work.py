@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from sfumato import pictures
+from sfumato.data.degrade.jpeg import FORWARD
 from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.restore.picture import Picture
 from sfumato.restore.write import levels_of
@@ -26,7 +27,6 @@ COLOURISE: Final = "colourise"
 Progress = Callable[[int, int], None]
 """Told (steps done, of how many)."""
 
-_LUMA: Final = (0.299, 0.587, 0.114)  # BT.601
 _WIDEST: Final = 1600
 _NARROWEST: Final = 96
 _INK: Final = (70, 70, 76)
@@ -198,8 +198,8 @@ def check_task(restorer: RestorerLike, task: str, masked: bool) -> None:
 
 
 def luma(x: Tensor) -> Tensor:
-    """RGB (..., 3, H, W) to grey (..., 1, H, W)."""
-    weights = torch.tensor(_LUMA, dtype=x.dtype)[:, None, None]
+    """RGB (..., 3, H, W) to grey (..., 1, H, W), by BT.601's weights as JPEG has them."""
+    weights = torch.tensor(FORWARD[0], dtype=x.dtype)[:, None, None]
     return (x * weights).sum(-3, keepdim=True)
 
 
