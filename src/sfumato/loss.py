@@ -125,3 +125,23 @@ class OneOf(TimeLaw):
         """n of the times, each as likely."""
         index = torch.randint(len(self.times), (n,), generator=generator)
         return torch.tensor(self.times, dtype=torch.float64)[index]
+
+
+@final
+@dataclass(frozen=True)
+class Either(TimeLaw):
+    """``first`` with the probability ``share``, else ``second``."""
+
+    first: TimeLaw
+    second: TimeLaw
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"expected 0 <= share <= 1, got {self.share}")
+
+    def draw(self, process: Process, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n times, each of the one law or the other."""
+        u = torch.rand(n, generator=generator, dtype=torch.float64)
+        first, second = (law.draw(process, n, generator) for law in (self.first, self.second))
+        return torch.where(u < self.share, first, second)

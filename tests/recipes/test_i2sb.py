@@ -26,6 +26,7 @@ from sfumato.data.degrade import (
 )
 from sfumato.data.pairs import pairs_of
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.loss import Either, OneOf, Uniform
 from sfumato.metrics import psnr
 from sfumato.nn import UNetConfig
 from sfumato.recipes import i2sb
@@ -84,6 +85,20 @@ def test_each_method_learns_at_its_own_times() -> None:
     for method in (Method.BRIDGE, Method.DIFFUSION):
         t = i2sb.times_of(method).draw(process, 5000, g)
         assert float(t.min()) >= 1e-3 and float(t.mean()) == pytest.approx(0.5005, abs=0.02)
+
+
+def test_a_bridge_may_dwell_at_one() -> None:
+    g, process = torch.Generator().manual_seed(0), PinnedConfig().build()
+    t = i2sb.times_of(Method.BRIDGE, 0.4).draw(process, 20_000, g)
+    assert float(t.eq(1).double().mean()) == pytest.approx(0.4, abs=0.015)  # 4 standard errors
+    rest = t[t < 1]
+    assert float(rest.mean()) == pytest.approx(0.5005, abs=0.012)
+    assert float(i2sb.times_of(Method.REGRESSION, 0.4).draw(process, 9, g).min()) == 1
+    for share in (-0.1, 1.1):
+        with pytest.raises(UsageError, match="at_one"):
+            i2sb.Config(at_one=share)
+        with pytest.raises(ValueError, match="share"):
+            Either(OneOf((1.0,)), Uniform(), share)
 
 
 def test_a_model_file_remembers_tasks_and_process(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from sfumato.data.photographs import photographs
 from sfumato.data.stamps import stamps
 from sfumato.denoise import Prediction
 from sfumato.errors import UsageError, unknown
-from sfumato.loss import OneOf, TimeLaw, Uniform
+from sfumato.loss import Either, OneOf, TimeLaw, Uniform
 from sfumato.nn import UNetConfig
 from sfumato.recipes.fit import fit, root_mean_square
 from sfumato.recipes.model import ProcessConfig, ScheduledConfig
@@ -72,6 +72,8 @@ class Config:
         conditional: let the network see the bad picture beside the state.
         told: tell the network the task.
         hide: probability with which it is not told, so that it can do without.
+        at_one: share of the bridge's examples whose time is t = 1 itself, where every walk begins;
+            the others' times are uniform.
         network: sizes of the U-Net; channels, resolution and labels follow from the rest.
         train: how to train.
         resume: go on with the run in ``out``.
@@ -90,6 +92,7 @@ class Config:
     conditional: bool = True
     told: bool = True
     hide: float = 0.2
+    at_one: float = 0.0
     network: UNetConfig = field(
         default_factory=lambda: UNetConfig(
             3,
@@ -110,6 +113,8 @@ class Config:
     def __post_init__(self) -> None:
         if not 0 <= self.hide <= 1:
             raise UsageError(f"expected 0 <= hide <= 1, got {self.hide}")
+        if not 0 <= self.at_one <= 1:
+            raise UsageError(f"expected 0 <= at_one <= 1, got {self.at_one}")
         if self.path is not None and self.pairs is not None:
             raise UsageError("--path and --pairs are two kinds of data: give one of them")
         if not self.beta_max >= 0.1:
@@ -166,11 +171,13 @@ def restoration_model(
     )  # fmt: skip
 
 
-def times_of(method: Method) -> TimeLaw:
-    """The law of the training times."""
+def times_of(method: Method, at_one: float = 0.0) -> TimeLaw:
+    """The law of the training times; a bridge may dwell at t = 1."""
     match method:
         case Method.REGRESSION:
             return OneOf((1.0,))
+        case Method.BRIDGE if at_one > 0:
+            return Either(OneOf((1.0,)), Uniform(_FIRST), at_one)
         case _:
             return Uniform(_FIRST)
 
@@ -186,7 +193,7 @@ def train_restoration(
     sigma_data = root_mean_square(data)
     model = restoration_model(config, data.name, tasks, channels, sigma_data)
     return fit(
-        "i2sb", config, model, data, times_of(model.method), config.train,
+        "i2sb", config, model, data, times_of(model.method, config.at_one), config.train,
         config.out, config.resume,
         loss=restoration_loss(model, tasks, config.hide),
         sheet=restoration_sheet(model, tasks, data, steps=10),
