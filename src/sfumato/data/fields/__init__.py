@@ -1,0 +1,1 @@
+"""Data that are functions: fields on uniform grids, by tested generators or from files."""
