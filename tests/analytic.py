@@ -182,6 +182,9 @@ class Scripted(Noise):
             return torch.zeros_like(like)
         return self.lines[self.calls - 1].to(like.dtype).reshape(like.shape)
 
+    def whiten(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
     def log_prob(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 

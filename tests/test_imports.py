@@ -16,9 +16,10 @@ LOWEST = {"errors", "nn"}
 CORE = {
     "schedule", "noise", "process", "damped", "damped_loss", "pinned", "denoise",
     "loss", "times", "seeds", "sample", "likelihood", "integrate", "implicit",
-    "derivative", "trajectory", "refine",
+    "derivative", "trajectory", "refine", "kernel", "field", "wiener",
 }  # fmt: skip
-FILES = {"store", "pictures", "cards"}  # folders, contact sheets, cards: no mathematics in them
+# Folders, contact sheets, plots, cards: no mathematics in them.
+FILES = {"store", "pictures", "field_pictures", "field_plots", "cards"}
 ACTING = CORE | {"solve", "guide"}
 
 # What each layer may import of ours, beside itself. A new top-level module must be placed here.
@@ -46,7 +47,7 @@ THIRD_PARTY = {"torch", "numpy"}
 # What is never imported as a module is imported, because it is an extra or is slow to import.
 LATE = {
     "dicebear_core", "dicebear_styles", "dicebear", "resvg_py", "tensorboard", "diffusers",
-    "scipy", "matplotlib", "png", "tifffile",
+    "scipy", "matplotlib", "png", "tifffile", "xarray", "h5py", "h5netcdf", "zarr",
 }  # fmt: skip
 
 

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
         LearnedDerivative,
         derivative_loss,
     )
+    from sfumato.field import GaussianField, OpenField
     from sfumato.implicit import Implicit
+    from sfumato.kernel import Kernel, Laplacian, Matern, Measured, SquaredExponential
     from sfumato.likelihood import Trace, bits_per_dim, likelihood_bound, log_likelihood
     from sfumato.loss import LogNormal, OneOf, TimeLaw, Uniform, denoising_loss
-    from sfumato.noise import GaussianField, Noise, White
+    from sfumato.noise import Noise, White
     from sfumato.pinned import Pinned
     from sfumato.process import Gaussian, Process, Scheduled
     from sfumato.sample import Solution, Solver, edit, encode, sample
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     )
     from sfumato.seeds import generator, generators
     from sfumato.trajectory import TrajectoryOperator
+    from sfumato.wiener import Wiener
 
 __version__ = "0.1.0"
 
@@ -58,11 +61,16 @@ __all__ = [
     "Gaussian",
     "GaussianField",
     "Implicit",
+    "Kernel",
+    "Laplacian",
     "LearnedDerivative",
     "LogNormal",
     "Matching",
+    "Matern",
+    "Measured",
     "Noise",
     "OneOf",
+    "OpenField",
     "Pinned",
     "Preconditioned",
     "Prediction",
@@ -73,6 +81,7 @@ __all__ = [
     "Shifted",
     "Solution",
     "Solver",
+    "SquaredExponential",
     "SymmetricBrownian",
     "TimeLaw",
     "Trace",
@@ -82,6 +91,7 @@ __all__ = [
     "VPLinear",
     "Weighting",
     "White",
+    "Wiener",
     "bits_per_dim",
     "damped_loss",
     "denoising_loss",
@@ -120,7 +130,13 @@ _HOME = {
     "TimeLaw": "sfumato.loss",
     "Uniform": "sfumato.loss",
     "denoising_loss": "sfumato.loss",
-    "GaussianField": "sfumato.noise",
+    "GaussianField": "sfumato.field",
+    "OpenField": "sfumato.field",
+    "Kernel": "sfumato.kernel",
+    "Laplacian": "sfumato.kernel",
+    "Matern": "sfumato.kernel",
+    "Measured": "sfumato.kernel",
+    "SquaredExponential": "sfumato.kernel",
     "Noise": "sfumato.noise",
     "White": "sfumato.noise",
     "Pinned": "sfumato.pinned",
@@ -143,6 +159,7 @@ _HOME = {
     "generator": "sfumato.seeds",
     "generators": "sfumato.seeds",
     "TrajectoryOperator": "sfumato.trajectory",
+    "Wiener": "sfumato.wiener",
 }
 
 

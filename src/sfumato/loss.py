@@ -25,6 +25,7 @@ def denoising_loss(
     cond: Cond = None,
     generator: Generators = None,
     weight: Tensor | None = None,
+    whiten: bool = False,
 ) -> Tensor:
     """Denoising score matching: mean square over dimensions of ``denoiser.residual``, (B,).
 
@@ -41,6 +42,9 @@ def denoising_loss(
         generator: one, or one per sample.
         weight: of every number's square before the mean, anything that broadcasts to x0: a mask,
             for data of which a part is known (I²SB's inpainting).
+        whiten: measure the error in the Cameron-Martin norm of the process's noise N(0, K),
+            |K^{-1/2} error|² (Lim et al. 2023, arXiv 2302.07400). Under refinement of the grid it
+            stays finite for targets as smooth as the data, not for ε itself.
 
     Raises:
         ValueError: x1 is missing or superfluous, or t is not one value or one per sample.
@@ -50,7 +54,8 @@ def denoising_loss(
             f"expected one time or one per sample ({x0.shape[0]},), got {tuple(t.shape)}"
         )
     x_t, eps = denoiser.process.perturb(x0, t, generator, x1)
-    square = denoiser.residual(x_t, t, x0, eps, cond).square()
+    error = denoiser.residual(x_t, t, x0, eps, cond)
+    square = (denoiser.process.noise.whiten(error) if whiten else error).square()
     if weight is not None:
         square = square * weight
     return square.flatten(1).mean(1)

@@ -35,6 +35,18 @@ def generators(seed: int, indices: Iterable[int]) -> list[torch.Generator]:
     return [generator(seed, "sample", int(i)) for i in indices]
 
 
+def child(n: int, generator: Generators) -> list[torch.Generator]:
+    """A CPU generator for each of n samples, seeded by one number from its sample's generator.
+
+    What is drawn from it, however much, moves the sample's own generator by that one number.
+
+    Raises:
+        ValueError: the number of generators is not n.
+    """
+    seeds = (rand((n, 1), generator)[:, 0] * 2**53).long().tolist()
+    return [torch.Generator().manual_seed(fold(s)) for s in seeds]
+
+
 def rand(shape: Sequence[int], generator: Generators) -> Tensor:
     """Uniform numbers in [0, 1) of ``shape``, float64 on the CPU; its first axis is the batch.
 

@@ -50,7 +50,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "brownian betas": (lambda: sf.SymmetricBrownian(0, 1), "beta_min <= beta_max, got 0 and 1"),
     "cld gamma": (lambda: sf.CriticallyDamped(gamma=0), "gamma > 0, got 4.0, 0.0, 4.0, 0"),
     "integer time": (lambda: EDM.marginal(torch.tensor(1)), "floating-point time, got torch.int64"),
-    "field length": (lambda: sf.GaussianField(0), "length > 0 .* got length=0"),
+    "field length": (lambda: sf.Matern(0), "length > 0 .* got length=0"),
     "field dims": (lambda: sf.GaussianField(dims=4), "dims 1, 2 or 3 .* got dims=4"),
     "field shape": (lambda: sf.GaussianField().sample(X), r"2 spatial axes, got shape \(3, 2\)"),
     "blocks": (lambda: CLD.read(torch.zeros(1, 3)), r"2 blocks on axis 1, got shape \(1, 3\)"),

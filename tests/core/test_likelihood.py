@@ -55,7 +55,7 @@ def test_more_probes_spread_less() -> None:
 @pytest.mark.parametrize("name", ["vp", "cld"])
 def test_gaussian_field_as_noise(name: str) -> None:
     """White data of variance 1/4 under a process whose noise is correlated."""
-    noise = sf.GaussianField(0.1, 1.5, 1)
+    noise = sf.GaussianField(sf.Matern(0.1, 1.5), 1)
     process = PROCESSES[name](noise)
     row = torch.fft.fft(noise.power((4,))).real
     field = torch.stack([row.roll(i) for i in range(4)])
@@ -166,7 +166,7 @@ def test_the_bound_is_below_and_tight_for_the_exact_score() -> None:
 
 def test_the_entropy_counts_the_noises_covariance() -> None:
     """With correlated velocities H(v) has log det K; the bound still meets the likelihood."""
-    noise = sf.GaussianField(0.1, 1.5, 1)
+    noise = sf.GaussianField(sf.Matern(0.1, 1.5), 1)
     process = PROCESSES["cld"](noise)
     row = torch.fft.fft(noise.power((4,))).real
     field = torch.stack([row.roll(i) for i in range(4)])

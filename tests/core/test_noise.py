@@ -48,15 +48,15 @@ def dense(noise: sf.GaussianField, n: int) -> torch.Tensor:
 def test_covariance_is_the_periodic_matern_kernel(
     dims: int, length: float, nu: float, tolerance: float
 ) -> None:
-    noise = sf.GaussianField(length, nu, dims)
+    noise = sf.GaussianField(sf.Matern(length, nu), dims)
     got = covariance(noise, *[16] * dims).numpy()
     np.testing.assert_allclose(got, periodic(16, dims, length, nu), atol=tolerance)
 
 
 def test_exponential_kernel_in_closed_form() -> None:
-    """ν = 1/2 on the circle: cosh((1/2 - r)/ℓ)/cosh(1/(2ℓ)); rough, so many folds."""
+    """ν = 1/2 on the circle: cosh((1/2 - r)/ℓ)/cosh(1/(2ℓ)); rough, so many aliases."""
     r, length = torch.arange(32, dtype=F64) / 32, 0.2
-    got = covariance(sf.GaussianField(length, 0.5, 1, folds=2000), 32)
+    got = covariance(sf.GaussianField(sf.Matern(length, 0.5), 1), 32)
     want = torch.cosh((0.5 - r) / length) / math.cosh(0.5 / length)
     torch.testing.assert_close(got, want, atol=2e-5, rtol=0)
 
@@ -64,7 +64,7 @@ def test_exponential_kernel_in_closed_form() -> None:
 @pytest.mark.parametrize(("dims", "nu"), [(1, 1.5), (2, 1.5), (2, 3.0)])
 def test_grids_see_one_field(dims: int, nu: float) -> None:
     """Covariance at the points that grids of 32, 64 and 128 share."""
-    noise = sf.GaussianField(0.1, nu, dims)
+    noise = sf.GaussianField(sf.Matern(0.1, nu), dims)
     coarse = covariance(noise, *[32] * dims)
     for n in (64, 128):
         fine = covariance(noise, *[n] * dims)[(slice(None, None, n // 32),) * dims]
@@ -74,22 +74,22 @@ def test_grids_see_one_field(dims: int, nu: float) -> None:
 
 def test_white_noise_fails_the_test_of_grids() -> None:
     """The control: the spectrum of white noise on grids of 32 and 64 does not fold."""
-    rough = sf.GaussianField(1e-6, 1.5, 1)
+    rough = sf.GaussianField(sf.Matern(1e-6, 1.5), 1)
     low32, low64 = rough.power((32,))[1], rough.power((64,))[1]
     assert float(low32 / low64) == pytest.approx(2, rel=1e-3)
-    smooth = sf.GaussianField(0.1, 1.5, 1)
+    smooth = sf.GaussianField(sf.Matern(0.1, 1.5), 1)
     assert float(smooth.power((32,))[1] / smooth.power((64,))[1]) == pytest.approx(1, rel=1e-3)
 
 
 def test_log_prob_is_the_dense_normal_density() -> None:
-    noise, n = sf.GaussianField(0.1, 1.5, 1), 12
+    noise, n = sf.GaussianField(sf.Matern(0.1, 1.5), 1), 12
     x = torch.randn(3, 2, n, dtype=F64)  # two independent channels
     normal = torch.distributions.MultivariateNormal(torch.zeros(n, dtype=F64), dense(noise, n))
     torch.testing.assert_close(noise.log_prob(x), normal.log_prob(x).sum(1))
 
 
 def test_log_prob_in_the_plane() -> None:
-    noise, n = sf.GaussianField(0.2, 1.0, 2), 5
+    noise, n = sf.GaussianField(sf.Matern(0.2, 1.0), 2), 5
     row = covariance(noise, n, n)
     rows = [row.roll((i, j), (0, 1)).flatten() for i in range(n) for j in range(n)]
     normal = torch.distributions.MultivariateNormal(
@@ -107,7 +107,7 @@ def test_white_log_prob() -> None:
 
 @pytest.mark.parametrize("shape", [(9,), (6, 4)])
 def test_draws_have_the_covariance(shape: tuple[int, ...]) -> None:
-    noise = sf.GaussianField(0.15, 1.5, len(shape))
+    noise = sf.GaussianField(sf.Matern(0.15, 1.5), len(shape))
     n = 20000
     x = noise.sample(torch.zeros(n, 1, *shape, dtype=F64), torch.Generator().manual_seed(0))
     flat = x.flatten(1)
@@ -116,7 +116,7 @@ def test_draws_have_the_covariance(shape: tuple[int, ...]) -> None:
 
 
 def test_channels_and_samples_are_independent() -> None:
-    x = sf.GaussianField(0.5, 1.5, 1).sample(
+    x = sf.GaussianField(sf.Matern(0.5, 1.5), 1).sample(
         torch.zeros(4000, 2, 8, dtype=F64), torch.Generator().manual_seed(0)
     )
     across = (x[:, 0, 0] * x[:, 1, 0]).mean(), (x[1:, 0, 0] * x[:-1, 0, 0]).mean()
@@ -124,7 +124,7 @@ def test_channels_and_samples_are_independent() -> None:
 
 
 def test_draws_depend_on_their_seed_alone() -> None:
-    noise = sf.GaussianField(0.1, 1.5, 2)
+    noise = sf.GaussianField(sf.Matern(0.1, 1.5), 2)
     whole = noise.sample(torch.zeros(3, 1, 8, 8), sf.generators(0, range(3)))
     alone = noise.sample(torch.zeros(1, 1, 8, 8), sf.generators(0, [2]))
     torch.testing.assert_close(alone[0], whole[2])
@@ -140,8 +140,8 @@ def test_draws_depend_on_their_seed_alone() -> None:
 def test_a_process_driven_by_a_field_samples_the_data(solver: sf.Solver) -> None:
     """Exact moments: data and noise are fields of different lengths, solvers are unchanged."""
     n = 8
-    data = 0.5 * dense(sf.GaussianField(0.3, 2.0, 1), n)
-    field = dense(sf.GaussianField(0.1, 1.5, 1), n)
+    data = 0.5 * dense(sf.GaussianField(sf.Matern(0.3, 2.0), 1), n)
+    field = dense(sf.GaussianField(sf.Matern(0.1, 1.5), 1), n)
     process = sf.Scheduled(sf.VPLinear(), Scripted())
     denoiser = Linear(process, torch.linspace(-1, 1, n, dtype=F64), data, field)
     times = sf.times.log_snr(process, 160 if solver.order == 1 else 80, 1e-3)
@@ -154,7 +154,7 @@ def test_a_process_driven_by_a_field_samples_the_data(solver: sf.Solver) -> None
 def test_a_walk_over_drawn_fields_has_the_datas_spectrum() -> None:
     """The same with `GaussianField` itself: 2000 fields, variance of every Fourier mode."""
     n, count = 16, 2000
-    long, short = sf.GaussianField(0.3, 2.0, 1), sf.GaussianField(0.1, 1.5, 1)
+    long, short = sf.GaussianField(sf.Matern(0.3, 2.0), 1), sf.GaussianField(sf.Matern(0.1, 1.5), 1)
     process = sf.Scheduled(sf.VPLinear(), short)
     denoiser = Linear(process, torch.zeros(n, dtype=F64), dense(long, n), dense(short, n))
     g = torch.Generator().manual_seed(0)

@@ -12,7 +12,8 @@ from sfumato.data import LabelAxis
 from sfumato.denoise import Prediction
 from sfumato.errors import UsageError
 from sfumato.nn import MLPConfig, UNetConfig
-from sfumato.noise import GaussianField
+from sfumato.field import GaussianField
+from sfumato.kernel import Matern
 from sfumato.recipes import avatars, digits, fashion, images, points
 from sfumato.recipes.again import RECIPES
 from sfumato.recipes.codec import decode, encode
@@ -44,7 +45,7 @@ MODELS = [
         Prediction.VELOCITY_NOISE,
         mixed=True,
     ),
-    ModelConfig("i", UNET, ScheduledConfig(EDM(), GaussianField(0.2, 1.5))),
+    ModelConfig("i", UNET, ScheduledConfig(EDM(), GaussianField(Matern(0.2, 1.5)))),
     ModelConfig("i", replace(UNET, labels=(2, 2)), axes=(AXIS, LabelAxis("x", ("c", "d")))),
 ]
 

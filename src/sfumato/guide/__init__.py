@@ -4,7 +4,16 @@ from sfumato.guide.classifier import Classifier
 from sfumato.guide.classifier_free import ClassifierFree
 from sfumato.guide.inpaint import Inpaint
 from sfumato.guide.mixed_derivative import MixedDerivative
+from sfumato.guide.observed import Observed
 from sfumato.guide.project import Projected
 from sfumato.guide.tile import Tiled
 
-__all__ = ["Classifier", "ClassifierFree", "Inpaint", "MixedDerivative", "Projected", "Tiled"]
+__all__ = [
+    "Classifier",
+    "ClassifierFree",
+    "Inpaint",
+    "MixedDerivative",
+    "Observed",
+    "Projected",
+    "Tiled",
+]

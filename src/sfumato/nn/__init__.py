@@ -1,29 +1,38 @@
-"""Networks in plain PyTorch: a U-Net, a perceptron for points, discriminators, a classifier."""
+"""Networks in plain PyTorch: U-Net, perceptron, neural operators, discriminators, classifier."""
 
 from .classifier import Classifier, ClassifierConfig
 from .config import UNetConfig
 from .critic import Critic, CriticConfig
 from .discriminator import Discriminator
 from .dispatch import best_dtype
+from .harmonic import Domain
 from .head import DerivativeHead
 from .mapping import Mapping
 from .mlp import MLP, MLPConfig
+from .operator import FNO, UNO, FNOConfig, UNOConfig
+from .spectral import SpectralConvolution
 from .temporal import TemporalConvolution, TemporalUNet
 from .unet import UNet
 
 __all__ = [
+    "FNO",
     "MLP",
+    "UNO",
     "Classifier",
     "ClassifierConfig",
     "Critic",
     "CriticConfig",
     "Discriminator",
     "DerivativeHead",
+    "Domain",
+    "FNOConfig",
     "MLPConfig",
     "Mapping",
+    "SpectralConvolution",
     "TemporalConvolution",
     "TemporalUNet",
     "UNet",
+    "UNOConfig",
     "UNetConfig",
     "best_dtype",
 ]

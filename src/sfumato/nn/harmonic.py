@@ -1,4 +1,4 @@
-r"""Functions on a box as sums of harmonics: from a grid to modes and back, to other grids, to points.
+r"""Functions on a box as sums of harmonics: from a grid to modes and back, to grids, to points.
 
 Two kinds of box [0, 1]^d, axis by axis:
 

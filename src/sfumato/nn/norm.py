@@ -56,7 +56,7 @@ class GroupNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise: (B, C, H, W) -> (B, C, H, W)."""
+        """Normalise: (B, C, ...) -> (B, C, ...)."""
         if has_tangent(x):
             x = x.contiguous()
         return F.group_norm(x, self.groups, self.weight, self.bias, EPSILON)
@@ -64,15 +64,16 @@ class GroupNorm(nn.Module):
     def modulate(
         self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
     ) -> Tensor:
-        """Normalise, scale and shift, SiLU: (B, C, H, W) -> (B, C, H, W)."""
+        """Normalise, scale and shift, SiLU: (B, C, ...) -> (B, C, ...)."""
         u = self(x)
-        if torch.is_grad_enabled():
-            if scale is not None and shift is not None:
-                u = torch.addcmul(shift[:, :, None, None], u, 1 + scale[:, :, None, None])
-            return F.silu(u)
-        if scale is not None and shift is not None:  # in place: a fifth off the whole expression
-            u = u.mul_(1 + scale[:, :, None, None]).add_(shift[:, :, None, None])
-        return F.silu(u, inplace=True)
+        if scale is not None and shift is not None:
+            over = (*scale.shape, *[1] * (x.ndim - 2))
+            scale, shift = scale.reshape(over), shift.reshape(over)
+            if torch.is_grad_enabled():
+                u = torch.addcmul(shift, u, 1 + scale)
+            else:  # in place: a fifth off the whole expression
+                u = u.mul_(1 + scale).add_(shift)
+        return F.silu(u, inplace=not torch.is_grad_enabled())
 
 
 def scaled_conv(x: Tensor, conv: nn.Conv2d, scale: float) -> Tensor:

@@ -24,7 +24,16 @@ from sfumato.sample import sample
 from sfumato.seeds import generator, generators
 from sfumato.solve import Ancestral, Exponential, Taylor
 from sfumato.times import karras, quadratic
-from sfumato.train import Adversary, Loss, PrivacyConfig, Sheet, TrainConfig, standard_loss, train
+from sfumato.train import (
+    Adversary,
+    Data,
+    Loss,
+    PrivacyConfig,
+    Sheet,
+    TrainConfig,
+    standard_loss,
+    train,
+)
 
 
 def root_mean_square(data: ImageSet | PointSet, n: int = 4096) -> float:
@@ -111,7 +120,7 @@ def fit(
     recipe: str,
     config: Any,
     model: Model,
-    data: ImageSet | PointSet,
+    data: Data,
     law: TimeLaw,
     settings: TrainConfig,
     out: Path,

@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.data import LabelAxis, degrade
+from sfumato.data.fields.base import Axis, Frame, Quantity
 from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
-from sfumato.nn import MLPConfig, UNetConfig
-from sfumato.noise import GaussianField, White
+from sfumato.field import GaussianField, OpenField
+from sfumato.kernel import Laplacian, Matern, Measured, SquaredExponential
+from sfumato.nn import FNOConfig, MLPConfig, UNetConfig, UNOConfig
+from sfumato.noise import White
 from sfumato.recipes.codec import decode
 from sfumato.recipes.ddgan_model import ImplicitModel
 from sfumato.recipes.derivative_model import Base, DerivativeModel
 from sfumato.recipes.dsno_model import OperatorModel
+from sfumato.recipes.field_model import FieldModel, Scale
 from sfumato.recipes.model import CriticallyDampedConfig, Model, ModelConfig, ScheduledConfig
 from sfumato.recipes.restoration_model import PinnedConfig, RestorationModel
 from sfumato.schedule import (
@@ -33,6 +37,7 @@ KINDS: tuple[type[Model], ...] = (
     DerivativeModel,
     OperatorModel,
     RestorationModel,
+    FieldModel,
 )
 """Every kind of model; a system adds its own here."""
 
@@ -50,8 +55,19 @@ PARTS = (
     RectifiedFlow,
     White,
     GaussianField,
+    OpenField,
+    Matern,
+    SquaredExponential,
+    Laplacian,
+    Measured,
     UNetConfig,
     MLPConfig,
+    UNOConfig,
+    FNOConfig,
+    Axis,
+    Frame,
+    Quantity,
+    Scale,
     LabelAxis,
     degrade.Task,
     *degrade.KINDS,

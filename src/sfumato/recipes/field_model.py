@@ -1,0 +1,260 @@
+"""A generative model of functions (DDO), as data: operator, noise, and the data's spectrum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor
+
+from sfumato.data import LabelAxis
+from sfumato.data.fields.base import FieldSet, Frame, Quantity
+from sfumato.denoise import Beside
+from sfumato.errors import UsageError
+from sfumato.field import GaussianField
+from sfumato.kernel import Matern, Measured
+from sfumato.nn import FNO, UNO, FNOConfig, UNOConfig
+from sfumato.nn.harmonic import Domain, to_modes, wave_numbers
+from sfumato.recipes.model import Model, Sampling, ScheduledConfig, initial
+from sfumato.schedule import EDM
+from sfumato.wiener import Wiener
+
+
+@final
+@dataclass(frozen=True)
+class Scale:
+    """Mean and deviation by which a quantity is brought to mean 0 and variance 1."""
+
+    mean: float = 0.0
+    deviation: float = 1.0
+
+
+@final
+@dataclass(frozen=True)
+class FieldModel(Model):
+    """An operator that corrects the Wiener filter, and the functions it was made for.
+
+    Args:
+        data: name of the data set.
+        network: sizes; it takes two channels for each quantity, and those that are given.
+        frame: axes, border and quantities of what it draws.
+        grid: that it was trained on.
+        process: a schedule, and a `GaussianField` as noise.
+        spectra: for each quantity, the Gaussian law with the data's spectrum.
+        scales: for each quantity.
+        given: quantities that it is told: fields on the same box, or parameters (constant fields).
+        given_scales: for each of them.
+
+    Raises:
+        UsageError: the parts do not fit.
+    """
+
+    data: str
+    network: UNOConfig | FNOConfig
+    frame: Frame
+    grid: tuple[int, ...]
+    process: ScheduledConfig
+    spectra: tuple[GaussianField, ...]
+    scales: tuple[Scale, ...]
+    given: tuple[Quantity, ...] = ()
+    given_scales: tuple[Scale, ...] = ()
+
+    def __post_init__(self) -> None:
+        channels = len(self.frame.quantities)
+        want = 2 * channels + len(self.given)
+        if (self.network.in_channels, self.network.out_channels) != (want, channels):
+            raise UsageError(
+                f"expected a network from {want} to {channels} channels, got "
+                f"{self.network.in_channels} and {self.network.out_channels}"
+            )
+        for name, wanted in (("spectra", channels), ("scales", channels)):
+            if len(getattr(self, name)) != wanted:
+                raise UsageError(f"expected {wanted} {name}, got {len(getattr(self, name))}")
+        if len(self.given) != len(self.given_scales):
+            raise UsageError(
+                f"expected {len(self.given)} given_scales, got {len(self.given_scales)}"
+            )
+        if len(self.grid) != self.frame.dims or self.network.dims != self.frame.dims:
+            raise UsageError(
+                f"expected a grid and a network of {self.frame.dims} axes, got {self.grid} and "
+                f"{self.network.dims}"
+            )
+
+    @property
+    def axes(self) -> tuple[LabelAxis, ...]:  # type: ignore[override]
+        """No labels."""
+        return ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, *grid), on the grid it was trained on."""
+        return (len(self.frame.quantities), *self.grid)
+
+    @property
+    def sampling(self) -> Sampling:
+        """Multistep exponential integration in 20 steps."""
+        return Sampling("dpmpp2m", "karras", 20)
+
+    def build(self, seed: int = 0) -> Wiener:
+        """The operator in its denoiser."""
+        with initial(seed):
+            network = self.network
+            made = UNO(network) if isinstance(network, UNOConfig) else FNO(network)
+        return Wiener(made, self.process.build(), self.spectra, self.grid)
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """Fields (B, C, *grid) in their units to mean 0 and variance 1."""
+        return _scaled(x, self.scales)
+
+    def in_units(self, x: Tensor) -> Tensor:
+        """The inverse of `normalised`."""
+        mean, deviation = _columns(self.scales, x)
+        return x * deviation + mean
+
+    def told(self, given: Tensor | None) -> Beside | None:
+        """What the network is told: given quantities (B, G, *grid) in their units.
+
+        Raises:
+            ValueError: none where there should be some, or the other way round.
+        """
+        count = 0 if given is None else given.shape[1]
+        if count != len(self.given):
+            names = ", ".join(q.label for q in self.given) or "none"
+            raise ValueError(
+                f"this model is told {len(self.given)} quantities ({names}), got {count}"
+            )
+        return None if given is None else Beside(_scaled(given, self.given_scales))
+
+
+def _columns(scales: Sequence[Scale], like: Tensor) -> tuple[Tensor, Tensor]:
+    over = (-1, *[1] * (like.ndim - 2))
+    made = torch.tensor([(s.mean, s.deviation) for s in scales], dtype=torch.float64)
+    return made[:, 0].reshape(over).to(like), made[:, 1].reshape(over).to(like)
+
+
+def _scaled(x: Tensor, scales: Sequence[Scale]) -> Tensor:
+    mean, deviation = _columns(scales, x)
+    return (x - mean) / deviation
+
+
+def measured_scale(values: Tensor) -> Scale:
+    """Mean and deviation of numbers, rounded to 6 digits; a constant has deviation 1."""
+    mean, deviation = float(values.double().mean()), float(values.double().std())
+    return Scale(float(f"{mean:.6g}"), float(f"{deviation:.6g}") if deviation > 0 else 1.0)
+
+
+def measured_law(x: Tensor, frame: Frame, smoothest: float = 1e-12) -> GaussianField:
+    """The Gaussian law with the spectrum of normalised fields (N, *grid), carried on beyond.
+
+    The mean power of the modes in shells of wave numbers, each a quarter wider than the last and
+    at least one wave wide, up to where it has fallen by ``smoothest``, or to the grid's shortest
+    wave along an axis. Beyond, it falls on as in the last third of the shells, but at least a
+    little faster than what a finite variance needs.
+    """
+    dims, domain, extent = frame.dims, frame.domain, frame.extent
+    modes = to_modes(x.double(), dims, domain)
+    power = modes.abs().square().mean(0) if domain is Domain.PERIODIC else modes.square().mean(0)
+    total = torch.zeros((), dtype=torch.float64)
+    for n, length in zip(x.shape[-dims:], extent, strict=True):
+        j = wave_numbers(n, domain)
+        total = total[..., None] + (j / length).square()
+    if domain is Domain.REFLECTING:
+        for a, n in enumerate(x.shape[-dims:]):
+            norm = torch.full((n,), 2.0, dtype=torch.float64)
+            norm[0] = 1.0
+            power = power / norm.reshape(-1, *[1] * (dims - 1 - a))
+    radius = total.sqrt()
+    top = min(
+        wave_numbers(n, domain).abs().max() / length
+        for n, length in zip(x.shape[-dims:], extent, strict=True)
+    )
+    step = 1.0 if domain is Domain.PERIODIC else 0.5
+    edges = [0.5 * step]
+    while edges[-1] < float(top):
+        edges.append(max(edges[-1] + step, 1.25 * edges[-1]))
+    # the mean over the box has its own power: the density at wave number 0
+    waves, densities = [0.25 * step / max(extent)], [max(float(power.flatten()[0]), 1e-30)]
+    for low, high in zip(edges, edges[1:]):
+        here = (radius >= low) & (radius < high)
+        if high > float(top) + step or not bool(here.any()):
+            break
+        mean = float(power[here].mean())
+        if mean < smoothest * max(densities):
+            break
+        waves.append(float(radius[here].log().mean().exp()))
+        densities.append(max(mean, 1e-30))
+    if len(waves) < 4:
+        raise UsageError(f"expected fields with more waves to measure than {len(waves) - 1} shells")
+    last = max(2, len(waves) // 3)
+    w, s = (torch.tensor(v[-last:], dtype=torch.float64).log() for v in (waves, densities))
+    slope = float(((w - w.mean()) * (s - s.mean())).sum() / (w - w.mean()).square().sum())
+    slope = min(slope, -dims - 0.5)
+    waves.append(4 * waves[-1])
+    densities.append(densities[-1] * 4**slope)
+    kernel = Measured(
+        tuple(float(f"{v:.5g}") for v in waves), tuple(float(f"{v:.5g}") for v in densities)
+    )
+    return GaussianField(kernel, dims, domain, () if set(extent) == {1.0} else extent)
+
+
+def field_model(
+    data: FieldSet,
+    network: UNOConfig | FNOConfig,
+    noise: Matern,
+    given: Sequence[str] = (),
+) -> FieldModel:
+    """A model that fits a data set; quantities or parameters named in ``given`` are told to it.
+
+    Raises:
+        UsageError: a name that the data does not have, or nothing left to draw.
+    """
+    names = [q.name for q in data.frame.quantities]
+    known = names + [q.name for q in data.parameter_names]
+    if missing := [name for name in given if name not in known]:
+        raise UsageError(f"the data has no {', '.join(missing)}; it has {', '.join(known)}")
+    drawn = [i for i, name in enumerate(names) if name not in given]
+    if not drawn:
+        raise UsageError("every quantity is given, so nothing is left to draw")
+    frame = replace(data.frame, quantities=tuple(data.frame.quantities[i] for i in drawn))
+    told = told_values(data, given)
+    x = torch.from_numpy(data.values[:, drawn])
+    scales = tuple(measured_scale(x[:, c]) for c in range(len(drawn)))
+    extent = () if set(frame.extent) == {1.0} else frame.extent
+    laws = tuple(
+        measured_law((x[:2048, c] - s.mean) / s.deviation, frame) for c, s in enumerate(scales)
+    )
+    quantities = {q.name: q for q in (*data.frame.quantities, *data.parameter_names)}
+    return FieldModel(
+        data=data.name,
+        network=replace(
+            network,
+            in_channels=2 * len(drawn) + len(given),
+            out_channels=len(drawn),
+            domain=frame.domain,
+        ),
+        frame=frame,
+        grid=data.grid,
+        process=ScheduledConfig(EDM(), GaussianField(noise, frame.dims, frame.domain, extent)),
+        spectra=laws,
+        scales=scales,
+        given=tuple(quantities[name] for name in given),
+        given_scales=tuple(measured_scale(told[:, g]) for g in range(len(given))),
+    )
+
+
+def told_values(data: FieldSet, given: Sequence[str]) -> Tensor:
+    """Given quantities, and parameters as constant fields, (N, G, *grid), in their units."""
+    names = [q.name for q in data.frame.quantities]
+    columns = [q.name for q in data.parameter_names]
+    parts = []
+    for name in given:
+        if name in names:
+            parts.append(torch.from_numpy(data.values[:, names.index(name)]))
+        elif data.parameters is not None:
+            p = torch.from_numpy(data.parameters[:, columns.index(name)])
+            parts.append(p.reshape(-1, *[1] * len(data.grid)).expand(-1, *data.grid))
+    if not parts:
+        return torch.zeros(len(data), 0, *data.grid)
+    return torch.stack(parts, 1)

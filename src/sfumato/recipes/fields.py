@@ -1,0 +1,237 @@
+"""Functions as data: denoising diffusion operators (DDO, Lim et al. 2023, arXiv 2302.07400).
+
+The noise is one continuous random field seen on the data's grid, rougher than the data; the network
+is a neural operator; so a model that was trained at one resolution is sampled at any. The
+denoiser is the Wiener filter for the data's spectrum and an operator for the rest, see
+`sfumato.wiener`; the loss is that of score matching in function space with the well-posed target,
+in L².
+
+The paper's own noise levels, steps and operator sizes are not known to us; these are ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import Literal, final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sfumato.data.fields.base import FieldSet
+from sfumato.data.sets import Indices
+from sfumato.denoise import Beside, Denoiser
+from sfumato.errors import UsageError
+from sfumato.kernel import Matern
+from sfumato.loss import LogNormal, denoising_loss
+from sfumato.nn import FNOConfig, UNOConfig
+from sfumato.recipes.field_model import FieldModel, field_model, told_values
+from sfumato.recipes.fit import fit
+from sfumato.sample import sample
+from sfumato.seeds import Generators, generators, rand
+from sfumato.solve import Exponential
+from sfumato.times import karras
+from sfumato.train import Loss, Part, Sheet, TrainConfig
+
+
+class Norm(Enum):
+    """In which norm the estimate's error is measured."""
+
+    L2 = "l2"
+    CAMERON_MARTIN = "cameron-martin"
+
+
+@final
+@dataclass(frozen=True)
+class Config:
+    """A generative model of functions, to be sampled at any resolution.
+
+    Args:
+        out: the run folder.
+        data: a known set of fields (see sfumato fields --help), or a file: npz, HDF5, NetCDF, zarr.
+        variables: of a file; all when empty.
+        given: quantities or parameters that are told to the network instead of drawn.
+        grid: points along each axis that are trained on; the data's own when empty.
+        n: fields to train on; 0 for all.
+        operator: on a grid of its own, without aliasing (uno), or on the grid of the data (fno).
+        uno, fno: sizes; channels in and out, axes and border follow from the data.
+        noise: the Matérn field that is added; it must be rougher than the data.
+        time_mean, time_std: of ln σ in training.
+        norm: of the error: L² of the network's normalised target; or the Cameron-Martin norm of the
+            noise, which weighs short waves more and is finite for this target alone.
+        translate: move each example by a random vector (periodic data without preferred places).
+        train: how to train.
+        resume: go on with the run in ``out``.
+    """
+
+    out: Path = Path("runs/fields")
+    data: str = "mixture"
+    variables: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    grid: tuple[int, ...] = ()
+    n: int = 0
+    operator: Literal["uno", "fno"] = "uno"
+    uno: UNOConfig = field(
+        default_factory=lambda: UNOConfig(1, 1, channels=24, multipliers=(1, 2, 2), modes=8)
+    )
+    fno: FNOConfig = field(default_factory=lambda: FNOConfig(1, 1))
+    noise: Matern = Matern(0.1, 0.75)
+    time_mean: float = -1.0
+    time_std: float = 1.6
+    norm: Norm = Norm.L2
+    translate: bool = False
+    train: TrainConfig = TrainConfig(steps=8_000, batch=32, lr=1e-3, warmup=300)
+    resume: bool = False
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Normalised:
+    """What a model is trained on: normalised fields, then what is given, in one array."""
+
+    name: str
+    values: Tensor
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def batch(self, indices: Indices) -> tuple[Tensor, Tensor | None]:
+        """(B, C + G, *grid) at these indices, and no labels."""
+        return self.values[torch.as_tensor(np.asarray(indices))], None
+
+
+def normalised(data: FieldSet, model: FieldModel) -> Normalised:
+    """The fields that the model draws, and those that it is told, in their own scales."""
+    names = [q.name for q in data.frame.quantities]
+    drawn = [names.index(q.name) for q in model.frame.quantities]
+    x = model.normalised(torch.from_numpy(data.values[:, drawn]))
+    beside = model.told(told_values(data, [q.name for q in model.given]) if model.given else None)
+    return Normalised(data.name, x if beside is None else torch.cat([x, beside.image], 1))
+
+
+def moved(x: Tensor, g: Generators) -> Tensor:
+    """Each field of x (B, ...) rolled by whole grid points, as many as its generator says."""
+    dims = x.ndim - 2
+    shift = rand((len(x), dims), g)
+    axes = tuple(range(1, 1 + dims))
+    sides = torch.tensor(x.shape[2:])
+    steps = (shift * sides).long().tolist()
+    return torch.stack([torch.roll(f, s, axes) for f, s in zip(x, steps, strict=True)])
+
+
+def field_loss(model: FieldModel, norm: Norm = Norm.L2, translate: bool = False) -> Loss:
+    r"""Score matching in function space, with the target x_0 (Lim et al. 2023, section 3).
+
+    L2: the mean square of F - (x_0 - G x_t)/c_out. CAMERON_MARTIN: that of K^{-1/2} of it, with K
+    the noise's covariance, finite since x_0 - G x_t is as smooth as the data; an error in
+    predicting the noise itself would not be.
+    """
+    channels = len(model.frame.quantities)
+
+    def loss(denoiser: Denoiser, part: Part) -> Tensor:
+        values = moved(part.x0, part.generators) if translate else part.x0
+        x0, image = values[:, :channels], values[:, channels:]
+        return denoising_loss(
+            denoiser,
+            x0,
+            part.t,
+            cond=Beside(image) if image.shape[1] else None,
+            generator=part.generators,
+            whiten=norm is Norm.CAMERON_MARTIN,
+        )
+
+    return loss
+
+
+def draw_fields(
+    denoiser: Denoiser,
+    model: FieldModel,
+    grid: tuple[int, ...],
+    generator: Generators,
+    n: int,
+    *,
+    steps: int = 0,
+    given: Tensor | None = None,
+) -> Tensor:
+    """n fields on any grid, in their units, by the model's usual walk; on the CPU."""
+    device = next(denoiser.parameters()).device
+    times = karras(denoiser.process, steps or model.sampling.steps)
+    shape = (n, len(model.frame.quantities), *grid)
+    x = denoiser.process.start(shape, generator, t=float(times[0]), device=device)
+    cond = model.told(None if given is None else given.to(device))
+    made = sample(denoiser, Exponential(2), times, x, cond=cond, generator=generator).x
+    return model.in_units(made).float().cpu()
+
+
+def field_sheet(model: FieldModel, data: FieldSet) -> Sheet:
+    """Two rows of data and two of samples, on the grid that is trained on."""
+    from sfumato import field_pictures
+
+    columns = 8
+    names = [q.name for q in data.frame.quantities]
+    drawn = [names.index(q.name) for q in model.frame.quantities]
+    given = None
+    if model.given:
+        given = told_values(data.subset(range(2 * columns)), [q.name for q in model.given])
+
+    def draw(denoiser: Denoiser) -> Image.Image:
+        g = generators(0, range(2 * columns))
+        made = draw_fields(denoiser, model, model.grid, g, 2 * columns, given=given)
+        real = torch.from_numpy(data.values[: 2 * columns, drawn])
+        return field_pictures.field_sheet(
+            torch.cat([real, made])[:, :1], columns, row_labels=["data", "", "samples", ""]
+        )
+
+    return draw
+
+
+def train_fields(config: Config, data: FieldSet) -> Path:
+    """Train on any set of fields; returns the run folder.
+
+    Raises:
+        UsageError, SfumatoError: see `sfumato.train.train`.
+    """
+    if config.n:
+        data = data.subset(range(min(config.n, len(data))))
+    if config.grid:
+        data = data.at(config.grid)
+    network = config.uno if config.operator == "uno" else config.fno
+    network = fitted(network, data)
+    model = field_model(data, network, config.noise, config.given)
+    return fit(
+        "fields", config, model, normalised(data, model),
+        LogNormal(config.time_mean, config.time_std), config.train, config.out, config.resume,
+        loss=field_loss(model, config.norm, config.translate),
+        sheet=field_sheet(model, data),
+        labels=(),
+    )  # fmt: skip
+
+
+def fitted(network: UNOConfig | FNOConfig, data: FieldSet) -> UNOConfig | FNOConfig:
+    """Sizes with as many axes as the data has.
+
+    Raises:
+        UsageError: a grid of the network with other axes, that was not left as it was.
+    """
+    dims = data.frame.dims
+    if isinstance(network, FNOConfig):
+        return replace(network, dims=dims)
+    if len(network.grid) == dims:
+        return network
+    if len(set(network.grid)) > 1:
+        raise UsageError(f"expected a grid of the network with {dims} axes, got {network.grid}")
+    return replace(network, grid=network.grid[:1] * dims)
+
+
+def run(config: Config) -> Path:
+    """Train; returns the run folder.
+
+    Raises:
+        UsageError, SfumatoError: no such data, or see `sfumato.train.train`.
+    """
+    from sfumato.recipes.field_data import load_fields
+
+    return train_fields(config, load_fields(config.data, "train", config.grid, config.variables))
