@@ -29,7 +29,8 @@ from torch import Tensor
 from sfumato.kernel import Kernel, Matern
 from sfumato.nn.harmonic import Domain, evaluate, to_grid, to_modes, wave_numbers
 from sfumato.noise import Noise
-from sfumato.seeds import Generators, child
+from sfumato.seeds import Generators, children
+from sfumato.seeds import generator as stream
 
 _SUMMED = {1: 2**18, 2: 1024, 3: 96}
 """Wave numbers up to which powers are summed one by one; beyond them by an integral."""
@@ -91,8 +92,8 @@ def _powers(
         for c, m in zip(weights, shift, strict=True):
             w = w[..., None] * c[:, m]
         folded += w * kernel.density(_radius(axes, extent), dims) / total
-    rest = max(1 - float(folded.sum()), 0.0) if domain is Domain.PERIODIC else 0.0
-    return own, folded + rest / math.prod(grid)
+    rest = 1 - float(folded.sum()) if domain is Domain.PERIODIC else 0.0
+    return own, folded + (rest if rest > 1e-12 else 0.0) / math.prod(grid)
 
 
 def _aliases(n: int, domain: Domain, folds: int) -> tuple[Tensor, Tensor]:
@@ -186,23 +187,27 @@ class GaussianField(Noise):
         grid = self._grid(like)
         own, folded = self._both(grid)
         tail = (folded - own).clamp_min(0)
-        streams = child(len(like), generator)
-        between = math.prod(like.shape[1 : like.ndim - self.dims])
-        device = like.device
+        seeds = children(len(like), generator)
+        fields = like.shape[1 : like.ndim - self.dims].numel() * len(like) // len(seeds)
         wide = torch.float64 if like.dtype == torch.float64 else torch.float32
-        rows = []
-        for g in streams:
-            h = torch.zeros(between, math.prod(grid), dtype=wide)
-            for size, here, where in _layout(grid, self.domain):
-                h[:, where] = torch.randn(between, size, generator=g, dtype=wide)[:, here]
-            rows.append(h)
-        root = own.flatten().sqrt()
-        made = torch.stack(rows).to(device) * root.to(device, wide)
+
+        def draws(what: str, sizes: Sequence[int], *path: int) -> list[Tensor]:
+            made: list[list[Tensor]] = []
+            for seed in seeds:
+                g = stream(seed, what, *path)
+                made.append([torch.randn(fields, m, generator=g, dtype=wide) for m in sizes])
+            return [torch.cat(parts) for parts in zip(*made, strict=True)]
+
+        layout = _layout(grid, self.domain)
+        h = torch.zeros(fields * len(seeds), math.prod(grid), dtype=wide)
+        blocks = draws("waves", [size for size, _, _ in layout])
+        for block, (_, here, where) in zip(blocks, layout, strict=True):
+            h[:, where] = block[:, here]
+        h = h.to(like.device) * own.flatten().sqrt().to(like.device, wide)
         if float(tail.max()) > 1e-14:
-            z = torch.stack(
-                [torch.randn(between, math.prod(grid), generator=g, dtype=wide) for g in streams]
-            )
-            made += z.to(device) * tail.flatten().sqrt().to(device, wide)
+            (z,) = draws("folded", [math.prod(grid)], *grid)
+            h += z.to(like.device) * tail.flatten().sqrt().to(like.device, wide)
+        made = h.reshape(like.shape)
         return self._synthesis(made.reshape(like.shape)).to(like.dtype)
 
     def _synthesis(self, h: Tensor) -> Tensor:

@@ -35,16 +35,17 @@ def generators(seed: int, indices: Iterable[int]) -> list[torch.Generator]:
     return [generator(seed, "sample", int(i)) for i in indices]
 
 
-def child(n: int, generator: Generators) -> list[torch.Generator]:
-    """A CPU generator for each of n samples, seeded by one number from its sample's generator.
+def children(n: int, generator: Generators) -> list[int]:
+    """Seeds for n samples, one of each sample's own generator, or one for all of a common one.
 
-    What is drawn from it, however much, moves the sample's own generator by that one number.
+    However much is drawn from generators that have these seeds, those they come from move by one
+    number.
 
     Raises:
         ValueError: the number of generators is not n.
     """
-    seeds = (rand((n, 1), generator)[:, 0] * 2**53).long().tolist()
-    return [torch.Generator().manual_seed(fold(s)) for s in seeds]
+    alone = generator is None or isinstance(generator, torch.Generator)
+    return [int(u * 2**53) for u in rand((1 if alone else n, 1), generator)[:, 0].tolist()]
 
 
 def rand(shape: Sequence[int], generator: Generators) -> Tensor:

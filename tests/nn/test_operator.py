@@ -1,0 +1,194 @@
+"""Neural operators: the convolution theorem, the same operator on every grid, symmetries."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sfumato.nn import FNO, UNO, Domain, FNOConfig, SpectralConvolution, UNOConfig
+from sfumato.nn.harmonic import places, resample
+
+F64 = torch.float64
+PERIODIC, REFLECTING = Domain.PERIODIC, Domain.REFLECTING
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=F64, generator=torch.Generator().manual_seed(1))
+
+
+def awake(net: nn.Module) -> nn.Module:
+    """In float64, with weights where there were zeros, so that every part does something."""
+    g = torch.Generator().manual_seed(2)
+    for p in net.parameters():
+        if not bool(p.any()):
+            nn.init.normal_(p, std=0.1, generator=g)
+    return net.double()
+
+
+@pytest.mark.parametrize("grid", [(16,), (9,), (16, 12), (9, 8, 10)])
+def test_a_convolution_is_a_product_of_modes(grid: tuple[int, ...]) -> None:
+    """Against torch's FFT, mode by mode."""
+    d = len(grid)
+    modes = (4, 3, 2)[:d]
+    conv = SpectralConvolution(3, 2, modes).double()
+    u = noise(2, 3, *grid)
+    axes = tuple(range(-d, 0))
+    have = torch.fft.rfftn(u, dim=axes, norm="forward")
+    made = torch.zeros(2, 2, *have.shape[2:], dtype=have.dtype)
+    weight = torch.view_as_complex(conv.weight.detach().movedim(d, -1).contiguous())
+    spans = [range(-m, m + 1) for m in modes[:-1]] + [range(modes[-1] + 1)]
+    for j in torch.cartesian_prod(*map(torch.tensor, map(list, spans))).reshape(-1, d).tolist():
+        at = tuple(w + (m if a < d - 1 else 0) for a, (w, m) in enumerate(zip(j, modes)))
+        where = tuple(w % n for w, n in zip(j[:-1], grid)) + (j[-1],)
+        made[(..., *where)] = have[(..., *where)] @ weight[at]
+    want = torch.fft.irfftn(made, s=grid, dim=axes, norm="forward")
+    torch.testing.assert_close(conv(u), want)
+
+
+def test_on_mirrors_it_is_that_of_the_mirrored_function() -> None:
+    conv = SpectralConvolution(2, 2, (3, 3), REFLECTING).double()
+    u = noise(1, 2, 6, 5)
+    whole = torch.cat([u, u.flip(2)], 2)
+    whole = torch.cat([whole, whole.flip(3)], 3)  # period 2; its grid begins half a cell inside
+    there = SpectralConvolution(2, 2, (3, 3)).double()
+    with torch.no_grad():
+        there.weight.copy_(conv.weight)
+    torch.testing.assert_close(conv(u), there(whole)[..., :6, :5])
+
+
+@pytest.mark.parametrize("domain", Domain)
+def test_the_result_on_another_grid_is_the_same_function(domain: Domain) -> None:
+    conv = SpectralConvolution(1, 1, (3, 3), domain).double()
+    u = noise(1, 1, 9, 9)
+    for grid in ((18, 15), (9, 12)):
+        torch.testing.assert_close(conv(u, grid), conv(resample(u, grid, domain)))
+
+
+def test_a_coarse_grid_keeps_the_waves_that_it_has() -> None:
+    conv = SpectralConvolution(1, 1, (6,)).double()
+    x = places(5, PERIODIC)
+    u = (2 * math.pi * 2 * x).cos()[None, None]
+    re, im = conv.weight.detach()[2, :, 0, 0]
+    want = re * (2 * math.pi * 2 * x).cos() - im * (2 * math.pi * 2 * x).sin()
+    torch.testing.assert_close(conv(u)[0, 0], want)
+
+
+def test_gradients_are_those_of_differences() -> None:
+    conv = SpectralConvolution(2, 1, (1, 2)).double()
+    u = noise(1, 2, 4, 5).requires_grad_()
+    weight = conv.weight.detach().clone().requires_grad_()
+
+    def run(u: Tensor, w: Tensor) -> Tensor:
+        return torch.func.functional_call(conv, {"weight": w}, (u,))
+
+    assert torch.autograd.gradcheck(run, (u, weight))
+
+
+@pytest.mark.parametrize("domain", Domain)
+def test_variance_of_the_kept_waves_is_kept(domain: Domain) -> None:
+    torch.manual_seed(0)
+    conv = SpectralConvolution(64, 64, (7, 7), domain).double()
+    side = 15 if domain is PERIODIC else 8  # as many waves as it keeps
+    kept = resample(torch.randn(8, 64, side, side, dtype=F64), (32, 32), domain)
+    with torch.no_grad():
+        assert float(conv(kept).var() / kept.var()) == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.parametrize("domain", Domain)
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_a_uno_is_one_operator_on_all_grids(domain: Domain, dims: int) -> None:
+    """Functions of at most 7 waves an axis, seen on four grids, coarser ones than its own too."""
+    torch.manual_seed(0)
+    config = UNOConfig(
+        2, 1, (16,) * dims, channels=8, modes=4, domain=domain, coordinates=True, multipliers=(1, 2)
+    )
+    net = awake(UNO(config))
+    u, level = noise(2, 2, *[7] * dims), torch.tensor([0.2, -0.4], dtype=F64)
+    want = net(resample(u, (16,) * dims, domain), level)
+    for n in (9, 15, 24, 31):
+        x = resample(u, (n,) * dims, domain)
+        got = net(x, level)
+        torch.testing.assert_close(got, resample(want, (n,) * dims, domain), atol=1e-11, rtol=0)
+
+
+def test_in_single_precision_to_five_digits() -> None:
+    """As trained models are used: agreement across grids to 1e-5 of the output's size."""
+    torch.manual_seed(0)
+    net = awake(UNO(UNOConfig(1, 1, (32, 32), channels=16, modes=8))).float()
+    u, level = noise(2, 1, 31, 31).float(), torch.zeros(2)
+    outputs = [net(resample(u, (n, n), PERIODIC), level) for n in (32, 64, 128)]
+    for other in outputs[1:]:
+        gap = (resample(other, (31, 31), PERIODIC) - resample(outputs[0], (31, 31), PERIODIC)).abs()
+        assert float(gap.max() / outputs[0].std()) < 1e-5 * 3
+
+
+@pytest.mark.parametrize("domain", Domain)
+def test_an_fno_converges_as_grids_grow_fine(domain: Domain) -> None:
+    """Its products at points alias, by less on each finer grid."""
+    torch.manual_seed(0)
+    net = awake(FNO(FNOConfig(1, 1, 2, 8, 2, 3, domain, coordinates=True)))
+    u, level = noise(1, 1, 5, 5), torch.zeros(1, dtype=F64)
+    fine = net(resample(u, (81, 81), domain), level)
+    errors = []
+    for n in (9, 27):  # points that 81 has too
+        step = 81 // n
+        first = 0 if domain is PERIODIC else step // 2
+        there = fine[..., first::step, first::step]
+        errors.append(float((net(resample(u, (n, n), domain), level) - there).abs().max()))
+    assert errors[1] < 1e-3 * float(fine.std()) and errors[1] < errors[0] / 5
+
+
+@pytest.mark.parametrize("kind", ["uno", "fno"])
+def test_without_places_a_periodic_operator_moves_with_its_argument(kind: str) -> None:
+    torch.manual_seed(0)
+    net = awake(
+        UNO(UNOConfig(1, 1, (8, 8), channels=8, modes=2, multipliers=(1, 2)))
+        if kind == "uno"
+        else FNO(FNOConfig(1, 1, 2, 8, 2, 2))
+    )
+    u, level = noise(1, 1, 8, 8), torch.zeros(1, dtype=F64)
+    got = net(u.roll((2, 4), (2, 3)), level)
+    torch.testing.assert_close(got, net(u, level).roll((2, 4), (2, 3)))
+
+
+def test_what_conditions_it_matters_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    for net in (
+        awake(UNO(UNOConfig(1, 1, (8,), channels=8, modes=2, multipliers=(1,), embedding=3))),
+        awake(FNO(FNOConfig(1, 1, 1, 8, 2, 2, embedding=3))),
+    ):
+        u, c = noise(2, 1, 16), noise(2, 3)
+        level = torch.tensor([0.1, 0.1], dtype=F64)
+        base = net(u, level, c)
+        assert float((net(u, level + 0.3, c) - base).abs().max()) > 1e-3
+        assert float((net(u, level, c + 1) - base).abs().max()) > 1e-3
+        torch.testing.assert_close(net(u[:1], level[:1], c[:1]), base[:1])
+
+
+def test_it_begins_at_zero() -> None:
+    for net in (UNO(UNOConfig(1, 2, (16, 16))), FNO(FNOConfig(1, 2))):
+        assert not bool(net(torch.randn(1, 1, 16, 16), torch.zeros(1)).any())
+
+
+def test_misfits_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 16 points along each axis for 3 levels"):
+        UNOConfig(1, 1, (8, 32))
+    with pytest.raises(ValueError, match="local = 1 or 3"):
+        UNOConfig(1, 1, local=5)
+    with pytest.raises(ValueError, match="channels even"):
+        FNOConfig(1, 1, channels=5)
+    with pytest.raises(ValueError, match="modes >= 1"):
+        FNOConfig(1, 1, modes=0)
+    with pytest.raises(ValueError, match="1, 2 or 3 axes"):
+        FNOConfig(1, 1, dims=4)
+    with pytest.raises(ValueError, match="at least one channel"):
+        SpectralConvolution(0, 1, (1,))
+    with pytest.raises(ValueError, match=r"expected u of shape \(B, 2, 1 axes\)"):
+        SpectralConvolution(2, 1, (1,))(torch.zeros(1, 3, 8))
+    with pytest.raises(ValueError, match=r"x of shape \(B, 1, and 2 axes\)"):
+        FNO(FNOConfig(1, 1))(torch.zeros(1, 8, 8), torch.zeros(1))
+    with pytest.raises(ValueError, match=r"noise_level of shape \(2,\)"):
+        UNO(UNOConfig(1, 1, (16, 16)))(torch.zeros(2, 1, 16, 16), torch.zeros(1))
