@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sfumato import guide, solve, times
+    from sfumato.blurred import Blurred, Modes, OnGrid
     from sfumato.damped import CriticallyDamped
     from sfumato.damped_loss import Matching, Weighting, damped_loss
     from sfumato.denoise import Denoiser, Preconditioned, Prediction
@@ -54,6 +55,7 @@ __version__ = "0.1.0"
 __all__ = [
     "EDM",
     "VE",
+    "Blurred",
     "CriticallyDamped",
     "Denoiser",
     "Differentiable",
@@ -68,7 +70,9 @@ __all__ = [
     "Matching",
     "Matern",
     "Measured",
+    "Modes",
     "Noise",
+    "OnGrid",
     "OneOf",
     "OpenField",
     "Pinned",
@@ -109,6 +113,9 @@ __all__ = [
 ]
 
 _HOME = {
+    "Blurred": "sfumato.blurred",
+    "Modes": "sfumato.blurred",
+    "OnGrid": "sfumato.blurred",
     "CriticallyDamped": "sfumato.damped",
     "Matching": "sfumato.damped_loss",
     "Weighting": "sfumato.damped_loss",

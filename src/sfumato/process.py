@@ -74,14 +74,15 @@ def mix(coef: Coef, *ends: Tensor) -> Tensor:
     """Apply a coefficient matrix (..., k, m) to states whose blocks number m in all.
 
     ``coef`` has no batch axes or one, (k, m) or (B, k, m); each end is (B, c·C, ...) with c
-    blocks of C channels. The smallest axis 1 among the ends tells C.
+    blocks of C channels. The smallest axis 1 among the ends tells C. A coefficient for each place
+    of the state is (B, ..., k, m), B its batch or 1.
 
     Raises:
         ValueError: the blocks do not add up, or the batches differ.
     """
     k, m = coef.shape[-2:]
     first = ends[0]
-    if coef.ndim == 3 and coef.shape[0] not in (1, first.shape[0]):
+    if coef.ndim > 2 and coef.shape[0] not in (1, first.shape[0]):
         raise ValueError(
             f"expected one time, or one per sample ({first.shape[0]}), got {coef.shape[0]}"
         )
@@ -98,8 +99,11 @@ def mix(coef: Coef, *ends: Tensor) -> Tensor:
             f"expected {m} blocks of {channels} channels, got {[tuple(e.shape) for e in ends]}"
         )
     c = coef.to(device=first.device, dtype=first.dtype)
-    c = c.reshape(*c.shape, *([1] * (first.ndim - 1)))  # (B?, k, m, 1, ...)
-    pick = (lambda i, j: c[:, i, j]) if coef.ndim == 3 else (lambda i, j: c[i, j])
+    if coef.ndim > 3:  # (B, ..., k, m): one for each place
+        pick = lambda i, j: c[..., i, j].unsqueeze(1)  # noqa: E731
+    else:
+        c = c.reshape(*c.shape, *([1] * (first.ndim - 1)))  # (B?, k, m, 1, ...)
+        pick = (lambda i, j: c[:, i, j]) if coef.ndim == 3 else (lambda i, j: c[i, j])
     rows = []
     for i in range(k):
         row = pick(i, 0) * blocks[0]
@@ -294,8 +298,10 @@ class Scheduled(Process):
         start, end = torch.broadcast_tensors(as_time(s), as_time(t))
         still = start == end  # also where α = 0 or σ = 0, and the ratios below are undefined
         a = h.alpha(end) / h.alpha(start)
+        gap = h.gap(start, end)
+        if a.ndim > start.ndim:  # a level for each mode
+            still = still.reshape(-1, *[1] * (a.ndim - 1))
         a = torch.where(still, torch.ones_like(a), a)
-        gap = h.log_snr(end) - h.log_snr(start)
         gap = torch.where(still, torch.zeros_like(gap), gap)
         var = -h.sigma(end).square() * torch.expm1(gap)
         return Gaussian(a[..., None, None], var[..., None, None])

@@ -58,6 +58,10 @@ class Schedule(ABC):
         """λ(t) = 2 ln(α/σ), falling in t; +inf at t = 0."""
         return 2 * (self.alpha(t).log() - self.sigma(t).log())
 
+    def gap(self, s: Time, t: Time) -> Tensor:
+        """λ(t) - λ(s), which a kernel's variance follows from."""
+        return self.log_snr(t) - self.log_snr(s)
+
 
 @final
 @dataclass(frozen=True)
