@@ -43,6 +43,9 @@ class Commands(Enum):
     PRIVATE = Command(
         "sfumato.cli.private", "train under differential privacy, export with a certificate, check"
     )
+    FIELDS = Command(
+        "sfumato.cli.fields", "functions as data: train at one resolution, sample at any (DDO)"
+    )
     DATA = Command("sfumato.cli.data", "list, show, fetch and look at data sets")
     MODELS = Command("sfumato.cli.models", "list the shipped models, show the card of one")
     TOUR = Command("sfumato.cli.tour", "write a page of pictures of everything, in two minutes")

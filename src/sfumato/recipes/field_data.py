@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, final
 
 from sfumato.data.fields.base import FieldSet
-from sfumato.errors import unknown
+from sfumato.errors import UsageError, unknown
+from sfumato.nn.harmonic import Domain
 
 Split = Literal["train", "test"]
 Grid = tuple[int, ...]
@@ -49,34 +51,73 @@ def _icons(split: Split, grid: Grid) -> FieldSet:
     return icons_sdf(split)
 
 
-NAMED: dict[str, Callable[[Split, Grid], FieldSet]] = {
-    "mixture": _mixture,
-    "vorticity": _vorticity,
-    "darcy": _darcy,
-    "burgers": _burgers,
-    "digits-sdf": _digits,
-    "icons-sdf": _icons,
+@final
+@dataclass(frozen=True)
+class Known:
+    """A set of fields that has a name; it is loaded, or made, when it is asked for."""
+
+    load: Callable[[Split, Grid], FieldSet]
+    summary: str
+
+
+NAMED: dict[str, Known] = {
+    "mixture": Known(_mixture, "a mixture of two Gaussian random fields, known in closed form"),
+    "vorticity": Known(_vorticity, "2-D Navier-Stokes under random forces, simulated here once"),
+    "darcy": Known(_darcy, "permeability and the pressure of Darcy flow, 16 and 32 points"),
+    "burgers": Known(_burgers, "Burgers' equation in 1-D: beginnings and what becomes of them"),
+    "digits-sdf": Known(_digits, "signed distances to handwritten digits"),
+    "icons-sdf": Known(_icons, "signed distances to the outlines of emoji"),
 }
-"""Sets of fields by name; each is loaded, or made, when it is asked for."""
+"""Sets of fields by name."""
+
+
+@final
+@dataclass(frozen=True)
+class Reading:
+    """How a file is read; see `sfumato.data.fields.files.read_fields`.
+
+    Args:
+        variables: all when empty.
+        domain, fill, sample_dim: "" for what `read_fields` does by itself.
+    """
+
+    variables: tuple[str, ...] = ()
+    domain: Literal["", "periodic", "reflecting"] = ""
+    fill: Literal["", "mean", "harmonic"] = ""
+    sample_dim: str = ""
 
 
 def load_fields(
-    data: str, split: Split = "train", grid: Grid = (), variables: tuple[str, ...] = ()
+    data: str, split: Split = "train", grid: Grid = (), how: Reading | None = None
 ) -> FieldSet:
     """A set by its name, or the fields in a file, of which every tenth is for tests.
+
+    Args:
+        data: a name, or the path of a file.
+        split: which part.
+        grid: points along each axis that are wanted; sets that are made by a rule are made there.
+        how: a file is read.
 
     Raises:
         UsageError: no such name or file, or a file that does not fit.
         SfumatoError: data that is not there.
     """
     if data in NAMED:
-        return NAMED[data](split, grid)
+        return NAMED[data].load(split, grid)
     path = Path(data)
     if not path.exists():
         raise unknown("data set or file", data, NAMED)
     from sfumato.data.fields.files import read_fields
 
-    whole = read_fields(path, variables or None)
-    test = [i for i in range(len(whole)) if i % 10 == 9]
-    train = [i for i in range(len(whole)) if i % 10 != 9]
-    return whole.subset(test if split == "test" else train)
+    how = how or Reading()
+    whole = read_fields(
+        path,
+        how.variables or None,
+        sample_dim=how.sample_dim or None,
+        domain=Domain(how.domain) if how.domain else None,
+        fill=how.fill or None,
+    )
+    if len(whole) < 10:
+        raise UsageError(f"{path} holds {len(whole)} fields; expected at least 10, to keep some")
+    part = [i for i in range(len(whole)) if (i % 10 == 9) == (split == "test")]
+    return whole.subset(part)

@@ -28,12 +28,11 @@ from sfumato.errors import UsageError
 from sfumato.kernel import Matern
 from sfumato.loss import LogNormal, denoising_loss
 from sfumato.nn import FNOConfig, UNOConfig
+from sfumato.recipes.field_data import Reading, load_fields
 from sfumato.recipes.field_model import FieldModel, field_model, told_values
+from sfumato.recipes.field_sampling import draw_fields
 from sfumato.recipes.fit import fit
-from sfumato.sample import sample
-from sfumato.seeds import Generators, generators, rand
-from sfumato.solve import Exponential
-from sfumato.times import karras
+from sfumato.seeds import Generators, rand
 from sfumato.train import Loss, Part, Sheet, TrainConfig
 
 
@@ -53,6 +52,9 @@ class Config:
         out: the run folder.
         data: a known set of fields (see sfumato fields --help), or a file: npz, HDF5, NetCDF, zarr.
         variables: of a file; all when empty.
+        domain: of a file: what is beyond the border; "" takes what the file says, or mirrors.
+        fill: of a file: put the mean, or a harmonic function, where values are missing; "" refuses.
+        sample_dim: of a file: the name of the axis that counts samples; "" looks for a usual one.
         given: quantities or parameters that are told to the network instead of drawn.
         grid: points along each axis that are trained on; the data's own when empty.
         n: fields to train on; 0 for all.
@@ -70,6 +72,9 @@ class Config:
     out: Path = Path("runs/fields")
     data: str = "mixture"
     variables: tuple[str, ...] = ()
+    domain: Literal["", "periodic", "reflecting"] = ""
+    fill: Literal["", "mean", "harmonic"] = ""
+    sample_dim: str = ""
     given: tuple[str, ...] = ()
     grid: tuple[int, ...] = ()
     n: int = 0
@@ -146,26 +151,6 @@ def field_loss(model: FieldModel, norm: Norm = Norm.L2, translate: bool = False)
     return loss
 
 
-def draw_fields(
-    denoiser: Denoiser,
-    model: FieldModel,
-    grid: tuple[int, ...],
-    generator: Generators,
-    n: int,
-    *,
-    steps: int = 0,
-    given: Tensor | None = None,
-) -> Tensor:
-    """n fields on any grid, in their units, by the model's usual walk; on the CPU."""
-    device = next(denoiser.parameters()).device
-    times = karras(denoiser.process, steps or model.sampling.steps)
-    shape = (n, len(model.frame.quantities), *grid)
-    x = denoiser.process.start(shape, generator, t=float(times[0]), device=device)
-    cond = model.told(None if given is None else given.to(device))
-    made = sample(denoiser, Exponential(2), times, x, cond=cond, generator=generator).x
-    return model.in_units(made).float().cpu()
-
-
 def field_sheet(model: FieldModel, data: FieldSet) -> Sheet:
     """Two rows of data and two of samples, on the grid that is trained on."""
     from sfumato import field_pictures
@@ -178,8 +163,7 @@ def field_sheet(model: FieldModel, data: FieldSet) -> Sheet:
         given = told_values(data.subset(range(2 * columns)), [q.name for q in model.given])
 
     def draw(denoiser: Denoiser) -> Image.Image:
-        g = generators(0, range(2 * columns))
-        made = draw_fields(denoiser, model, model.grid, g, 2 * columns, given=given)
+        made = draw_fields(denoiser, model, model.grid, 0, range(2 * columns), given=given).values
         real = torch.from_numpy(data.values[: 2 * columns, drawn])
         return field_pictures.field_sheet(
             torch.cat([real, made])[:, :1], columns, row_labels=["data", "", "samples", ""]
@@ -232,6 +216,5 @@ def run(config: Config) -> Path:
     Raises:
         UsageError, SfumatoError: no such data, or see `sfumato.train.train`.
     """
-    from sfumato.recipes.field_data import load_fields
-
-    return train_fields(config, load_fields(config.data, "train", config.grid, config.variables))
+    how = Reading(config.variables, config.domain, config.fill, config.sample_dim)
+    return train_fields(config, load_fields(config.data, "train", config.grid, how))
