@@ -7,18 +7,21 @@ from dataclasses import dataclass, replace
 from typing import final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sfumato.blurred import Blurred, Modes, OnGrid
 from sfumato.data import LabelAxis
 from sfumato.data.fields.base import FieldSet, Frame, Quantity
-from sfumato.denoise import Beside
+from sfumato.denoise import Beside, Denoiser, Preconditioned, Prediction
 from sfumato.errors import UsageError
 from sfumato.field import GaussianField
-from sfumato.kernel import Matern, Measured
+from sfumato.kernel import Kernel, Measured
 from sfumato.nn import FNO, UNO, FNOConfig, UNOConfig
-from sfumato.nn.harmonic import Domain, to_modes, wave_numbers
+from sfumato.nn.harmonic import Domain, to_grid, to_modes, wave_numbers
+from sfumato.noise import White
+from sfumato.process import Process, Scheduled
 from sfumato.recipes.model import Model, Sampling, ScheduledConfig, initial
-from sfumato.schedule import EDM
+from sfumato.schedule import EDM, VPCosine
 from sfumato.wiener import Wiener
 
 
@@ -46,6 +49,9 @@ class FieldModel(Model):
         scales: for each quantity.
         given: quantities that it is told: fields on the same box, or parameters (constant fields).
         given_scales: for each of them.
+        prediction: what the network predicts instead of the rest of the Wiener filter; it then
+            takes one channel for each quantity, no spectra are needed, and the noise may be white.
+        blur: width of the blur at t = 1 (see `sfumato.blurred`), 0 for none.
 
     Raises:
         UsageError: the parts do not fit.
@@ -60,16 +66,21 @@ class FieldModel(Model):
     scales: tuple[Scale, ...]
     given: tuple[Quantity, ...] = ()
     given_scales: tuple[Scale, ...] = ()
+    prediction: Prediction | None = None
+    blur: float = 0.0
 
     def __post_init__(self) -> None:
         channels = len(self.frame.quantities)
-        want = 2 * channels + len(self.given)
+        want = self.state_channels * channels + len(self.given)
         if (self.network.in_channels, self.network.out_channels) != (want, channels):
             raise UsageError(
                 f"expected a network from {want} to {channels} channels, got "
                 f"{self.network.in_channels} and {self.network.out_channels}"
             )
-        for name, wanted in (("spectra", channels), ("scales", channels)):
+        laws = channels if self.prediction is None else 0
+        if self.blur and (self.prediction is None or self.frame.domain is not Domain.REFLECTING):
+            raise UsageError("a blurring process needs a prediction, and a box with mirrors")
+        for name, wanted in (("spectra", laws), ("scales", channels)):
             if len(getattr(self, name)) != wanted:
                 raise UsageError(f"expected {wanted} {name}, got {len(getattr(self, name))}")
         if len(self.given) != len(self.given_scales):
@@ -97,12 +108,42 @@ class FieldModel(Model):
         """Multistep exponential integration in 20 steps."""
         return Sampling("dpmpp2m", "karras", 20)
 
-    def build(self, seed: int = 0) -> Wiener:
+    @property
+    def state_channels(self) -> int:
+        """Channels that the network has for each quantity: x_t, and the filter's estimate."""
+        return 2 if self.prediction is None else 1
+
+    def build(self, seed: int = 0) -> Wiener | Preconditioned:
         """The operator in its denoiser."""
         with initial(seed):
             network = self.network
-            made = UNO(network) if isinstance(network, UNOConfig) else FNO(network)
-        return Wiener(made, self.process.build(), self.spectra, self.grid)
+            made: nn.Module = UNO(network) if isinstance(network, UNOConfig) else FNO(network)
+        if self.prediction is None:
+            return Wiener(made, self.process.build(), self.spectra, self.grid)
+        if self.blur:
+            made = OnGrid(made, self.frame.dims)
+        return Preconditioned(made, self._process(self.grid), self.prediction, 1.0)
+
+    def _process(self, grid: Sequence[int]) -> Process:
+        noise = self.process.noise
+        if not self.blur or not isinstance(noise, GaussianField):
+            return self.process.build()
+        return Scheduled(Blurred(self.process.schedule, tuple(grid), self.blur), Modes(noise))
+
+    def on(self, denoiser: Denoiser, grid: Sequence[int]) -> Denoiser:
+        """The denoiser for states on a grid; only a blurring process knows its grid."""
+        if not self.blur or not isinstance(denoiser, Preconditioned):
+            return denoiser
+        process = self._process(grid)
+        return Preconditioned(denoiser.network, process, denoiser.predicts, denoiser.sigma_data)
+
+    def state(self, x: Tensor) -> Tensor:
+        """Normalised fields as the process takes them: as they are, or their modes."""
+        return to_modes(x, self.frame.dims, self.frame.domain) if self.blur else x
+
+    def fields(self, x: Tensor) -> Tensor:
+        """The inverse of `state`."""
+        return to_grid(x, self.frame.dims, self.frame.domain) if self.blur else x
 
     def normalised(self, x: Tensor) -> Tensor:
         """Fields (B, C, *grid) in their units to mean 0 and variance 1."""
@@ -202,10 +243,14 @@ def measured_law(x: Tensor, frame: Frame, smoothest: float = 1e-12) -> GaussianF
 def field_model(
     data: FieldSet,
     network: UNOConfig | FNOConfig,
-    noise: Matern,
+    noise: Kernel | None,
     given: Sequence[str] = (),
+    prediction: Prediction | None = None,
+    blur: float = 0.0,
 ) -> FieldModel:
     """A model that fits a data set; quantities or parameters named in ``given`` are told to it.
+
+    White noise, which is another field on each grid, if there is no kernel.
 
     Raises:
         UsageError: a name that the data does not have, or nothing left to draw.
@@ -222,25 +267,32 @@ def field_model(
     x = torch.from_numpy(data.values[:, drawn])
     scales = tuple(measured_scale(x[:, c]) for c in range(len(drawn)))
     extent = () if set(frame.extent) == {1.0} else frame.extent
-    laws = tuple(
-        measured_law((x[:2048, c] - s.mean) / s.deviation, frame) for c, s in enumerate(scales)
-    )
+    laws: tuple[GaussianField, ...] = ()
+    if prediction is None:
+        laws = tuple(
+            measured_law((x[:2048, c] - s.mean) / s.deviation, frame) for c, s in enumerate(scales)
+        )
     quantities = {q.name: q for q in (*data.frame.quantities, *data.parameter_names)}
     return FieldModel(
         data=data.name,
         network=replace(
             network,
-            in_channels=2 * len(drawn) + len(given),
+            in_channels=(2 if prediction is None else 1) * len(drawn) + len(given),
             out_channels=len(drawn),
             domain=frame.domain,
         ),
         frame=frame,
         grid=data.grid,
-        process=ScheduledConfig(EDM(), GaussianField(noise, frame.dims, frame.domain, extent)),
+        process=ScheduledConfig(
+            VPCosine() if blur else EDM(),
+            GaussianField(noise, frame.dims, frame.domain, extent) if noise else White(),
+        ),
         spectra=laws,
         scales=scales,
         given=tuple(quantities[name] for name in given),
         given_scales=tuple(measured_scale(told[:, g]) for g in range(len(given))),
+        prediction=prediction,
+        blur=blur,
     )
 
 

@@ -126,6 +126,7 @@ def draw_fields(
         raise UsageError(
             f"expected {model.frame.dims} numbers of points of at least 4, got {tuple(grid)}"
         )
+    denoiser = model.on(denoiser, grid)
     process = denoiser.process
     walk = walk or field_walk(FieldSolver.DPMPP2M, process, model.sampling.steps)
     device = next(denoiser.parameters()).device
@@ -144,7 +145,7 @@ def draw_fields(
         elif model.given:
             told = model.told(None)
         done = sample(denoiser, walk.solver, walk.times, x, cond=told, generator=random)
-        made = model.in_units(done.x).float().cpu()
+        made = model.in_units(model.fields(done.x)).float().cpu()
         if not bool(made.isfinite().all()):
             raise SfumatoError("the fields are not finite; try more --steps")
         parts.append(made)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from sfumato.data.fields.base import FieldSet
 from sfumato.data.sets import Indices
-from sfumato.denoise import Beside, Denoiser
+from sfumato.denoise import Beside, Denoiser, Prediction
 from sfumato.errors import UsageError
 from sfumato.kernel import Matern
 from sfumato.loss import LogNormal, denoising_loss
@@ -61,6 +61,10 @@ class Config:
         operator: on a grid of its own, without aliasing (uno), or on the grid of the data (fno).
         uno, fno: sizes; channels in and out, axes and border follow from the data.
         noise: the Matérn field that is added; it must be rougher than the data.
+        white: add white noise instead, which is not one field on all grids: for comparison.
+        estimate: what the network is for: the rest of the Wiener filter, or a prediction as in
+            diffusion of pictures (edm, v, x0, epsilon).
+        blur: also blur on the way, by so much at t = 1 (about 0.25; mirrors, and v, x0 or edm).
         time_mean, time_std: of ln σ in training.
         norm: of the error: L² of the network's normalised target; or the Cameron-Martin norm of the
             noise, which weighs short waves more and is finite for this target alone.
@@ -84,12 +88,23 @@ class Config:
     )
     fno: FNOConfig = field(default_factory=lambda: FNOConfig(1, 1))
     noise: Matern = Matern(0.1, 0.75)
+    white: bool = False
+    estimate: Literal["wiener", "edm", "v", "x0", "epsilon"] = "wiener"
+    blur: float = 0.0
     time_mean: float = -1.0
     time_std: float = 1.6
     norm: Norm = Norm.L2
     translate: bool = False
     train: TrainConfig = TrainConfig(steps=8_000, batch=32, lr=1e-3, warmup=300)
     resume: bool = False
+
+    def __post_init__(self) -> None:
+        if self.white and self.estimate == "wiener":
+            raise UsageError("white noise has no Wiener filter here: add --estimate edm")
+        if self.blur and self.estimate in ("wiener", "epsilon"):
+            raise UsageError("a blurring process needs --estimate v, x0 or edm")
+        if not self.blur >= 0:
+            raise UsageError(f"expected blur >= 0, got {self.blur}")
 
 
 @final
@@ -138,7 +153,7 @@ def field_loss(model: FieldModel, norm: Norm = Norm.L2, translate: bool = False)
 
     def loss(denoiser: Denoiser, part: Part) -> Tensor:
         values = moved(part.x0, part.generators) if translate else part.x0
-        x0, image = values[:, :channels], values[:, channels:]
+        x0, image = model.state(values[:, :channels]), values[:, channels:]
         return denoising_loss(
             denoiser,
             x0,
@@ -184,7 +199,9 @@ def train_fields(config: Config, data: FieldSet) -> Path:
         data = data.at(config.grid)
     network = config.uno if config.operator == "uno" else config.fno
     network = fitted(network, data)
-    model = field_model(data, network, config.noise, config.given)
+    prediction = None if config.estimate == "wiener" else Prediction(config.estimate)
+    noise = None if config.white else config.noise
+    model = field_model(data, network, noise, config.given, prediction, config.blur)
     return fit(
         "fields", config, model, normalised(data, model),
         LogNormal(config.time_mean, config.time_std), config.train, config.out, config.resume,

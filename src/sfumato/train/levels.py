@@ -15,9 +15,13 @@ from sfumato.seeds import generator
 
 
 def level(process: Process, t: Tensor) -> Tensor:
-    r"""Log signal-to-noise ratio of the data's block, float64 (B,): :math:`\ln(A^2/\Sigma)`."""
+    r"""Log signal-to-noise ratio of the data's block, float64 (B,): :math:`\ln(A^2/\Sigma)`.
+
+    Where each place of the state has its own (a blurring process), the highest of them.
+    """
     gaussian = process.marginal(as_time(t.double()))
-    return 2 * gaussian.A[..., 0, 0].abs().log() - gaussian.cov[..., 0, 0].log()
+    made = 2 * gaussian.A[..., 0, 0].abs().log() - gaussian.cov[..., 0, 0].log()
+    return made if made.ndim <= t.ndim else made.flatten(1).amax(1)
 
 
 def level_edges(process: Process, law: TimeLaw, bins: int) -> Tensor:
