@@ -11,9 +11,9 @@ import torch
 from sfumato.data import LabelAxis
 from sfumato.denoise import Prediction
 from sfumato.errors import UsageError
-from sfumato.nn import MLPConfig, UNetConfig
 from sfumato.field import GaussianField
 from sfumato.kernel import Matern
+from sfumato.nn import MLPConfig, UNetConfig
 from sfumato.recipes import avatars, digits, fashion, images, points
 from sfumato.recipes.again import RECIPES
 from sfumato.recipes.codec import decode, encode
