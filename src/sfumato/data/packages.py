@@ -190,6 +190,21 @@ STAMPS: Final = Package(
     megabytes=160.9,
     what="785 photographs and drawings of things, each with a sentence",
 )
+NEURALOPERATOR: Final = Package(
+    key="neuraloperator",
+    client=Client.PIP,
+    name="neuraloperator",
+    version="0.3.0",
+    sha256="483b358f2d9823c2ccb5dd0c1af8d21f879fd103806ad42959ebb975260e6ec4",
+    files=tuple(
+        f"neuralop/datasets/data/{name}.pt"
+        for name in ("darcy_train_16", "darcy_test_16", "darcy_test_32", "burgers_lowres")
+    ),
+    licence="MIT (LICENSE in the package, NeuralOperator developers)",
+    megabytes=4.0,
+    what="solved equations: Darcy flow (1,050 pairs) and Burgers (1,200 solutions in time)",
+)
 PACKAGES: Final = (
     FASHION_MNIST, DIGITS, MOBILENET, *EMOJI, WALLPAPERS_16, WALLPAPERS_20, SCIKIT_IMAGE, STAMPS,
+    NEURALOPERATOR,
 )  # fmt: skip

@@ -92,32 +92,37 @@ class SpectralConvolution(nn.Module):
             ),
             strict=True,
         )
-        x = u @ there[-1].to(u)  # (B, C, ..., n, (m + 1) re, im)
-        x = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+        x = (u @ there[-1].to(u)).unflatten(-1, (-1, 2))  # (B, C, ..., n, m + 1, [re, im])
         for a in range(dims - 1):
-            x = _complex_along(x, there[a], a - dims)
-        waves = x.shape[2:]
-        q = torch.view_as_real(x.flatten(2).permute(2, 0, 1))  # (Q, B, C, 2)
-        y = _multiply(q, weight.flatten(0, dims - 1))  # (Q, B, C') complex
-        y = y.permute(1, 2, 0).unflatten(2, waves)
+            x = _along(x, there[a], a + 2)
+        waves = x.shape[2:-1]
+        q = x.flatten(2, -2).permute(2, 0, 1, 3)  # (Q, B, C, 2)
+        y = _multiply(q, weight.flatten(0, dims - 1))  # (Q, B, C', 2)
+        y = y.permute(1, 2, 0, 3).unflatten(2, waves)
         for a in range(dims - 1):
-            y = _complex_along(y, back[a], a - dims)
-        return torch.view_as_real(y.contiguous()).flatten(-2) @ back[-1].to(u)
+            y = _along(y, back[a], a + 2)
+        return y.flatten(-2) @ back[-1].to(u)
 
 
 def _multiply(x: Tensor, weight: Tensor) -> Tensor:
-    """x (Q, B, C, 2) times weight (Q, 2, C, C') for each wave, complex (Q, B, C')."""
+    """x (Q, B, C, 2) times weight (Q, 2, C, C') for each wave: (Q, B, C', 2)."""
     re, im = weight[:, 0], weight[:, 1]
     matrix = torch.stack([torch.cat([re, -im], 1), torch.cat([im, re], 1)], -1)
-    y = torch.cat([x[..., 0], x[..., 1]], -1) @ matrix.flatten(2)
-    return torch.view_as_complex(y.unflatten(-1, (-1, 2)))
+    return (x.transpose(2, 3).flatten(2) @ matrix.flatten(2)).unflatten(-1, (-1, 2))
 
 
-def _complex_along(x: Tensor, matrix: Tensor, axis: int) -> Tensor:
-    matrix = matrix.to(x)
-    if axis == -2:
-        return matrix @ x
-    return (x.movedim(axis, -1) @ matrix.mT).movedim(-1, axis)
+def _along(x: Tensor, matrix: Tensor, axis: int) -> Tensor:
+    """A complex matrix along one axis of x (..., [re, im]), as one real product.
+
+    (Products of many small complex matrices are a loop on the CPU, and several times slower.)
+    """
+    x = x.movedim(axis, -2)
+    re, im = matrix.real, matrix.imag
+    block = torch.stack([torch.stack([re, im], 1), torch.stack([-im, re], 1)], -1)
+    # (to, [re, im] out, from, [re, im] in) -> from the right: (2 from, 2 to)
+    block = block.flatten(2).flatten(0, 1).mT
+    y = x.flatten(-2) @ block.to(x)
+    return y.unflatten(-1, (-1, 2)).movedim(-2, axis)
 
 
 def _most(n: int, domain: Domain) -> int:

@@ -1,0 +1,306 @@
+"""Arrays with names, axes and attributes, in four kinds of file: .npz, .h5, .nc and .zarr.
+
+What lies in a file is a `Content`: variables that name their axes, as in NetCDF. A variable of one
+axis that has the axis's name holds its coordinates. HDF5 and NetCDF-4 are one kind of file, and so
+both are written by xarray and h5netcdf; read is also HDF5 without NetCDF's names of axes, and
+NetCDF 3. An .npz holds each array under its name, and under `ABOUT` a JSON text with the rest:
+
+    {"dims": {name: [axes]}, "attributes": {name: {key: text or number}}, "file": {key: text}}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias, final
+
+import numpy as np
+
+from sfumato.errors import SfumatoError, UsageError, require
+
+__all__ = ["ABOUT", "ENDINGS", "Content", "Variable", "ending_of", "read_content", "write_content"]
+
+ABOUT: Final = "__about__"
+"""Key of the JSON text in an .npz."""
+_EXTRA = "fields"
+_HDF5 = (".h5", ".hdf5")
+ENDINGS: Final = (".npz", *_HDF5, ".nc", ".zarr")
+
+Attributes: TypeAlias = Mapping[str, Any]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Variable:
+    """An array.
+
+    Args:
+        values: of any type that the file can hold.
+        dims: a name for each axis; None if the file gives none.
+        attributes: such as "units".
+    """
+
+    values: np.ndarray
+    dims: tuple[str, ...] | None = None
+    attributes: Attributes = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Content:
+    """What a file holds: variables, coordinates among them, and attributes of the whole."""
+
+    variables: Mapping[str, Variable]
+    attributes: Attributes = field(default_factory=dict)
+
+
+def ending_of(path: Path) -> str:
+    """The ending of the name, in small letters.
+
+    Raises:
+        UsageError: one that is neither read nor written.
+    """
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise UsageError(
+            f"{path.name}: expected a name that ends in {', '.join(ENDINGS)}, "
+            f"got {path.suffix or 'no ending'!r}"
+        )
+    return ending
+
+
+def read_content(path: Path) -> Content:
+    """All that a file holds; nothing in it is run.
+
+    Values packed by CF's scale_factor and add_offset are unpacked, and those that equal the
+    attribute _FillValue or missing_value are NaN. Times stay the numbers they are.
+
+    Raises:
+        UsageError: a name with another ending.
+        MissingExtra: what reads this kind of file is not installed.
+        SfumatoError: no such file, not of the kind that its ending says, or damaged.
+    """
+    ending = ending_of(path)
+    if not path.exists():
+        raise SfumatoError(f"{path}: there is no such file")
+    if path.is_dir() != (ending == ".zarr"):
+        kind = "a folder" if path.is_dir() else "a file"
+        raise SfumatoError(f"{path}: {ending} should not be {kind}")
+    read = {".npz": _read_npz, ".nc": _read_netcdf, ".zarr": _read_zarr}.get(ending, _read_hdf5)
+    try:
+        return read(path)
+    except SfumatoError:
+        raise
+    except Exception as error:  # whatever the several packages raise at a damaged file
+        raise SfumatoError(f"{path}: cannot be read as {ending} ({error})") from error
+
+
+def _other_kind(path: Path, expected: str) -> SfumatoError:
+    with path.open("rb") as file:
+        start = file.read(8)
+    kinds = {b"PK": "a zip or .npz", b"\x89HDF": "HDF5", b"CDF": "NetCDF 3", b"\x93NUMPY": ".npy"}
+    kind = next((kind for magic, kind in kinds.items() if start.startswith(magic)), "another kind")
+    return SfumatoError(
+        f"{path}: expected {expected} because of its name, and it begins like {kind} of file"
+    )
+
+
+def _read_npz(path: Path) -> Content:
+    if not zipfile.is_zipfile(path):
+        raise _other_kind(path, "NumPy's .npz")
+    with np.load(path, allow_pickle=False) as stored:
+        about = json.loads(str(stored[ABOUT])) if ABOUT in stored.files else {}
+        arrays = {}
+        for name in stored.files:
+            if name == ABOUT:
+                continue
+            try:
+                arrays[name] = stored[name]
+            except ValueError as error:
+                if "allow_pickle" not in str(error):
+                    raise
+                raise SfumatoError(
+                    f"{path}: {name!r} holds Python objects (a pickle), which are not read "
+                    "because reading them could run any program; save arrays of numbers"
+                ) from error
+    dims, more = about.get("dims", {}), about.get("attributes", {})
+    variables = {
+        name: Variable(values, tuple(dims[name]) if name in dims else None, more.get(name, {}))
+        for name, values in arrays.items()
+    }
+    return Content(variables, about.get("file", {}))
+
+
+def _from_xarray(path: Path, **how: Any) -> Content:
+    xarray = require("xarray", _EXTRA)
+    with xarray.open_dataset(path, decode_times=False, decode_timedelta=False, **how) as opened:
+        # only coordinates of axes; others, such as a map's latitudes, belong to no axis
+        names = [*(name for name in opened.coords if name in opened.dims), *opened.data_vars]
+        variables = {
+            str(name): Variable(
+                opened[name].values,
+                tuple(map(str, opened[name].dims)),
+                {str(key): value for key, value in opened[name].attrs.items()},
+            )
+            for name in names
+        }
+        return Content(variables, {str(key): value for key, value in opened.attrs.items()})
+
+
+def _read_netcdf(path: Path) -> Content:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start in (b"CDF\x01", b"CDF\x02"):
+        require("scipy.io", _EXTRA)
+        return _from_xarray(path, engine="scipy")
+    return _read_hdf5(path)
+
+
+def _read_hdf5(path: Path) -> Content:
+    """NetCDF-4 by xarray; HDF5 without named axes as it lies there."""
+    h5py = require("h5py", _EXTRA)
+    if not h5py.is_hdf5(path):
+        raise _other_kind(path, "HDF5" if path.suffix.lower() in _HDF5 else "NetCDF")
+    with h5py.File(path, "r") as file:
+        sets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
+        groups = sorted(name for name, item in file.items() if isinstance(item, h5py.Group))
+        if not sets and groups:
+            raise SfumatoError(
+                f"{path}: no arrays at the top of the file, only groups ({', '.join(groups)}); "
+                "copy what is wanted to a file of its own"
+            )
+        if not all(_named_axes(item) for item in sets.values()):
+            return Content({name: _plain(item) for name, item in sets.items()}, _plain_texts(file))
+    require("h5netcdf", _EXTRA)
+    return _from_xarray(path, engine="h5netcdf")
+
+
+def _named_axes(item: Any) -> bool:
+    """Whether an HDF5 dataset is an axis, or has one for each of its dimensions."""
+    if item.attrs.get("CLASS") == b"DIMENSION_SCALE":
+        return True
+    return all(len(axis) == 1 for axis in item.dims)
+
+
+def _plain(item: Any) -> Variable:
+    """A dataset of HDF5 that knows nothing of NetCDF; its axes may have labels."""
+    attributes = _plain_texts(item)
+    values = np.asarray(item[()])
+    for key in ("_FillValue", "missing_value"):
+        if key in attributes and values.dtype.kind in "iuf":
+            values = np.where(values == attributes[key], np.nan, values)
+    labels = tuple(axis.label for axis in item.dims)
+    return Variable(values, labels if all(labels) and labels else None, attributes)
+
+
+def _plain_texts(item: Any) -> dict[str, Any]:
+    return {
+        key: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        for key, value in item.attrs.items()
+    }
+
+
+def _read_zarr(path: Path) -> Content:
+    require("zarr", _EXTRA)
+    if not any((path / name).is_file() for name in ("zarr.json", ".zgroup")):
+        raise SfumatoError(f"{path}: not a Zarr group (no zarr.json and no .zgroup in it)")
+    found = _from_xarray(path, engine="zarr", consolidated=False)
+    # a folder's own order is any
+    return Content(dict(sorted(found.variables.items())), found.attributes)
+
+
+def write_content(path: Path, content: Content, overwrite: bool = False) -> None:
+    """Write beside the place, then put it there by one rename; its folder is made.
+
+    A .zarr that is overwritten is a folder, which no rename can replace: the old one is moved
+    aside first and comes back if the new one cannot be put there.
+
+    Raises:
+        UsageError: a name with another ending, or something is there and ``overwrite`` is False.
+        MissingExtra: what writes this kind of file is not installed.
+        SfumatoError: it cannot be written there, and why. What was there is as it was.
+    """
+    ending = ending_of(path)
+    write: Callable[[Path, Content], None] = {".npz": _write_npz, ".zarr": _write_zarr}.get(
+        ending, _write_netcdf
+    )
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    try:
+        if path.is_dir() and ending != ".zarr":
+            raise UsageError(f"{path} is a folder; give another name")
+        _check_free(path, overwrite)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(part, content)
+        _check_free(path, overwrite)
+        if ending == ".zarr" and path.exists():
+            path.rename(old)
+        part.rename(path) if ending == ".zarr" else part.replace(path)
+    except SfumatoError:
+        raise
+    except Exception as error:
+        raise SfumatoError(
+            f"{path} cannot be written ({getattr(error, 'strerror', None) or error})"
+        ) from error
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for left in (part, old):
+            _remove(left)
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} is there already; give another name, or overwrite=True")
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _write_npz(part: Path, content: Content) -> None:
+    about = {
+        "dims": {name: v.dims for name, v in content.variables.items() if v.dims is not None},
+        "attributes": {name: dict(v.attributes) for name, v in content.variables.items()},
+        "file": dict(content.attributes),
+    }
+    arrays = {name: v.values for name, v in content.variables.items()}
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
+        for name, values in [*arrays.items(), (ABOUT, np.array(json.dumps(about)))]:
+            with file.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.asanyarray(values), allow_pickle=False)
+
+
+def _dataset(content: Content) -> Any:
+    xarray = require("xarray", _EXTRA)
+    made = {name: (v.dims, v.values, dict(v.attributes)) for name, v in content.variables.items()}
+    axes = {name for name, v in content.variables.items() if v.dims == (name,)}
+    return xarray.Dataset(
+        {name: v for name, v in made.items() if name not in axes},
+        {name: v for name, v in made.items() if name in axes},
+        dict(content.attributes),
+    )
+
+
+def _write_netcdf(part: Path, content: Content) -> None:
+    require("h5netcdf", _EXTRA)
+    _dataset(content).to_netcdf(part, engine="h5netcdf")
+
+
+def _write_zarr(part: Path, content: Content) -> None:
+    require("zarr", _EXTRA)
+    with warnings.catch_warnings():
+        # that version 3 of Zarr has no standard yet for the table of contents, which xarray reads
+        warnings.simplefilter("ignore")
+        _dataset(content).to_zarr(part, mode="w-", consolidated=True)
