@@ -43,7 +43,7 @@ def record(
     from sfumato import __version__
 
     return {
-        "command": shlex.join(["sfumato", command, *argv]),
+        "command": shlex.join(["sfumato", *command.split(), *argv]),
         "sfumato": __version__,
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,0 +1,341 @@
+"""Functions as data: what is exact, what does not depend on the grid, and what it costs.
+
+    python benchmarks/fields.py noise
+    python benchmarks/fields.py exact
+    python benchmarks/fields.py kriging
+    python benchmarks/fields.py invariance --model runs/fields-mixture --control runs/fields-white
+    python benchmarks/fields.py cost --model runs/fields-vorticity
+    python benchmarks/fields.py solver
+
+Each part writes `benchmarks/results/fields-PART.json`; `cost` draws `docs/img/fields-cost.png`.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+from rich.console import Console
+
+import sfumato as sf
+from sfumato.cards import find
+from sfumato.data.fields.mixture import Mixture, mixture
+from sfumato.data.fields.navier_stokes import NavierStokes
+from sfumato.data.fields.vorticity import STEPS, TIME, VISCOSITY, forcing
+from sfumato.guide import Observed
+from sfumato.metrics.fields import energy_spectrum, spectrum_ratio
+from sfumato.nn.harmonic import Domain, evaluate, filtered
+from sfumato.recipes.field_model import FieldModel
+from sfumato.recipes.field_sampling import FieldSolver, draw_fields, field_walk
+from sfumato.recipes.load import load_model
+
+sys.path.insert(0, str(Path(__file__).parent))
+from written import write
+
+ROOT = Path(__file__).resolve().parents[1]
+NOISE, DATA = sf.Matern(0.1, 0.75), sf.Matern(0.15, 1.5)
+GRIDS = (32, 64, 128, 256)
+F64 = torch.float64
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the measurement.
+
+    part: what is measured.
+    model, control: trained models, by name or folder.
+    n: fields that are drawn.
+    seed: of all randomness.
+    point: measure the memory of one grid in this process (used by cost).
+    results, img: folders that are written to.
+    """
+
+    part: Annotated[
+        Literal["noise", "exact", "kriging", "invariance", "cost", "solver"], tyro.conf.Positional
+    ]
+    model: str = ""
+    control: str = ""
+    n: int = 4000
+    seed: int = 0
+    point: int = 0
+    results: Path = ROOT / "benchmarks" / "results"
+    img: Path = ROOT / "docs" / "img"
+
+
+def noise(options: Options) -> dict[str, Any]:
+    """Fields on four grids, at the 16 points (16 x 16 in the plane) that all have."""
+    rows = []
+    for dims in (1, 2):
+        field = sf.GaussianField(NOISE, dims)
+        coarse = 16 if dims == 1 else 8
+        lags = torch.fft.fftn(field.power([coarse] * dims)).real
+        for n in GRIDS:
+            like = torch.zeros(options.n, 1, *[n] * dims, dtype=F64 if dims == 1 else torch.float32)
+            parts = []
+            for i in range(0, options.n, 500):  # the plane at 256 is large
+                g = sf.generator(options.seed, "noise", dims, n, i)
+                x = field.sample(like[i : i + 500], g)
+                parts.append(x[(slice(None), 0, *[slice(None, None, n // coarse)] * dims)])
+            x = torch.cat(parts).double()
+            modes = torch.fft.fftn(x, dim=tuple(range(1, 1 + dims)))
+            got = torch.fft.ifftn(modes.abs().square().mean(0)).real / x[0].numel()
+            # each lag is averaged over the points and the draws; error from the draws' spread
+            own = torch.fft.ifftn(modes.abs().square(), dim=tuple(range(1, 1 + dims))).real
+            error = own.std(0) / x[0].numel() / options.n**0.5
+            rows.append(
+                {
+                    "dims": dims,
+                    "n": n,
+                    "std": float(x.std()),
+                    "std_error": float(error.flatten()[0] / 2),
+                    "worst": float(((got - lags) / error).abs().max()),
+                    "worst_covariance": float((got - lags).abs().max()),
+                }
+            )
+    return {"draws": options.n, "rows": rows}
+
+
+def walks(process: sf.Process) -> dict[str, Any]:
+    """Every sampler, with the steps that it is given on every grid."""
+    fine = sf.times.karras(process, 40, 1e-3)
+    many = sf.times.karras(process, 200, 1e-3)
+    langevin = field_walk(FieldSolver.LANGEVIN, process, 16, 60)
+    return {
+        "exponential, order 1": (sf.solve.Exponential(1), many),
+        "exponential, order 2": (sf.solve.Exponential(2), fine),
+        "Heun": (sf.solve.Heun(), fine),
+        "ancestral": (sf.solve.Ancestral(), sf.times.karras(process, 400, 1e-3)),
+        "Langevin, averaged noise": (sf.solve.AnnealedLangevin(60, 0.9), langevin.times),
+        "Langevin, plain (published)": (sf.solve.AnnealedLangevin(60, 0.3, False), langevin.times),
+    }
+
+
+def exact(options: Options) -> dict[str, Any]:
+    """Gaussian data, closed-form denoiser: variance over target in the first 20 modes."""
+    rows = []
+    data, rough = sf.GaussianField(DATA, 1), sf.GaussianField(NOISE, 1)
+    process = sf.Scheduled(sf.EDM(), rough)
+    for name, (solver, times) in walks(process).items():
+        for n in GRIDS:
+            denoiser = sf.Wiener(None, process, data, (32,))
+            g = sf.generator(options.seed, "exact", n)
+            x = process.start((options.n, 1, n), g, t=float(times[0]), dtype=F64)
+            made = sf.sample(denoiser, solver, times, x, generator=g)
+            modes = torch.fft.fft(made.x[:, 0], norm="forward")
+            power, target = modes.abs().square().mean(0), data.power((n,))
+            last = min(20, n // 2)
+            both = torch.stack([power[1:last], power.flip(0)[: last - 1]]).mean(0)
+            ratio = torch.cat([power[:1] / target[:1], both / target[1:last]])
+            rows.append(
+                {
+                    "solver": name,
+                    "n": n,
+                    "nfe": made.nfe,
+                    "modes": last,
+                    "least": float(ratio.min()),
+                    "most": float(ratio.max()),
+                    "mean": float(ratio.mean()),
+                }
+            )
+            Console().print(rows[-1])
+    return {"draws": options.n, "error": options.n**-0.5, "rows": rows}
+
+
+def kriging(options: Options) -> dict[str, Any]:
+    """50 scattered observations of a Gaussian field in the plane, against the closed form."""
+    n, tau, count = 32, 0.05, min(options.n, 2000)
+    data, rough = sf.GaussianField(sf.SquaredExponential(0.12)), sf.GaussianField(NOISE)
+    process = sf.Scheduled(sf.EDM(), rough)
+    law = sf.Wiener(None, process, data, (n, n))
+    points = torch.rand(50, 2, dtype=F64, generator=sf.generator(options.seed, "points"))
+    unit = torch.eye(n * n, dtype=F64).reshape(n * n, n, n)
+    cov = filtered(unit, data.power((n, n)) * n * n, Domain.PERIODIC, 2).reshape(n * n, n * n)
+    h = evaluate(unit, points, Domain.PERIODIC).T
+    truth = data.sample(torch.zeros(1, 1, n, n, dtype=F64), sf.generator(options.seed, "truth"))
+    y = evaluate(truth[0, 0], points, Domain.PERIODIC)
+    y = y + tau * torch.randn(50, dtype=F64, generator=sf.generator(options.seed, "error"))
+    gain = cov @ h.T @ torch.linalg.inv(h @ cov @ h.T + tau**2 * torch.eye(50, dtype=F64))
+    mean, left = gain @ y, (cov - gain @ h @ cov).diagonal()
+    guided = Observed(law, points, y, tau)
+    rows = []
+    for name, (solver, times) in walks(process).items():
+        if "plain" in name or "order 1" in name:
+            continue
+        g = sf.generator(options.seed, "kriging")
+        x = process.start((count, 1, n, n), g, t=float(times[0]))
+        made = sf.sample(guided, solver, times, x, generator=g)
+        drawn = made.x.flatten(1).double()
+        off = (drawn.mean(0) - mean) / (left / count).sqrt()
+        rows.append(
+            {
+                "solver": name,
+                "nfe": made.nfe,
+                "mean_off": float(off.square().mean().sqrt()),
+                "mean_rms": float((drawn.mean(0) - mean).square().mean().sqrt()),
+                "variance_ratio": float(drawn.var(0).sum() / left.sum()),
+                "variance_rms": float((drawn.var(0) - left).square().mean().sqrt()),
+            }
+        )
+        Console().print(rows[-1])
+    return {
+        "draws": count,
+        "prior_variance": 1.0,
+        "posterior_variance": float(left.mean()),
+        "variance_error": float((2 / count) ** 0.5 * left.square().mean().sqrt()),
+        "rows": rows,
+    }
+
+
+def load(name: str) -> tuple[sf.Denoiser, FieldModel]:
+    """A trained model of fields. Raises SystemExit for another."""
+    denoiser, model = load_model(find(name))
+    if not isinstance(model, FieldModel):
+        raise SystemExit(f"{name} is no model of fields")
+    return denoiser, model
+
+
+def invariance(options: Options) -> dict[str, Any]:
+    """A mixture learned at 32, drawn at 32, 64 and 128; and a control with white noise."""
+    real = torch.from_numpy(mixture("test", 2000, 32).values).double()
+    spectrum = energy_spectrum(real, Domain.PERIODIC)
+    law, rows = Mixture(), []
+    for title, name in (("field noise", options.model), ("white noise", options.control)):
+        if not name:
+            continue
+        denoiser, model = load(name)
+        for n in (32, 64, 128):
+            count = min(options.n, 1000 if n < 128 else 500)
+            drawn = draw_fields(denoiser, model, (n, n), options.seed, range(count))
+            x = drawn.values.double()
+            mine = energy_spectrum(x, Domain.PERIODIC)
+            held = spectrum.power[0] > 1e-4 * spectrum.power.sum()
+            shells = [k for k in range(15) if bool(held[k])]  # the band that was trained
+            ratio = spectrum_ratio(mine, spectrum, shells)
+            off = (ratio.value[0] - 1).abs()
+            share = law.responsibility(x[:, 0])[:, 0]
+            rows.append(
+                {
+                    "noise": title,
+                    "n": n,
+                    "draws": count,
+                    "nfe": drawn.nfe,
+                    "worst": float(off.max()),
+                    "worst_error": float(ratio.error[0, int(off.argmax())]),
+                    "worst_wave": float(ratio.wave_numbers[int(off.argmax())]),
+                    "mean": float(off.mean()),
+                    "weight": float(share.mean()),
+                    "weight_error": float(share.std() / count**0.5),
+                    "deviation": float(x.std()),
+                }
+            )
+            Console().print(rows[-1])
+    return {"weight": law.weights[0], "deviation": float(real.std()), "rows": rows}
+
+
+def cost(options: Options) -> dict[str, Any]:
+    """Seconds and memory of a draw at 64 to 512 points along each axis."""
+    if options.point:
+        return one_cost(options)
+    rows = []
+    for n in (64, 128, 256, 512):
+        command = [sys.executable, __file__, "cost", "--model", options.model]
+        done = subprocess.run(
+            [*command, "--point", str(n)], capture_output=True, text=True, check=True
+        )
+        row = {k: float(v) for k, v in (w.split("=") for w in done.stdout.split())}
+        rows.append({"n": n, "points": n * n, **row})
+        Console().print(rows[-1])
+    plot_cost(rows, options.img / "fields-cost.png")
+    return {"rows": rows}
+
+
+def one_cost(options: Options) -> dict[str, Any]:
+    """What one process needs for one field: printed for the process that asked."""
+    torch.set_num_threads(1)
+    denoiser, model = load(options.model)
+    n = options.point
+    draw_fields(denoiser, model, (16, 16), 0, [0])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    times = []
+    for i in range(3):
+        began = time.perf_counter()
+        drawn = draw_fields(denoiser, model, (n, n), 0, [i])
+        times.append(time.perf_counter() - began)
+    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    seconds = min(times)
+    figures = {
+        "nfe": drawn.nfe,
+        "seconds": seconds,
+        "microseconds_per_point": 1e6 * seconds / n**2,
+        "megabytes": more / 1024,
+        "bytes_per_point": 1024 * more / n**2,
+    }
+    print(" ".join(f"{k}={v}" for k, v in figures.items()))
+    return {}
+
+
+def plot_cost(rows: list[dict[str, Any]], path: Path) -> None:
+    """Time and memory per point over the number of points."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.6))
+    what = (("microseconds_per_point", "µs per point"), ("bytes_per_point", "bytes per point"))
+    for panel, (key, title) in zip(axes, what, strict=True):
+        panel.plot([r["points"] for r in rows], [r[key] for r in rows], "o-", color="C0")
+        panel.set_xscale("log")
+        panel.set_ylim(bottom=0)
+        panel.set_ylabel(title)
+        panel.set_xlabel("points")
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def solver(options: Options) -> dict[str, Any]:
+    """Seconds of the Navier-Stokes solver for a field, one thread."""
+    torch.set_num_threads(1)
+    rows = []
+    for n in (64, 128):
+        steps = math.ceil(STEPS * n / 64)
+        count = 8 if n == 64 else 2
+        force = forcing("test", range(count), n)
+        began = time.perf_counter()
+        NavierStokes(VISCOSITY, TIME, steps).solve(torch.zeros_like(force), force)
+        rows.append({"n": n, "steps": steps, "seconds": (time.perf_counter() - began) / count})
+    return {"rows": rows}
+
+
+PARTS = {
+    "noise": noise,
+    "exact": exact,
+    "kriging": kriging,
+    "invariance": invariance,
+    "cost": cost,
+    "solver": solver,
+}
+
+
+def main() -> None:
+    """Measure and write."""
+    options = tyro.cli(Options, description=__doc__)
+    with torch.no_grad():
+        results = PARTS[options.part](options)
+    if not options.point:
+        path = options.results / f"fields-{options.part}.json"
+        write(path, options.seed, results)
+        Console().print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

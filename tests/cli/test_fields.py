@@ -1,0 +1,232 @@
+"""``sfumato fields``: files with units, resolutions, observations, figures, and bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import sfumato as sf
+from sfumato.cli import main
+from sfumato.cli.fields.sample import grid_of
+from sfumato.data import Card
+from sfumato.data.fields.base import Axis, FieldSet, Frame, Quantity
+from sfumato.data.fields.files import read_fields, write_fields
+from sfumato.errors import UsageError
+from sfumato.nn import Domain, UNOConfig
+from sfumato.recipes.field_model import FieldModel, field_model
+from sfumato.store import write_folder
+from sfumato.train.checkpoint import pack_json, pack_tensors
+
+SMALL = UNOConfig(1, 1, (16, 16), channels=8, multipliers=(1, 2), modes=4)
+
+
+def rain(n: int = 60, side: int = 16) -> FieldSet:
+    law = sf.GaussianField(sf.SquaredExponential(0.15), 2, Domain.REFLECTING)
+    x = 10 + 2 * law.sample(torch.zeros(n, 1, side, side), sf.generators(0, range(n)))
+    axes = (Axis("lat", 40, 50, "degrees_north"), Axis("lon", 0, 10, "degrees_east"))
+    frame = Frame(Domain.REFLECTING, axes, (Quantity("rain", "mm"),))
+    height = np.linspace(0, 1, n, dtype=np.float32)[:, None]
+    card = Card("rain", "made up", "CC0", f"{n}")
+    return FieldSet("rain", x.numpy(), frame, card, height, (Quantity("height", "m"),))
+
+
+def write_model(root: Path, name: str, model: FieldModel) -> None:
+    """A folder of the zoo with weights that are not zero."""
+    denoiser, g = model.build(), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in denoiser.parameters():
+            p.add_(0.03 * torch.randn(p.shape, generator=g))
+    card = {"name": name, "system": "DDO", "data": model.data}
+    files = {
+        "model.safetensors": pack_tensors(denoiser.state_dict()),
+        "model.json": pack_json({"model": model.to_json()}),
+        "card.json": json.dumps(card).encode(),
+    }
+    write_folder(root / name, files)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of fields, and two models of them."""
+    root = tmp_path_factory.mktemp("fields")
+    write_fields(root / "rain.npz", rain())
+    noise = sf.Matern(0.1, 0.75)
+    write_model(root, "tiny-rain", field_model(rain(), SMALL, noise))
+    write_model(root, "tiny-told", field_model(rain(), SMALL, noise, ["height"]))
+    return root
+
+
+@pytest.fixture(autouse=True)
+def models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFUMATO_ZOO", str(folder))
+
+
+@pytest.mark.parametrize("ending", ["npz", "nc", "h5", "zarr"])
+def test_samples_carry_units_and_coordinates(ending: str, tmp_path: Path) -> None:
+    out = tmp_path / f"drawn.{ending}"
+    words = ["fields", "sample", "tiny-rain", "--n", "3", "--resolution", "24x20", "--steps", "4"]
+    assert main([*words, "--out", str(out), "--quiet"]) == 0
+    read = read_fields(out)
+    assert read.grid == (24, 20) and len(read) == 3
+    assert read.frame == rain().frame
+    assert float(read.values.mean()) == pytest.approx(10, abs=2.5)
+    with Image.open(tmp_path / f"drawn.{ending}.png") as picture:
+        assert picture.width > 100
+
+
+def test_a_field_depends_on_seed_and_number_alone(tmp_path: Path) -> None:
+    words = ["fields", "sample", "tiny-rain", "--steps", "4", "--quiet", "--n"]
+    for n, name in (("3", "a"), ("5", "b")):
+        assert main([*words, n, "--out", str(tmp_path / f"{name}.npz")]) == 0
+    a, b = (read_fields(tmp_path / f"{name}.npz").values for name in "ab")
+    np.testing.assert_allclose(a, b[:3], atol=1e-4)
+    assert main([*words, "3", "--seed", "1", "--out", str(tmp_path / "c.npz")]) == 0
+    assert np.abs(read_fields(tmp_path / "c.npz").values - a).max() > 1
+
+
+def test_a_picture_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "sheet.png"
+    words = ["fields", "sample", "tiny-rain", "--n", "2", "--steps", "3", "--out", str(out)]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "2 fields of 16x16 points, 3 network evaluations each" in said
+    assert [p.name for p in tmp_path.iterdir()] == ["sheet.png"]
+    before = out.read_bytes()
+    assert main(words) == 2
+    assert "exists; choose another name, or add --force" in capsys.readouterr().err
+    assert out.read_bytes() == before
+    assert main([*words, "--force", "--solver", "langevin", "--inner", "2"]) == 0
+    assert out.read_bytes() != before
+
+
+def test_observations_are_met(tmp_path: Path) -> None:
+    (tmp_path / "wells.csv").write_text("lat,lon,rain\n45,5,16\n41,9,4\n")
+    out = tmp_path / "drawn.npz"
+    words = ["fields", "sample", "tiny-rain", "--n", "4", "--steps", "8", "--out", str(out)]
+    words += ["--observations", str(tmp_path / "wells.csv"), "--noise", "0.05", "--quiet"]
+    assert main([*words, "--resolution", "20"]) == 0
+    values = read_fields(out).values[:, 0]
+    # (45, 5) is the corner of four cells; (41, 9) likewise
+    assert np.abs(values[:, 9:11, 9:11].mean((1, 2)) - 16).max() < 1.2
+    assert np.abs(values[:, 1:3, 17:19].mean((1, 2)) - 4).max() < 1.2
+
+
+def test_what_a_model_is_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["fields", "sample", "tiny-told", "--n", "2", "--steps", "3", "--quiet", "--out"]
+    assert main([*words, str(tmp_path / "a.npz")]) == 2
+    assert "this model is told height: say where from with --given" in capsys.readouterr().err
+    assert main([*words, str(tmp_path / "b.npz"), "--given", str(folder / "rain.npz")]) == 0
+    other = ["fields", "sample", "tiny-rain", "--given", "mixture", "--out", "c.png"]
+    assert main(other) == 2
+    assert "told nothing: leave out --given" in capsys.readouterr().err
+    assert main([*words, str(tmp_path / "d.npz"), "--given", "mixture"]) == 2
+    assert "mixture has no height; it has value" in capsys.readouterr().err
+
+
+def test_figures_and_their_picture(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, picture = tmp_path / "scores.json", tmp_path / "report.png"
+    words = ["fields", "evaluate", "tiny-rain", "--data", str(folder / "rain.npz"), "--n", "24"]
+    words += ["--split", "train", "--steps", "4", "--out", str(out), "--picture", str(picture)]
+    assert main([*words, "--quiet"]) == 0
+    record = json.loads(out.read_text())
+    assert record["command"].startswith("sfumato fields evaluate tiny-rain")
+    (row,) = record["results"]
+    names = [s["metric"] for s in row["scores"]]
+    assert {"worst spectrum error", "one-point W1 over deviation", "two-sample p"} <= set(names)
+    assert row["n"] == 24 and row["nfe"] == 4
+    with Image.open(picture) as shown:
+        assert shown.width > 500
+    assert "worst spectrum error" in capsys.readouterr().out
+
+
+def test_real_fields_against_themselves(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "same.json"
+    words = ["fields", "evaluate", str(folder / "rain.npz"), "--n", "60", "--out", str(out)]
+    assert main(words) == 2
+    assert "say with --data" in capsys.readouterr().err
+    assert main([*words, "--data", str(folder / "rain.npz"), "--split", "train"]) == 0
+    scores = {s["metric"]: s["value"] for s in json.loads(out.read_text())["results"][0]["scores"]}
+    assert scores["two-sample p"] > 0.2 and scores["worst spectrum error"] < 0.3
+
+
+def test_training_from_a_file_and_going_on(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = ["fields", "train", "--data", str(folder / "rain.npz"), "--out", str(run)]
+    words += ["--train.batch", "4", "--train.sheet-every", "3", "--train.cpu", "--train.quiet"]
+    words += ["--uno.grid", "16", "16", "--uno.channels", "8", "--uno.multipliers", "1", "2"]
+    assert main([*words, "--train.steps", "3"]) == 0
+    assert f"next: sfumato fields sample {run}" in capsys.readouterr().out
+    assert (run / "sheets" / "step-00000003.png").is_file()
+    assert main([*words, "--train.steps", "5"]) == 2  # there is something already
+    assert main([*words, "--train.steps", "5", "--resume"]) == 0
+    assert main(["fields", "sample", str(run), "--n", "1", "--steps", "2", "--quiet"]) == 0
+
+
+def test_data_is_listed_shown_and_written(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fields", "data"]) == 0
+    assert "vorticity" in capsys.readouterr().out
+    out = tmp_path / "some.nc"
+    assert main(["fields", "data", str(folder / "rain.npz"), "--n", "5", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "rain [mm]" in said and "along lat: 40 to 50 degrees_north" in said
+    np.testing.assert_array_equal(read_fields(out).values, read_fields(
+        folder / "rain.npz").values[[i for i in range(60) if i % 10 != 9]][:5])  # fmt: skip
+    assert main(["fields", "data", "mixture", "--out", str(tmp_path / "sheet.png")]) == 0
+    assert main(["fields", "data", "mixture", "--out", str(tmp_path / "sheet.png")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["smaple"], 2, "unknown verb 'smaple'; did you mean 'sample'?"),
+        (["--n", "3"], 2, "expected one of train, sample, evaluate, data before '--n'"),
+        (["sample", "tiny-rian"], 2, "did you mean 'tiny-rain'"),
+        (["sample", "tiny-rain", "--resolution", "24x"], 2, "expected --resolution as 128x128"),
+        (["sample", "tiny-rain", "--resolution", "2"], 2, "at least 4 points"),
+        (["sample", "tiny-rain", "--resolution", "8x8x8"], 2, "each of 2 axes; got '8x8x8'"),
+        (["sample", "tiny-rain", "--solver", "hun"], 2, "did you mean 'heun'"),
+        (["sample", "tiny-rain", "--steps", "0"], 2, "--steps must be at least 1"),
+        (["sample", "tiny-rain", "--observations", "no.csv"], 2, "cannot read the observations"),
+        (["sample", "tiny-rain", "--noise", "-1"], 2, "--noise must be at least 0"),
+        (["evaluate", "tiny-rain", "--data", "nope"], 2, "unknown data set or file 'nope'"),
+        (["evaluate", "tiny-rain", "--split", "dev"], 2, "--split must be train or test"),
+        (["train", "--data", "nope"], 2, "unknown data set or file 'nope'"),
+        (["data", "vortcity"], 2, "did you mean 'vorticity'"),
+    ],
+)
+def test_mistakes_are_explained(
+    words: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fields", *words]) == status
+    assert message in capsys.readouterr().err
+
+
+def test_other_models_are_not_of_fields(
+    zoo_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SFUMATO_ZOO", str(zoo_folder))
+    assert main(["fields", "sample", "tiny-grey"]) == 2
+    assert "tiny-grey is no model of fields" in capsys.readouterr().err
+
+
+def test_resolutions() -> None:
+    assert grid_of("", 2, (32, 16)) == (32, 16)
+    assert grid_of("64", 3, (8, 8, 8)) == (64, 64, 64)
+    assert grid_of("64X48", 2, (8, 8)) == (64, 48)
+    with pytest.raises(UsageError, match="got '64,48'"):
+        grid_of("64,48", 2, (8, 8))
