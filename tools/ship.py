@@ -20,7 +20,7 @@ from typing import Any
 
 from sfumato.data import Card, PointName, avatars, fashion_mnist, points
 from sfumato.metrics.score import plus_minus
-from sfumato.recipes import i2sb, private
+from sfumato.recipes import field_data, i2sb, private
 from sfumato.recipes.again import read_run
 from sfumato.recipes.codec import encode
 from sfumato.recipes.export import export
@@ -38,6 +38,7 @@ SYSTEMS = {
     "dsno": ("DSNO", "Zheng et al. 2023, arXiv 2211.13449"),
     "private": ("DPDM", "Dockhorn et al. 2023, arXiv 2210.09929"),
     "i2sb": ("I²SB", "Liu et al. 2023, arXiv 2302.05872"),
+    "fields": ("DDO", "Lim et al. 2023, arXiv 2302.07400"),
     "genie": ("GENIE", "Dockhorn et al. 2022, arXiv 2210.05475"),
 }
 """The systems that recipes are instances of, and their papers; any other recipe is EDM's."""
@@ -60,6 +61,8 @@ def data_card(data: str) -> Card:
     if data == RESTORATION:
         usual = i2sb.Config()
         return i2sb.restoration_data(usual.sets, usual.weights, 64).card
+    if data in field_data.NAMED:
+        return field_data.load_fields(data).card
     if data in list(PointName):
         return points(data, 1).card
     raise SystemExit(f"which card has {data!r}? there are fashion-mnist, avatars and point sets")
@@ -68,6 +71,8 @@ def data_card(data: str) -> Card:
 def command(run: Path, recipe: str, config: Any, usual: Any) -> str:
     """The command that was run: what differs from the recipe's own settings."""
     words = [f"sfumato train {recipe} --out {run}"]
+    if recipe == "fields":
+        words = [f"sfumato fields train --out {run}"]
     if recipe == "private":
         usual = private.preset(config.data.value)
         words = [f"sfumato private train {config.data.value} --out {run}"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from sfumato.errors import SfumatoError, unknown
-from sfumato.nn import UNetConfig
+from sfumato.nn import FNOConfig, UNetConfig, UNOConfig
 from sfumato.recipes import (
     avatars,
     cld,
@@ -18,6 +18,7 @@ from sfumato.recipes import (
     digits,
     dsno,
     fashion,
+    fields,
     genie,
     i2sb,
     images,
@@ -45,6 +46,7 @@ RECIPES = {
     "digits": Recipe(digits.Config, digits.run),
     "dsno": Recipe(dsno.Config, dsno.run),
     "fashion": Recipe(fashion.Config, fashion.run),
+    "fields": Recipe(fields.Config, fields.run),
     "genie": Recipe(genie.Config, genie.run),
     "images": Recipe(images.Config, images.run),
     "points": Recipe(points.Config, points.run),
@@ -69,4 +71,4 @@ def read_run(folder: Path | str) -> tuple[Recipe, Any]:
     if name not in RECIPES:
         raise unknown("recipe", str(name), RECIPES)
     recipe = RECIPES[name]
-    return recipe, decode(config, recipe.config, (UNetConfig, TrainConfig), str(path))
+    return recipe, decode(config, recipe.config, (UNetConfig, UNOConfig, FNOConfig, TrainConfig), str(path))
