@@ -278,6 +278,11 @@ def test_misfits_are_refused(tmp_path: Path) -> None:
         fields.Config(white=True)
     with pytest.raises(UsageError, match="needs --estimate"):
         fields.Config(blur=0.2)
+    with pytest.raises(UsageError, match="only periodic fields"):
+        fields.train_fields(
+            fields.Config(out=tmp_path / "run", translate=True),
+            gaussian_set(20, domain=Box.REFLECTING),
+        )
     with pytest.raises(UsageError, match="box with mirrors"):
         field_model(data, SMALL, sf.Matern(), (), Prediction.V, 0.2)
     denoiser, model = built()

@@ -71,4 +71,6 @@ def read_run(folder: Path | str) -> tuple[Recipe, Any]:
     if name not in RECIPES:
         raise unknown("recipe", str(name), RECIPES)
     recipe = RECIPES[name]
-    return recipe, decode(config, recipe.config, (UNetConfig, UNOConfig, FNOConfig, TrainConfig), str(path))
+    return recipe, decode(
+        config, recipe.config, (UNetConfig, UNOConfig, FNOConfig, TrainConfig), str(path)
+    )

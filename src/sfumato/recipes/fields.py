@@ -28,6 +28,7 @@ from sfumato.errors import UsageError
 from sfumato.kernel import Matern
 from sfumato.loss import LogNormal, denoising_loss
 from sfumato.nn import FNOConfig, UNOConfig
+from sfumato.nn.harmonic import Domain
 from sfumato.recipes.field_data import Reading, load_fields
 from sfumato.recipes.field_model import FieldModel, field_model, told_values
 from sfumato.recipes.field_sampling import draw_fields
@@ -68,7 +69,8 @@ class Config:
         time_mean, time_std: of ln σ in training.
         norm: of the error: L² of the network's normalised target; or the Cameron-Martin norm of the
             noise, which weighs short waves more and is finite for this target alone.
-        translate: move each example by a random vector (periodic data without preferred places).
+        translate: move each example by a random vector (periodic data without preferred places);
+            the network is then not told where it is.
         train: how to train.
         resume: go on with the run in ``out``.
     """
@@ -83,10 +85,8 @@ class Config:
     grid: tuple[int, ...] = ()
     n: int = 0
     operator: Literal["uno", "fno"] = "uno"
-    uno: UNOConfig = field(
-        default_factory=lambda: UNOConfig(1, 1, channels=24, multipliers=(1, 2, 2), modes=8)
-    )
-    fno: FNOConfig = field(default_factory=lambda: FNOConfig(1, 1))
+    uno: UNOConfig = field(default_factory=lambda: UNOConfig(1, 1, channels=24, coordinates=True))
+    fno: FNOConfig = field(default_factory=lambda: FNOConfig(1, 1, coordinates=True))
     noise: Matern = Matern(0.1, 0.75)
     white: bool = False
     estimate: Literal["wiener", "edm", "v", "x0", "epsilon"] = "wiener"
@@ -197,8 +197,11 @@ def train_fields(config: Config, data: FieldSet) -> Path:
         data = data.subset(range(min(config.n, len(data))))
     if config.grid:
         data = data.at(config.grid)
+    if config.translate and data.frame.domain is not Domain.PERIODIC:
+        raise UsageError("only periodic fields can be moved: leave out --translate")
     network = config.uno if config.operator == "uno" else config.fno
     network = fitted(network, data)
+    network = replace(network, coordinates=network.coordinates and not config.translate)
     prediction = None if config.estimate == "wiener" else Prediction(config.estimate)
     noise = None if config.white else config.noise
     model = field_model(data, network, noise, config.given, prediction, config.blur)
