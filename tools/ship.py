@@ -24,6 +24,7 @@ from sfumato.recipes import field_data, i2sb, private
 from sfumato.recipes.again import read_run
 from sfumato.recipes.codec import encode
 from sfumato.recipes.export import export
+from sfumato.recipes.field_model import FieldModel
 from sfumato.recipes.load import read_model
 from sfumato.recipes.restoration_model import RestorationModel
 from sfumato.store import read_folder, write_folder
@@ -42,6 +43,8 @@ SYSTEMS = {
     "genie": ("GENIE", "Dockhorn et al. 2022, arXiv 2210.05475"),
 }
 """The systems that recipes are instances of, and their papers; any other recipe is EDM's."""
+KINDS = {RestorationModel: "restorer", FieldModel: "field model"}
+"""What models are that are not sampled by ``sfumato sample``."""
 EDM = (
     "EDM",
     "Karras et al. 2022, arXiv 2206.00364 (process, preconditioning, law of the noise levels)",
@@ -160,13 +163,13 @@ def card(run: Path, name: str, files: list[Path]) -> dict[str, Any]:
     return {
         "name": name,
         "system": system,
-        "kind": "restorer" if isinstance(model, RestorationModel) else "denoiser",
+        "kind": KINDS.get(type(model), "denoiser"),
         "data": data.name,
         "source": paper,
         "licence": f"weights Apache-2.0; data {data.licence}",
         "command": command(run, told, config, recipe.config()),
         "time": f"{minutes:.0f} min of training, one thread of a shared CPU",
-        "resolution": model.shape[-1] if len(model.shape) == 3 else 0,
+        "resolution": 0 if len(model.shape) == 1 else model.shape[-1],
         "labels": {axis.name: list(axis.values) for axis in model.axes},
         "scores": scores(files),
         "sampling": {"solver": usual.solver, "grid": usual.grid, "steps": usual.steps},

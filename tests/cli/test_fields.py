@@ -41,7 +41,7 @@ def write_model(root: Path, name: str, model: FieldModel) -> None:
     with torch.no_grad():
         for p in denoiser.parameters():
             p.add_(0.03 * torch.randn(p.shape, generator=g))
-    card = {"name": name, "system": "DDO", "data": model.data}
+    card = {"name": name, "system": "DDO", "data": model.data, "kind": "field model"}
     files = {
         "model.safetensors": pack_tensors(denoiser.state_dict()),
         "model.json": pack_json({"model": model.to_json()}),
@@ -221,7 +221,16 @@ def test_other_models_are_not_of_fields(
 ) -> None:
     monkeypatch.setenv("SFUMATO_ZOO", str(zoo_folder))
     assert main(["fields", "sample", "tiny-grey"]) == 2
-    assert "tiny-grey is no model of fields" in capsys.readouterr().err
+    assert "'tiny-grey' is a denoiser, expected a model of fields" in capsys.readouterr().err
+
+
+def test_models_of_fields_are_not_for_other_commands(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sample", "tiny-rain"]) == 2
+    assert "'tiny-rain' is a field model, expected a generative model" in capsys.readouterr().err
+    assert main(["sample", str(folder / "tiny-rain")]) == 2
+    assert "see sfumato fields sample --help" in capsys.readouterr().err
 
 
 def test_resolutions() -> None:

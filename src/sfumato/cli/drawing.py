@@ -38,9 +38,11 @@ from sfumato.seeds import fold, generators
 def load(name: str, how: How) -> tuple[Denoiser, Model]:
     """The model that ``name`` means; for ``--solver genie`` with its derivative head.
 
-    Raises UsageError if it has none, and what `zoo.load` raises.
+    Raises UsageError if it has none or is for another command, and what `zoo.load` raises.
     """
     denoiser, model = zoo.load(name)
+    if model.command != "sample":
+        raise UsageError(f"{name} is not for this: see sfumato {model.command} --help")
     if how.solver is not SolverName.GENIE or not isinstance(model, ModelConfig):
         return denoiser, model
     head = f"{name}-genie"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +56,8 @@ class FieldModel(Model):
     Raises:
         UsageError: the parts do not fit.
     """
+
+    command: ClassVar[str] = "fields sample"
 
     data: str
     network: UNOConfig | FNOConfig

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -86,6 +86,8 @@ class Model(ABC):
 
     data: str
     axes: tuple[LabelAxis, ...]
+    command: ClassVar[str] = "sample"
+    """The command of ``sfumato`` that draws from it."""
 
     @property
     def labels(self) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -79,6 +79,8 @@ class RestorationModel(Model):
     Raises:
         UsageError: network, tasks and process do not fit.
     """
+
+    command: ClassVar[str] = "restore"
 
     data: str
     network: UNetConfig

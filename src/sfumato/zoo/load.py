@@ -11,19 +11,21 @@ if TYPE_CHECKING:
     from sfumato.denoise import Denoiser
     from sfumato.recipes.model import Model
 
+_CALLED = {"denoiser": "a generative model", "field model": "a model of fields"}
 
-def load(name: str) -> tuple[Denoiser, Model]:
+
+def load(name: str, kind: str = "denoiser") -> tuple[Denoiser, Model]:
     """Load the model that ``name`` means (see :func:`find`), its checksums verified.
 
     Of a run, its newest readable checkpoint is taken; of a checkpoint, the averaged weights.
 
     Raises:
-        UsageError: ``name`` means nothing.
+        UsageError: ``name`` means nothing, or a shipped model of another ``kind``.
         SfumatoError: damaged files, files of a newer sfumato, or weights of another model.
     """
     folder = find(name)
-    if name in folders() and (kind := card(name).kind) != "denoiser":
-        raise UsageError(f"{name!r} is a {kind}, expected a generative model")
+    if name in folders() and (found := card(name).kind) != kind:
+        raise UsageError(f"{name!r} is a {found}, expected {_CALLED.get(kind, kind)}")
     from sfumato.recipes.load import load_model
 
     try:

@@ -137,7 +137,7 @@ def load_field_model(name: str, device: Device) -> tuple[Denoiser, FieldModel]:
     from sfumato.cli.options import torch_device
     from sfumato.recipes.field_model import FieldModel
 
-    denoiser, model = zoo.load(name)
+    denoiser, model = zoo.load(name, "field model")
     if not isinstance(model, FieldModel):
         raise UsageError(f"{name} is no model of fields; see sfumato sample --help")
     return denoiser.to(torch_device(device)).eval(), model
