@@ -15,6 +15,7 @@ from sfumato.cli.options import torch_device
 from sfumato.cli.tour import TourConfig
 from sfumato.cli.tour.edits import attributes, inpainting, interpolation
 from sfumato.cli.tour.fast import fast
+from sfumato.cli.tour.functions import functions
 from sfumato.cli.tour.haze import haze
 from sfumato.cli.tour.page import Section, page
 from sfumato.cli.tour.points import points
@@ -51,6 +52,7 @@ SCENES = (
     Scene("Attributes", attributes, 0.08),
     Scene("Inpainting", inpainting, 0.08),
     Scene("Restoration", restoration, 0.22),
+    Scene("Functions", functions, 0.1),
     Scene("Interpolation", interpolation, 0.11),
     Scene("Quality over evaluations", quality, 0.22),
     Scene("Points in the plane", points, 0.05),

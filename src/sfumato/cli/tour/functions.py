@@ -1,0 +1,80 @@
+"""A section on functions: one seed seen on three grids, and a field made to meet observations."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from sfumato import field_pictures, zoo
+from sfumato.cli.options import DeviceName, torch_device
+from sfumato.cli.tour.page import Section
+from sfumato.cli.tour.shown import Shown
+from sfumato.data.fields.observations import Seen
+from sfumato.recipes.field_model import FieldModel
+from sfumato.recipes.field_sampling import FieldSolver, draw_fields, field_walk, observed
+from sfumato.wiener import Wiener
+
+_COLUMNS, _STEPS = 5, 12
+
+
+def functions(section: Section, shown: list[Shown], seconds: float) -> None:
+    """A sheet for each shipped model of fields in the plane, as far as there is time."""
+    cards = [card for card in zoo.cards() if card.kind == "field model"]
+    device = shown[0].device if shown else torch_device(DeviceName.AUTO)
+    began, done = time.perf_counter(), 0
+    for card in cards:
+        denoiser, model = zoo.load(card.name, "field model")
+        if not isinstance(model, FieldModel) or model.frame.dims != 2 or model.given:
+            continue
+        spent = time.perf_counter() - began
+        if done and spent * (done + 1) / done > seconds:
+            break
+        if not done:
+            section.text(
+                "Data may be functions: here noise is one continuous random field, seen on whatever "
+                "grid is asked for, and the network takes functions to functions. So a model that "
+                "was trained on one grid is sampled on any, and one seed is one field on all of "
+                "them (DDO)."
+            )
+        denoiser = denoiser.to(device).eval()
+        walk = field_walk(FieldSolver.DPMPP2M, denoiser.process, _STEPS)
+        sides = [max(16, model.grid[0] // 2), model.grid[0], 2 * model.grid[0]]
+        with torch.inference_mode():
+            rows = [
+                draw_fields(denoiser, model, (n, n), 0, range(_COLUMNS), walk).values.numpy()
+                for n in sides
+            ]
+            labels = [f"{n} x {n}" for n in sides]
+            if isinstance(denoiser, Wiener):
+                seen = three_points(model)
+                guided = observed(denoiser, model, seen)
+                n = model.grid[0]
+                made = draw_fields(guided, model, (n, n), 0, range(_COLUMNS), walk).values.numpy()
+                rows.append(made)
+                labels.append("observed")
+        sheet = field_pictures.field_sheet(
+            rows, label=model.frame.quantities[0].label, row_labels=labels
+        )
+        section.picture(
+            sheet,
+            f"{card.name}, trained on {model.grid[0]} x {model.grid[0]} points, on three grids; "
+            "below, made to meet three values: high at a quarter of the height and width, low in "
+            "the middle, high at three quarters.",
+            smooth=True,
+        )
+        done += 1
+    if done:
+        section.code(f"sfumato fields sample {cards[0].name} --resolution 256 --out fields.nc")
+
+
+def three_points(model: FieldModel) -> Seen:
+    """Two deviations above the mean, below, and above again, along the diagonal."""
+    scale = model.scales[0]
+    values = [scale.mean + sign * 2 * scale.deviation for sign in (1, -1, 1)]
+    points = torch.tensor([[0.25, 0.25], [0.5, 0.5], [0.75, 0.75]], dtype=torch.float64)
+    return Seen(
+        points.numpy(),
+        torch.tensor(values, dtype=torch.float64).numpy(),
+        model.frame.quantities[0].name,
+    )
