@@ -32,10 +32,10 @@ def functions(section: Section, shown: list[Shown], seconds: float) -> None:
             break
         if not done:
             section.text(
-                "Data may be functions: here noise is one continuous random field, seen on whatever "
-                "grid is asked for, and the network takes functions to functions. So a model that "
-                "was trained on one grid is sampled on any, and one seed is one field on all of "
-                "them (DDO)."
+                "Data may be functions: noise is one continuous random field, seen on whatever "
+                "grid is asked for, and the network takes functions to functions. So a model "
+                "that was trained on one grid is sampled on any, and one seed is one field on "
+                "all of them (DDO)."
             )
         denoiser = denoiser.to(device).eval()
         walk = field_walk(FieldSolver.DPMPP2M, denoiser.process, _STEPS)
