@@ -105,14 +105,14 @@ def noise(options: Options) -> dict[str, Any]:
 
 def walks(process: sf.Process) -> dict[str, Any]:
     """Every sampler, with the steps that it is given on every grid."""
-    fine = sf.times.karras(process, 40, 1e-3)
-    many = sf.times.karras(process, 200, 1e-3)
+    fine = sf.times.karras(process, 80, 1e-3)
+    many = sf.times.karras(process, 600, 1e-3)
     langevin = field_walk(FieldSolver.LANGEVIN, process, 16, 60)
     return {
         "exponential, order 1": (sf.solve.Exponential(1), many),
         "exponential, order 2": (sf.solve.Exponential(2), fine),
         "Heun": (sf.solve.Heun(), fine),
-        "ancestral": (sf.solve.Ancestral(), sf.times.karras(process, 400, 1e-3)),
+        "ancestral": (sf.solve.Ancestral(), many),
         "Langevin, averaged noise": (sf.solve.AnnealedLangevin(60, 0.9), langevin.times),
         "Langevin, plain (published)": (sf.solve.AnnealedLangevin(60, 0.3, False), langevin.times),
     }

@@ -38,6 +38,7 @@ class Options:
     nfe: network evaluations for a picture.
     n: pictures.
     seed: of degradations and walks.
+    shipped: the title of the one that the package comes with.
     results: the folder that is written to.
     """
 
@@ -45,7 +46,13 @@ class Options:
     nfe: tuple[int, ...] = (1, 10)
     n: int = 200
     seed: int = 0
+    shipped: str = ""
     results: Path = ROOT / "benchmarks" / "results"
+
+
+def about(judge: Judge) -> dict[str, str]:
+    """What the distances are of."""
+    return {"perceptual": judge.perceptual.name, "features": judge.features.name}
 
 
 def main() -> None:
@@ -73,11 +80,13 @@ def main() -> None:
                 if row is None:
                     x, _ = all_of(method, problem, steps, options.seed)
                     scores = judge.scores(x, truth)
-                    row = {"key": key, "task": name, "method": title, "nfe": steps, **scores}
+                    row = {"key": key, "task": name, "method": title, "nfe": steps}
+                    row |= {"n": options.n, **scores}
                     text = ", ".join(f"{k} {v:.4g}" for k, v in row.items() if k in SHOWN)
                     console.print(f"{name}, {title}, {steps}: {text}")
                 rows.append(row)
-                write(path, options.seed, {"n": options.n, "rows": rows, "pivot": pivot(rows)})
+                found = {"shipped": options.shipped, "rows": rows, "pivot": pivot(rows)}
+                write(path, options.seed, {"n": options.n, **found, **about(judge)})
 
 
 if __name__ == "__main__":
