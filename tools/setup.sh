@@ -67,9 +67,10 @@ sys.exit('torch==' + m.version('torch').split('+')[0] != '$torch')" 2>/dev/null;
 fi
 say "installing sfumato[$extras] with the versions of constraints.txt"
 pip install -q -c constraints.txt -e ".[$extras]"
-# A peer that one test compares with. It asks for packages that the test does not need, so without.
+# A peer that one test compares with. It asks for many packages that the test does not need.
 case ",$extras," in *,test,*)
-    pip install -q --no-deps neuraloperator==2.0.0 tensorly==0.10.0 tensorly-torch==0.5.0 ||
+    pip install -q -c constraints.txt requests &&
+        pip install -q --no-deps neuraloperator==2.0.0 tensorly==0.10.0 tensorly-torch==0.5.0 ||
         say "neuraloperator could not be installed; the test beside it will be skipped"
     ;;
 esac

@@ -51,6 +51,7 @@ def _radius(axes: Sequence[Tensor], extent: Sequence[float]) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # kept for later, which may need gradients
 def _total(kernel: Kernel, dims: int, domain: Domain, extent: tuple[float, ...]) -> float:
     """Σ density over all harmonics of the box."""
     longest = max(extent)
@@ -72,6 +73,7 @@ def _total(kernel: Kernel, dims: int, domain: Domain, extent: tuple[float, ...])
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # kept for later, which may need gradients
 def _powers(
     kernel: Kernel, dims: int, domain: Domain, extent: tuple[float, ...], grid: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
@@ -111,6 +113,7 @@ def _aliases(n: int, domain: Domain, folds: int) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # kept for later, which may need gradients
 def _layout(grid: tuple[int, ...], domain: Domain) -> tuple[tuple[int, Tensor, Tensor], ...]:
     """Blocks of harmonics from long waves to short ones: (size, which of them, where they go).
 

@@ -9,7 +9,7 @@ from sfumato.nn import SpectralConvolution
 
 peer = pytest.importorskip(
     "neuralop.layers.spectral_convolution",
-    reason="needs pip install --no-deps neuraloperator==2.0.0 tensorly tensorly-torch",
+    reason="needs pip install requests; --no-deps neuraloperator==2.0.0 tensorly tensorly-torch",
 )
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import sfumato as sf
 from sfumato.nn import FNO, UNO, Domain, FNOConfig, SpectralConvolution, UNOConfig
 from sfumato.nn.harmonic import places, resample
 
@@ -166,6 +167,19 @@ def test_what_conditions_it_matters_and_nothing_else() -> None:
         assert float((net(u, level + 0.3, c) - base).abs().max()) > 1e-3
         assert float((net(u, level, c + 1) - base).abs().max()) > 1e-3
         torch.testing.assert_close(net(u[:1], level[:1], c[:1]), base[:1])
+
+
+def test_what_is_kept_from_inference_can_be_trained_with() -> None:
+    """Matrices are kept; those first made in inference mode must serve gradients too."""
+    net = UNO(UNOConfig(1, 1, (22,), channels=8, modes=3, multipliers=(1,)))
+    x, level = torch.randn(1, 1, 23), torch.zeros(1)
+    with torch.inference_mode():
+        net(x, level)
+    net(x, level).sum().backward()
+    noise = sf.GaussianField(sf.Matern(0.11), 1)
+    with torch.inference_mode():
+        noise.whiten(noise.sample(x))
+    noise.whiten(x.requires_grad_()).sum().backward()
 
 
 def test_it_begins_at_zero() -> None:

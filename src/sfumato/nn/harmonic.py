@@ -126,6 +126,7 @@ def cardinal(points: Tensor, n: int, domain: Domain, modes: int | None = None) -
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # kept for later, which may need gradients
 def _between(n: int, m: int, domain: Domain) -> Tensor:
     """The matrix (m, n) from one grid to another: sampling going up, cut off going down."""
     return cardinal(places(m, domain), n, domain, None if m >= n else m)

@@ -131,6 +131,7 @@ def _most(n: int, domain: Domain) -> int:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # kept for later, which may need gradients
 def transforms(n: int, k: int, modes: int, domain: Domain, last: bool) -> tuple[Tensor, Tensor]:
     """Matrices from n grid points to waves, and from waves to k grid points; float64.
 
