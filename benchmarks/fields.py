@@ -110,7 +110,8 @@ def walks(process: sf.Process) -> dict[str, Any]:
     langevin = field_walk(FieldSolver.LANGEVIN, process, 16, 60)
     return {
         "exponential, order 1": (sf.solve.Exponential(1), many),
-        "exponential, order 2": (sf.solve.Exponential(2), fine),
+        "exponential, order 2": (sf.solve.Exponential(2), sf.times.log_snr(process, 40)),
+        "DEIS": (sf.solve.DEIS(), sf.times.log_snr(process, 20)),
         "Heun": (sf.solve.Heun(), fine),
         "ancestral": (sf.solve.Ancestral(), many),
         "Langevin, averaged noise": (sf.solve.AnnealedLangevin(60, 0.9), langevin.times),

@@ -67,10 +67,11 @@ class Blurred(Schedule):
         return value.reshape(-1, *[1] * len(self.grid)).expand(-1, *self.grid)
 
     def blur(self, t: Time) -> Tensor:
-        """-|k|² s²/2, (B or 1, *grid)."""
+        """-|k|² s²/2, (B or 1, *grid), not below what α e^{...} > 0 needs in the type of t."""
         t = as_time(t)
         s = self.width * (0.5 * math.pi * t).sin().square()
-        return -0.5 * self._square().to(t) * self._over(s.square())
+        least = 0.8 * math.log(torch.finfo(t.dtype).tiny)  # 0/0 in α_t/α_s otherwise
+        return (-0.5 * self._square().to(t) * self._over(s.square())).clamp_min(least)
 
     def alpha(self, t: Time) -> Tensor:
         """α e^{-|k|² s²/2}."""
@@ -137,13 +138,23 @@ class Modes(Noise):
 
 @final
 class OnGrid(nn.Module):
-    """A network of functions, called with modes and returning modes."""
+    """A network of functions, called with modes and returning modes.
 
-    def __init__(self, network: nn.Module, dims: int) -> None:
+    Args:
+        network: of functions.
+        dims: number of spatial axes.
+        channels: those of the state, which are modes; what comes beside them (`Beside`) is
+            functions already. None: all are modes.
+    """
+
+    def __init__(self, network: nn.Module, dims: int, channels: int | None = None) -> None:
         super().__init__()
-        self.network, self.dims = network, dims
+        self.network, self.dims, self.channels = network, dims, channels
 
     def forward(self, x: Tensor, noise_level: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Modes (B, C, *grid), of which those beside the state are functions already, to modes."""
-        made = self.network(to_grid(x, self.dims, Domain.REFLECTING), noise_level, cond)
+        """Modes (B, C, *grid), and functions on further channels, to modes."""
+        count = x.shape[1] if self.channels is None else self.channels
+        state, image = x[:, :count], x[:, count:]
+        state = to_grid(state, self.dims, Domain.REFLECTING)
+        made = self.network(torch.cat([state, image], 1), noise_level, cond)
         return to_modes(made, self.dims, Domain.REFLECTING)

@@ -224,8 +224,9 @@ class GaussianField(Noise):
         """K^{-1/2} x on the grid of x; what K never draws becomes zero."""
         grid = self._grid(x)
         eigen = self.power(grid) * math.prod(grid)
-        root = torch.where(eigen > 0, eigen, torch.inf).rsqrt().to(x.device)
         wide = x if x.dtype == torch.float64 else x.float()
+        drawn = eigen > torch.finfo(wide.dtype).tiny  # in the type of x
+        root = torch.where(drawn, eigen, torch.inf).rsqrt().to(x.device)
         made = to_modes(wide, self.dims, self.domain) * root.to(wide.dtype)
         return to_grid(made, self.dims, self.domain).to(x.dtype)
 

@@ -115,8 +115,17 @@ class Wiener(Denoiser):
         return c_in, linear.clamp_min(1e-24).rsqrt(), c_out
 
     def linear(self, x_t: Tensor, t: Time) -> Tensor:
-        """G x_t."""
+        """G x_t.
+
+        Raises:
+            ValueError: as many laws as channels are expected, or one.
+        """
         grid = x_t.shape[2:]
+        if len(self.data) not in (1, x_t.shape[1]):
+            raise ValueError(
+                f"expected a state of {len(self.data)} channels, one for each law, "
+                f"got shape {tuple(x_t.shape)}"
+            )
         return filtered(x_t, self.gain(t, grid), self.noise.domain, len(grid))
 
     def predict(self, x_t: Tensor, linear: Tensor, t: Time, cond: Cond = None) -> Tensor:

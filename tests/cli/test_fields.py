@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from PIL import Image
 
 import sfumato as sf
 from sfumato.cli import main
+from sfumato.cli.fields.reading import fitting
 from sfumato.cli.fields.sample import grid_of
 from sfumato.data import Card
 from sfumato.data.fields.base import Axis, FieldSet, Frame, Quantity
@@ -123,6 +127,14 @@ def test_what_a_model_is_told(
     assert main([*words, str(tmp_path / "a.npz")]) == 2
     assert "this model is told height: say where from with --given" in capsys.readouterr().err
     assert main([*words, str(tmp_path / "b.npz"), "--given", str(folder / "rain.npz")]) == 0
+    # all the fields of a file are told, also of one too small to be split
+    write_fields(tmp_path / "own.npz", rain().subset([0, 1]))
+    assert (
+        main([*words, str(tmp_path / "own-drawn.npz"), "--given", str(tmp_path / "own.npz")]) == 0
+    )
+    drawn = [read_fields(tmp_path / f"{name}.npz") for name in ("b", "own-drawn")]
+    np.testing.assert_array_equal(drawn[0].values, drawn[1].values)
+    assert f"given: {tmp_path / 'own.npz'}" in drawn[1].card.note
     other = ["fields", "sample", "tiny-rain", "--given", "mixture", "--out", "c.png"]
     assert main(other) == 2
     assert "told nothing: leave out --given" in capsys.readouterr().err
@@ -203,6 +215,24 @@ def test_data_is_listed_shown_and_written(
         (["sample", "tiny-rain", "--steps", "0"], 2, "--steps must be at least 1"),
         (["sample", "tiny-rain", "--observations", "no.csv"], 2, "cannot read the observations"),
         (["sample", "tiny-rain", "--noise", "-1"], 2, "--noise must be at least 0"),
+        (["sample", "tiny-rain", "--noise", "1"], 2, "say which with --observations"),
+        (
+            ["sample", "tiny-rain", "--out", "a.jpg"],
+            2,
+            "--out a.jpg: expected a name that ends in "
+            ".png, .webp, .npz, .nc, .h5, .hdf5, .zarr, got '.jpg'",
+        ),
+        (["sample", "tiny-rain", "--out", "a"], 2, "got 'no ending'"),
+        (["sample", "tiny-rain", "--resolution", "99999"], 2, "lower --n or --resolution"),
+        (["evaluate", "tiny-rain", "--picture", "a.jpg"], 2, "--picture a.jpg: expected a name"),
+        (
+            ["evaluate", "tiny-rain"],
+            2,
+            "learned from 'rain', a file that is not here: say with --data where it is",
+        ),
+        (["evaluate", "nope.nc", "--data", "mixture"], 2, "there is no file 'nope.nc'"),
+        (["data", "mixture", "--out", "a.jpg"], 2, "--out a.jpg: expected a name that ends in"),
+        (["data", "mixture", "--split", "dev"], 2, "--split must be train or test"),
         (["evaluate", "tiny-rain", "--data", "nope"], 2, "unknown data set or file 'nope'"),
         (["evaluate", "tiny-rain", "--split", "dev"], 2, "--split must be train or test"),
         (["train", "--data", "nope"], 2, "unknown data set or file 'nope'"),
@@ -231,6 +261,161 @@ def test_models_of_fields_are_not_for_other_commands(
     assert "'tiny-rain' is a field model, expected a generative model" in capsys.readouterr().err
     assert main(["sample", str(folder / "tiny-rain")]) == 2
     assert "see sfumato fields sample --help" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["sample", "evaluate", "data"])
+def test_help_does_not_wait_for_torch(verb: str) -> None:
+    text = f"import sys\nfrom sfumato.cli import main\nmain(['fields', {verb!r}, '--help'])\n"
+    text += "print(*(m for m in ('torch', 'xarray', 'scipy', 'matplotlib') if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert "examples:" in done.stdout and done.stdout.splitlines()[-1] == ""
+
+
+def days(n: int = 40) -> xr.Dataset:
+    """Rain as others store it: days, latitudes from north to south, a mask beside it."""
+    values = np.random.default_rng(0).gamma(2, 3, (n, 9, 13)).astype(np.float32)
+    values[:, 0] += 20  # in the north
+    return xr.Dataset(
+        {
+            "rain": (("time", "lat", "lon"), values, {"units": "mm"}),
+            "land": (("lat", "lon"), np.ones((9, 13)), {"units": "1"}),
+        },
+        {
+            "time": ("time", np.arange(n), {"units": "days since 2000-01-01"}),
+            "lat": ("lat", np.linspace(60, 50, 9), {"units": "degrees_north"}),
+            "lon": ("lon", np.linspace(0, 12, 13), {"units": "degrees_east"}),
+        },
+    )
+
+
+TINY = ["--train.batch", "4", "--train.cpu", "--train.quiet", "--uno.grid", "8", "8"]
+TINY += ["--uno.channels", "8", "--uno.multipliers", "1", "2", "--uno.modes", "3"]
+
+
+def test_a_file_that_has_to_be_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was said in training is known to evaluate; other files are explained by options."""
+    monkeypatch.chdir(tmp_path)
+    days().to_netcdf("days.nc")
+    assert main(["fields", "data", "days.nc"]) == 2
+    assert "counts the samples? Say so with sample_dim='time'" in capsys.readouterr().err
+    assert main(["fields", "data", "days.nc", "--sample-dim", "time"]) == 2
+    assert "land (lat, lon); choose some of them with variables=[...] (--variables" in (
+        capsys.readouterr().err
+    )
+    how = ["--variables", "rain", "--sample-dim", "time"]
+    assert main(["fields", "data", "days.nc", *how, "--n", "12", "--out", "some.nc"]) == 0
+    said = capsys.readouterr().out
+    assert "days: 40 fields of 9x13 points, reflecting (mirrors at the border)" in said
+    assert "along lat: 49.375 to 60.625 degrees_north, points from 50 to 60" in said
+    assert "every tenth field (4) is kept for tests" in said
+
+    train = ["fields", "train", "--data", "days.nc", *how, "--out", "run", *TINY]
+    assert main([*train, "--train.steps", "2"]) == 0
+    assert main(["fields", "evaluate", "run", "--n", "20", "--steps", "2", "--quiet"]) == 0
+    assert "n=20, 9x13 against 4 real" in " ".join(capsys.readouterr().out.split())
+    words = ["fields", "evaluate", "some.nc", "--data", "days.nc", "--out", "s.json"]
+    assert main(words) == 2
+    assert "--sample-dim time" in capsys.readouterr().err
+    words += ["--sample-dim", "time"]
+    assert main(words) == 0
+    before = (tmp_path / "s.json").read_bytes()
+    assert main(words) == 2
+    assert "s.json exists; choose another name, or add --force" in capsys.readouterr().err
+    assert (tmp_path / "s.json").read_bytes() == before
+    (tmp_path / "days.nc").unlink()
+    assert main(["fields", "evaluate", "run", "--n", "20"]) == 2
+    assert "run learned from 'days.nc', a file that is not here" in capsys.readouterr().err
+
+
+def test_axes_in_another_order_and_other_units(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = rain()
+    frame = Frame(Domain.REFLECTING, x.frame.axes[::-1], (Quantity("rain", "cm"),))
+    turned = FieldSet("t", np.ascontiguousarray(x.values.swapaxes(2, 3)), frame, x.card)
+    write_fields(tmp_path / "turned.npz", turned)
+    with pytest.warns(UserWarning, match="rain is in 'cm' in turned.npz, and in 'mm' here"):
+        found = fitting(turned, x.frame, "turned.npz")
+    np.testing.assert_array_equal(found.values, x.values)
+    words = ["fields", "evaluate", str(folder / "rain.npz"), "--data", str(tmp_path / "turned.npz")]
+    assert main(words) == 0
+    assert "rain is in 'cm' in" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"line has 1 axes \(x\), expected lat, lon"):
+        line = Frame(Domain.PERIODIC, (Axis("x"),), (Quantity("rain"),))
+        fitting(FieldSet("l", x.values[:, :, 0], line, x.card), x.frame, "line")
+
+
+def test_a_mean_far_from_0_does_not_hide_the_spectrum(tmp_path: Path) -> None:
+    x = rain()
+    frame = Frame(Domain.REFLECTING, x.frame.axes, (Quantity("p", "Pa"),))
+    write_fields(tmp_path / "p.npz", FieldSet("p", x.values + 1e5, frame, x.card))
+    write_fields(tmp_path / "q.npz", FieldSet("p", x.values[::-1] * 1.5 + 1e5, frame, x.card))
+    words = ["fields", "evaluate", str(tmp_path / "q.npz"), "--data", str(tmp_path / "p.npz")]
+    out = tmp_path / "s.json"
+    assert main([*words, "--split", "train", "--out", str(out)]) == 0
+    score = json.loads(out.read_text())["results"][0]["scores"][0]
+    assert score["metric"] == "worst spectrum error" and score["value"] > 0.5
+    assert "waves 0 to 0," not in score["setting"]
+
+
+def test_coarse_grids_are_compared_in_the_waves_they_have(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["fields", "evaluate", "tiny-rain", "--data", str(folder / "rain.npz"), "--n", "20"]
+    words += ["--steps", "2", "--quiet", "--resolution", "6"]
+    assert main(words) == 0
+    assert "6x6 against 6 real 16x16" in " ".join(capsys.readouterr().out.split())
+
+
+def test_observations_in_other_units_are_doubted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wells.csv").write_text("lat, lon, rain\n45, 5, 283\n41, 9, 10\n")
+    words = ["fields", "sample", "tiny-rain", "--n", "1", "--steps", "2", "--quiet"]
+    words += ["--observations", str(tmp_path / "wells.csv"), "--out", str(tmp_path / "a.png")]
+    assert main(words) == 0
+    err = capsys.readouterr().err
+    assert "1 of 2 observations of rain [mm] are more than 8 deviations" in err
+    assert "the first 283; are they in these units?" in err
+    for text, message in (
+        ("lat;lon;rain\n45;5;283\n", "with commas between them"),
+        ("", "got no rows"),
+        ("lat,lon,rain\n45,5,wet\n", "line 2: expected numbers"),
+        ("lat,lon,rain\n45,5,\n", "has no observation of rain"),
+        ("lat,lon,rain\n45,15,3\n", "lie outside the box"),
+    ):
+        (tmp_path / "wells.csv").write_text(text)
+        assert main([*words, "--force"]) == 2
+        assert message in capsys.readouterr().err
+    (tmp_path / "wells.csv").write_bytes(b"\xff\xfe\x00")
+    assert main([*words, "--force"]) == 2
+    assert "expected a text in UTF-8" in capsys.readouterr().err
+
+
+def test_a_file_says_how_it_was_drawn(tmp_path: Path) -> None:
+    out = tmp_path / "drawn.nc"
+    words = ["fields", "sample", "tiny-rain", "--n", "1", "--steps", "3", "--seed", "7", "--quiet"]
+    assert main([*words, "--solver", "heun", "--out", str(out)]) == 0
+    with xr.open_dataset(out) as said:
+        about = {k: said.attrs[k] for k in ("model", "seed", "solver", "steps")}
+        assert about == {"model": "tiny-rain", "seed": "7", "solver": "heun", "steps": "3"}
+        assert said.rain.attrs["units"] == "mm" and said.lat.attrs["units"] == "degrees_north"
+        np.testing.assert_allclose(said.lat[[0, -1]], [40 + 10 / 32, 50 - 10 / 32])
+
+
+def test_few_fields_and_a_constant_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "few.npz", u=np.ones((3, 8, 8)))
+    assert main(["fields", "data", str(tmp_path / "few.npz")]) == 0
+    said = capsys.readouterr().out
+    assert "few: 3 fields" in said and "at least 10 are needed" in said
+    assert "u: the same everywhere, 1; there is nothing in it to learn" in said
+    assert main(["fields", "train", "--data", str(tmp_path / "few.npz")]) == 2
+    assert "holds 3 fields; expected at least 10" in capsys.readouterr().err
+    np.savez(tmp_path / "huge.npz", u=np.random.default_rng(0).normal(size=(3, 8, 8)) * 1e30)
+    assert main(["fields", "data", str(tmp_path / "huge.npz")]) == 0
+    assert "inf" not in capsys.readouterr().out
 
 
 def test_resolutions() -> None:

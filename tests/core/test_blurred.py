@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import sfumato as sf
 from analytic import F64, slope
+from sfumato.denoise import Beside
 from sfumato.nn import Domain
 from sfumato.nn.harmonic import places, to_grid, to_modes
 
@@ -98,6 +99,25 @@ def test_kernels_compose_and_reach_the_marginal() -> None:
     assert float(process.kernel(0.3, 0.3).cov.abs().max()) == 0
 
 
+def test_a_time_for_each_sample() -> None:
+    """As many samples as the grid has points on its last axis, and one that stays where it is."""
+    process = blurred()
+    s = torch.tensor([0.1, 0.3, 0.5, 0.2, 0.4], dtype=F64)
+    t = torch.tensor([0.4, 0.3, 0.9, 0.8, 0.7], dtype=F64)
+    x, x0 = (torch.randn(5, 1, *GRID, dtype=F64, generator=sf.generator(i)) for i in (0, 1))
+    both = process.kernel(s, t), process.posterior(s, t)
+    moved = process.velocity(x, x0, t)
+    for i in range(5):
+        for got, want in zip(
+            both, (process.kernel(s[i], t[i]), process.posterior(s[i], t[i])), strict=True
+        ):
+            torch.testing.assert_close(got.A[i], want.A[0])
+            torch.testing.assert_close(got.cov[i], want.cov[0])
+        torch.testing.assert_close(
+            moved[i : i + 1], process.velocity(x[i : i + 1], x0[i : i + 1], t[i])
+        )
+
+
 def test_the_velocity_is_the_transports_derivative() -> None:
     process, h, t = blurred(), 1e-6, 0.5
     x, x0 = (torch.randn(2, 1, *GRID, dtype=F64, generator=sf.generator(i)) for i in (0, 1))
@@ -169,6 +189,55 @@ def test_a_network_of_functions_is_called_with_functions() -> None:
     net = sf.Preconditioned(sf.OnGrid(Square(), 2), process, sf.Prediction.V)
     loss = sf.denoising_loss(net, to_modes(u, 2, REFLECTING), torch.tensor([0.2, 0.9]))
     assert loss.shape == (2,) and bool(loss.isfinite().all())
+
+
+def test_what_comes_beside_is_functions_already() -> None:
+    """The state's channels are modes, a picture's are not."""
+
+    class Sum(nn.Module):
+        def forward(self, x: Tensor, level: Tensor, cond: Tensor | None = None) -> Tensor:
+            return x[:, :1] * x[:, 1:]
+
+    process = blurred()
+    net = sf.Preconditioned(sf.OnGrid(Sum(), 2, 1), process, sf.Prediction.X0, 1.0)
+    u, image = torch.randn(2, 2, 1, *GRID, dtype=F64, generator=sf.generator(0))
+    t = 0.4
+    made = net(to_modes(u, 2, REFLECTING), t, Beside(image))
+    scaled = to_grid(net.scaled(to_modes(u, 2, REFLECTING), t)[0], 2, REFLECTING)
+    torch.testing.assert_close(to_grid(made, 2, REFLECTING), scaled * image)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_waves_that_are_blurred_away_do_no_harm(dtype: torch.dtype) -> None:
+    """Where e^{-|k|² s²/2} is less than numbers can be: the posterior is still that of noise."""
+    grid = (160, 160)
+    field = sf.GaussianField(sf.Matern(0.1, 0.75), 2, REFLECTING)
+    process = sf.Scheduled(sf.Blurred(sf.VPCosine(), grid), sf.Modes(field))
+    s, t = (torch.tensor(v, dtype=dtype) for v in (0.9, 0.98))
+    for part in (process.kernel(s, t), process.posterior(s, t)):
+        assert bool(part.A.isfinite().all()) and bool(part.cov.isfinite().all())
+    assert bool(process.drift(t).isfinite().all())
+    gain = process.posterior(s, t).cov[0, -1, -1, 0, 0] / process.marginal(s).cov[0, -1, -1, 0, 0]
+    assert 0 < float(gain) <= 1
+
+
+def test_langevin_does_not_amplify_what_was_blurred() -> None:
+    """The α of short waves grow by e^{|k|² s²/2} from level to level; the state does not."""
+    grid = (64, 64)
+    law, field = (
+        sf.GaussianField(sf.Matern(length, nu), 2, REFLECTING)
+        for length, nu in ((0.2, 1.5), (0.1, 0.75))
+    )
+    process = sf.Scheduled(sf.Blurred(sf.VPCosine(), grid), sf.Modes(field))
+    denoiser = Exact(process, law.power(grid) * norms(grid), field.power(grid) * norms(grid))
+    levels = torch.logspace(1, -2.3, 12, dtype=F64)
+    times = torch.cat([sf.VPCosine().time(-2 * levels.log()), torch.zeros(1, dtype=F64)])
+    g = sf.generator(0)
+    x = process.start((20, 1, *grid), g, t=float(times[0]), dtype=F64)
+    made = sf.sample(denoiser, sf.solve.AnnealedLangevin(3, 0.9), times, x, generator=g).x[:, 0]
+    ratio = made.square().mean(0) / denoiser.power
+    assert float(ratio[:32, :32].mean()) < 2  # few steps widen
+    assert float(ratio.max()) < 10
 
 
 def test_the_noises_density_is_that_of_values() -> None:

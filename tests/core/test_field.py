@@ -237,6 +237,19 @@ def test_a_field_that_leaves_out_waves_has_no_density() -> None:
     assert bool(noise.whiten(x).isfinite().all())
 
 
+def test_whitening_in_single_precision_is_finite() -> None:
+    """Powers below what float32 holds are those that are never drawn."""
+    noise = sf.GaussianField(sf.SquaredExponential(0.15), 2)
+    assert 0 < float(noise.power((32, 32)).min()) < 1e-60
+    x = torch.randn(1, 1, 32, 32, generator=sf.generator(0))
+    white = noise.whiten(x)
+    assert bool(white.isfinite().all()) and bool(white.square().isfinite().all())
+    rough = sf.GaussianField(sf.Matern(0.1, 0.75), 2)
+    torch.testing.assert_close(
+        rough.whiten(x).double(), rough.whiten(x.double()), rtol=1e-4, atol=1e-4
+    )
+
+
 def test_the_laplacians_inverse_on_the_circle() -> None:
     """Σ (2πj)⁻² cos 2πjr is a parabola: 1 - 6r + 6r², scaled to variance 1 (Bernoulli)."""
     row = covariance(sf.GaussianField(sf.Laplacian(1.0), 1), 32)[0]
@@ -263,6 +276,8 @@ def test_a_measured_spectrum_is_the_kernels_that_was_measured() -> None:
 def test_misfits_are_named() -> None:
     with pytest.raises(ValueError, match="2 positive lengths"):
         sf.GaussianField(extent=(1.0,))
+    with pytest.raises(ValueError, match="2 positive lengths"):
+        sf.GaussianField(extent=(1.0, 0.0))
     with pytest.raises(ValueError, match="power > 1.0 in 2 dimensions"):
         sf.GaussianField(sf.Laplacian(1.0), 2).power((8, 8))
     with pytest.raises(ValueError, match="got length=-1"):

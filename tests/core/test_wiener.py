@@ -75,9 +75,10 @@ class Recorder(nn.Module):
         super().__init__()
         self.bias = nn.Parameter(torch.full((channels,), 0.5))
         self.seen: Tensor | None = None
+        self.level: Tensor | None = None
 
     def forward(self, x: Tensor, level: Tensor, cond: Tensor | None = None) -> Tensor:
-        self.seen = x
+        self.seen, self.level = x, level
         return self.bias.reshape(1, -1, *[1] * (x.ndim - 2)).expand(len(x), -1, *x.shape[2:])
 
 
@@ -90,7 +91,12 @@ def test_inputs_and_target_have_variance_one_at_every_level(t: float) -> None:
     x0 = data.sample(torch.zeros(8000, 1, 32, dtype=F64), g)
     x_t, eps = w.process.perturb(x0, t, g)
     residual = w.residual(x_t, t, x0, eps)
-    assert net.seen is not None
+    assert net.seen is not None and net.level is not None
+    c_in, c_lin, _ = w.scales(t)  # the state first: what a checkpoint's weights expect
+    want = torch.cat([c_in * x_t, c_lin * w.linear(x_t, t)], 1)
+    torch.testing.assert_close(net.seen, want.float())
+    assert net.level.shape == (8000,) and bool((net.level == net.level[0]).all())
+    assert float(net.level[0]) == pytest.approx(math.log(80 * t) / 4, abs=1e-6)
     for part in (net.seen[:, 0], net.seen[:, 1], residual - 0.5):
         assert float(part.detach().double().square().mean()) == pytest.approx(1, abs=0.06)
     gap = w(x_t, t) - (w.linear(x_t, t) + 0.5 * w.scales(t)[2])

@@ -88,6 +88,41 @@ def test_only_the_observed_quantity_moves() -> None:
     )
 
 
+@pytest.mark.parametrize("domain", Domain)
+def test_what_carries_an_observation_on_a_grid_that_is_not_square(domain: Domain) -> None:
+    grid, tau = (6, 9), 0.1
+    law, _, points = setting(2, domain, 8)
+    unit = torch.eye(54, dtype=F64).reshape(54, *grid)
+    r = filtered(unit, law.unexplained(0.01, grid)[0, 0] * 54, domain, 2).reshape(54, 54)
+    h = evaluate(unit, points, domain).T
+    spread, gram = Observed(law, points, torch.zeros(50), tau).carriers(0.01, grid)
+    torch.testing.assert_close(spread[0].flatten(1), h @ r)
+    torch.testing.assert_close(gram[0], h @ r @ h.T + tau**2 * torch.eye(50, dtype=F64))
+
+
+def test_each_quantity_has_its_own_law() -> None:
+    """Two spectra: filter, error and observations of the second are those of it alone."""
+    kernels = (DATA, sf.Matern(0.3, 2.0))
+    fields = [sf.GaussianField(k, 1) for k in kernels]
+    process = sf.Scheduled(sf.EDM(), sf.GaussianField(NOISE, 1))
+    both, second = (
+        sf.Wiener(None, process, fields, (16,)),
+        sf.Wiener(None, process, fields[1], (16,)),
+    )
+    x = torch.randn(3, 2, 16, dtype=F64, generator=sf.generator(3))
+    t = torch.tensor([0.02, 0.001, 0.1], dtype=F64)
+    torch.testing.assert_close(both(x, t)[:, 1:], second(x[:, 1:], t))
+    for a, b in zip(both.scales(t), second.scales(t), strict=True):
+        torch.testing.assert_close(a[:, 1:], b)
+    points = torch.rand(5, 1, dtype=F64, generator=sf.generator(4))
+    y = torch.randn(5, dtype=F64, generator=sf.generator(5))
+    got = Observed(both, points, y, channel=1)(x, t)[:, 1:]
+    torch.testing.assert_close(got, Observed(second, points, y)(x[:, 1:], t))
+    assert float((both(x, t)[:, :1] - second(x[:, :1], t)).abs().max()) > 1e-2
+    with pytest.raises(ValueError, match="2 channels, one for each law"):
+        both(x[:, :1], t)
+
+
 def test_observations_of_each_sample() -> None:
     law, _, points = setting(1, Domain.PERIODIC, 16)
     y = torch.randn(2, 8, dtype=F64, generator=sf.generator(1))
@@ -121,5 +156,7 @@ def test_misfits_are_refused() -> None:
         Observed(law, points + 1, y)
     with pytest.raises(ValueError, match="noise > 0"):
         Observed(law, points, y, 0.0)
+    with pytest.raises(ValueError, match="channel >= 0"):
+        Observed(law, points, y, channel=-1)
     with pytest.raises(ValueError, match="law"):
         Observed(sf.guide.Projected(law, lambda x: x), points, y)

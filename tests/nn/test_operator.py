@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import sfumato as sf
 from sfumato.nn import FNO, UNO, Domain, FNOConfig, SpectralConvolution, UNOConfig
 from sfumato.nn.harmonic import places, resample
+from sfumato.nn.operator import _Block
 
 F64 = torch.float64
 PERIODIC, REFLECTING = Domain.PERIODIC, Domain.REFLECTING
@@ -66,6 +67,36 @@ def test_the_result_on_another_grid_is_the_same_function(domain: Domain) -> None
     u = noise(1, 1, 9, 9)
     for grid in ((18, 15), (9, 12)):
         torch.testing.assert_close(conv(u, grid), conv(resample(u, grid, domain)))
+
+
+def test_on_a_coarse_grid_the_result_has_only_its_waves() -> None:
+    conv = SpectralConvolution(1, 1, (6, 6)).double()
+    u = noise(1, 1, 16, 15)
+    torch.testing.assert_close(conv(u, (7, 8)), resample(conv(u), (7, 8), PERIODIC))
+
+
+def test_a_local_convolution_on_mirrors_is_that_of_the_mirrored_function() -> None:
+    mirrored = _Block._local(2, 3, UNOConfig(1, 1, (6,), multipliers=(1,), domain=REFLECTING))
+    around = _Block._local(2, 3, UNOConfig(1, 1, (6,), multipliers=(1,)))
+    around.load_state_dict(mirrored.state_dict())
+    u = noise(1, 2, 6).float()
+    torch.testing.assert_close(mirrored(u), around(torch.cat([u, u.flip(2)], 2))[..., :6])
+
+
+def test_several_blocks_share_a_level() -> None:
+    net = UNO(UNOConfig(1, 1, (16,), channels=4, multipliers=(1, 2), modes=2, blocks=2))
+    seen: list[int] = []
+    for block in (*net.down, net.middle, *net.up):
+        block.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[-1]))
+    net(torch.randn(1, 1, 20), torch.zeros(1))
+    assert seen == [16, 16, 8, 8, 8, 8, 8, 16, 16]
+
+
+def test_the_transforms_stay_in_single_precision_under_autocast() -> None:
+    conv, u = SpectralConvolution(2, 2, (3, 3)), noise(1, 2, 16, 16).float()
+    want = conv(u)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(conv(u), want)
 
 
 def test_a_coarse_grid_keeps_the_waves_that_it_has() -> None:

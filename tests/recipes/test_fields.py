@@ -165,6 +165,39 @@ def test_what_is_told_comes_from_any_grid() -> None:
         draw_fields(denoiser, model, (16, 16), 0, range(2))
 
 
+def test_a_blurring_model_is_told_functions() -> None:
+    """What the operator sees of a constant parameter is a constant, on every grid."""
+    denoiser, model = built(
+        Box.REFLECTING, given=["depth"], prediction=Prediction.V, blur=0.25
+    )  # fmt: skip
+    assert isinstance(denoiser, sf.Preconditioned)
+    seen: list[torch.Tensor] = []
+    denoiser.network.network.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    scale = model.given_scales[0]
+    for n in (16, 24):
+        draw_fields(denoiser, model, (n, n), 0, [0], given=torch.full((1, 1, 4, 4), 0.9))
+        want = torch.full((n, n), (0.9 - scale.mean) / scale.deviation)
+        torch.testing.assert_close(seen[-1][0, 1], want, atol=1e-4, rtol=1e-4)
+
+
+def test_what_is_told_is_told_of_each_field() -> None:
+    """Over more fields than are drawn at once, each sees its own; and there are as many."""
+    denoiser, model = built(given=["depth"])
+    told = torch.linspace(-1, 2, 3).reshape(3, 1, 1, 1).expand(3, 1, 16, 16)
+    walk = field_walk(FieldSolver.DDIM, denoiser.process, 2)
+    whole = draw_fields(denoiser, model, (256, 256), 0, range(3), walk, given=told).values
+    last = draw_fields(denoiser, model, (256, 256), 0, [2], walk, given=told[2:]).values
+    torch.testing.assert_close(whole[2], last[0], atol=1e-3, rtol=1e-3)
+    with pytest.raises(UsageError, match="each of 3 fields, got 1"):
+        draw_fields(denoiser, model, (16, 16), 0, range(3), given=told[:1])
+
+
+def test_a_sheet_of_few_fields() -> None:
+    data = gaussian_set(12)
+    model = field_model(data, SMALL, sf.Matern(0.1, 0.75), ["depth"])
+    assert fields.field_sheet(model, data)(model.build().eval()).size[0] > 0
+
+
 def test_observations_are_met_in_units(tmp_path: Path) -> None:
     denoiser, model = built(Box.REFLECTING)
     assert isinstance(denoiser, sf.Wiener)
@@ -217,6 +250,8 @@ def test_a_blurring_model_is_sampled_on_any_grid(tmp_path: Path) -> None:
     data = gaussian_set(300, domain=Box.REFLECTING)
     denoiser, model = load_model(fields.train_fields(config, data))
     assert isinstance(model, FieldModel) and isinstance(denoiser.process.noise, sf.Modes)
+    with pytest.raises(UsageError, match="take dpmpp2m where there is blur"):
+        field_walk(FieldSolver.DEIS, denoiser.process, 5)
     for n in (16, 24):
         drawn = draw_fields(denoiser, model, (n, n), 0, range(40)).values
         assert float(drawn.mean()) == pytest.approx(5, abs=1.2)
@@ -278,6 +313,11 @@ def test_misfits_are_refused(tmp_path: Path) -> None:
         fields.Config(white=True)
     with pytest.raises(UsageError, match="needs --estimate"):
         fields.Config(blur=0.2)
+    with pytest.raises(UsageError, match="leave out --white"):
+        fields.Config(blur=0.2, white=True, estimate="v")
+    with pytest.raises(UsageError, match="not white noise"):
+        mirrored = gaussian_set(40, domain=Box.REFLECTING)
+        field_model(mirrored, SMALL, None, (), Prediction.V, 0.2)
     with pytest.raises(UsageError, match="only periodic fields"):
         fields.train_fields(
             fields.Config(out=tmp_path / "run", translate=True),

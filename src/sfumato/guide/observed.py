@@ -41,7 +41,7 @@ class Observed(Denoiser):
 
     Raises:
         ValueError: arrays that do not fit, points outside a reflecting box, values that are not
-            finite, or no law.
+            finite, noise or channel outside its range, or no law.
     """
 
     points: Tensor
@@ -77,6 +77,8 @@ class Observed(Denoiser):
             raise ValueError("expected points inside the unit box, coordinates from 0 to 1")
         if not noise > 0:
             raise ValueError(f"expected noise > 0, got {noise}")
+        if channel < 0:
+            raise ValueError(f"expected channel >= 0, got {channel}")
         self.denoiser, self.law = denoiser, law
         self.process = denoiser.process
         self.noise, self.channel = noise, channel

@@ -118,8 +118,8 @@ def cardinal(points: Tensor, n: int, domain: Domain, modes: int | None = None) -
         return (x[:, None] * k).cos() * weight @ (k[:, None] * y).cos()
     top = (kept - 1) // 2
     j = 2 * math.pi * torch.arange(1, top + 1, dtype=torch.float64, device=x.device)
-    gap = x[:, None] - y
-    made = 1 + 2 * (gap[..., None] * j).cos().sum(-1)
+    there, here = x[:, None] * j, j[:, None] * y  # Σ cos j(x - y), without an array (P, n, j)
+    made = 1 + 2 * (there.cos() @ here.cos() + there.sin() @ here.sin())
     if kept == n and n % 2 == 0:  # the highest mode, as a cosine about the first point
         made = made + (math.pi * n * x).cos()[:, None] * (math.pi * n * y).cos()
     return made / n

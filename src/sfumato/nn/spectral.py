@@ -106,9 +106,10 @@ class SpectralConvolution(nn.Module):
 
 def _multiply(x: Tensor, weight: Tensor) -> Tensor:
     """x (Q, B, C, 2) times weight (Q, 2, C, C') for each wave: (Q, B, C', 2)."""
-    re, im = weight[:, 0], weight[:, 1]
-    matrix = torch.stack([torch.cat([re, -im], 1), torch.cat([im, re], 1)], -1)
-    return (x.transpose(2, 3).flatten(2) @ matrix.flatten(2)).unflatten(-1, (-1, 2))
+    q, b, c, _ = x.shape
+    y = x.permute(0, 3, 1, 2).reshape(q, 1, 2 * b, c) @ weight  # re and im by re and by im
+    (rr, ir), (ri, ii) = y[:, 0].split(b, 1), y[:, 1].split(b, 1)
+    return torch.stack([rr - ii, ri + ir], -1)
 
 
 def _along(x: Tensor, matrix: Tensor, axis: int) -> Tensor:

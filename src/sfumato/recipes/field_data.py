@@ -104,20 +104,32 @@ def load_fields(
     """
     if data in NAMED:
         return NAMED[data].load(split, grid)
-    path = Path(data)
-    if not path.exists():
-        raise unknown("data set or file", data, NAMED)
+    whole = load_file(data, how)
+    if len(whole) < 10:
+        raise UsageError(
+            f"{data} holds {len(whole)} field{'s' * (len(whole) > 1)}; expected at least 10, since "
+            "every tenth is kept for tests"
+        )
+    part = [i for i in range(len(whole)) if (i % 10 == 9) == (split == "test")]
+    return whole.subset(part)
+
+
+def load_file(path: str, how: Reading | None = None) -> FieldSet:
+    """All the fields in a file.
+
+    Raises:
+        UsageError: no such file, or one that does not fit.
+        SfumatoError: a file that cannot be read.
+    """
+    if not Path(path).exists():
+        raise unknown("data set or file", path, NAMED)
     from sfumato.data.fields.files import read_fields
 
     how = how or Reading()
-    whole = read_fields(
+    return read_fields(
         path,
         how.variables or None,
         sample_dim=how.sample_dim or None,
         domain=Domain(how.domain) if how.domain else None,
         fill=how.fill or None,
     )
-    if len(whole) < 10:
-        raise UsageError(f"{path} holds {len(whole)} fields; expected at least 10, to keep some")
-    part = [i for i in range(len(whole)) if (i % 10 == 9) == (split == "test")]
-    return whole.subset(part)

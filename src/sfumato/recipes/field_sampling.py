@@ -11,6 +11,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from sfumato.blurred import Modes
 from sfumato.data.fields.observations import Seen
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
@@ -19,8 +20,8 @@ from sfumato.process import Process
 from sfumato.recipes.field_model import FieldModel
 from sfumato.sample import Solver, sample
 from sfumato.seeds import generators
-from sfumato.solve import Ancestral, AnnealedLangevin, Exponential, Heun
-from sfumato.times import karras, schedule_of
+from sfumato.solve import DEIS, Ancestral, AnnealedLangevin, Exponential, Heun
+from sfumato.times import karras, log_snr, schedule_of
 from sfumato.wiener import Wiener
 
 _POINTS = 2**17
@@ -30,6 +31,7 @@ _POINTS = 2**17
 class FieldSolver(Enum):
     """The solvers for functions, by the names of the command line."""
 
+    DEIS = "deis"
     DPMPP2M = "dpmpp2m"
     DDIM = "ddim"
     HEUN = "heun"
@@ -50,7 +52,11 @@ def field_walk(name: FieldSolver, process: Process, steps: int, inner: int = 20)
     """What a solver's name and a number of steps mean.
 
     Langevin goes down ``steps`` noise levels from 10 to .005 of the data's deviation,
-    geometrically, with ``inner`` steps on each; the others walk Karras's grid.
+    geometrically, with ``inner`` steps on each. Heun and the ancestral step walk Karras's grid,
+    the exponential ones even steps of the log signal-to-noise ratio: rough noise and smooth data
+    spread what is decided over many levels. For Gaussian data in 20 evaluations the variance of
+    each of the first 24 modes is then right to 1 % with DEIS, and to 4 % with dpmpp2m (on Karras's
+    grid to 1 % and 14 %).
     """
     if name is FieldSolver.LANGEVIN:
         if steps < 2:
@@ -59,12 +65,19 @@ def field_walk(name: FieldSolver, process: Process, steps: int, inner: int = 20)
         times = schedule_of(process).time(-2 * levels.log())
         return Walk(AnnealedLangevin(inner, 0.9), torch.cat([times, times.new_zeros(1)]))
     table: dict[FieldSolver, Callable[[], Solver]] = {
+        FieldSolver.DEIS: DEIS,
         FieldSolver.DPMPP2M: lambda: Exponential(2),
         FieldSolver.DDIM: lambda: Exponential(1),
         FieldSolver.HEUN: Heun,
         FieldSolver.ANCESTRAL: Ancestral,
     }
-    return Walk(table[name](), karras(process, steps))
+    if name is FieldSolver.DEIS and isinstance(process.noise, Modes):
+        raise UsageError(
+            "deis needs one noise level for all modes: take dpmpp2m where there is blur"
+        )
+    solver = table[name]()
+    even = isinstance(solver, DEIS | Exponential)
+    return Walk(solver, (log_snr if even else karras)(process, steps))
 
 
 def observed(denoiser: Wiener, model: FieldModel, seen: Seen, noise: float = 0.0) -> Observed:
@@ -117,7 +130,7 @@ def draw_fields(
         advance: is told how many more fields are done.
 
     Raises:
-        UsageError: a grid of other axes, or too coarse.
+        UsageError: a grid of other axes, or too coarse; or not as many given as there are indices.
         SfumatoError: values that are not finite.
     """
     from sfumato.nn.harmonic import resample
@@ -126,9 +139,13 @@ def draw_fields(
         raise UsageError(
             f"expected {model.frame.dims} numbers of points of at least 4, got {tuple(grid)}"
         )
+    if given is not None and len(given) != len(indices):
+        raise UsageError(
+            f"expected what is given of each of {len(indices)} fields, got {len(given)}"
+        )
     denoiser = model.on(denoiser, grid)
     process = denoiser.process
-    walk = walk or field_walk(FieldSolver.DPMPP2M, process, model.sampling.steps)
+    walk = walk or field_walk(FieldSolver(model.sampling.solver), process, model.sampling.steps)
     device = next(denoiser.parameters()).device
     channels = len(model.frame.quantities)
     size = max(1, _POINTS // math.prod(grid))

@@ -103,6 +103,8 @@ class Config:
             raise UsageError("white noise has no Wiener filter here: add --estimate edm")
         if self.blur and self.estimate in ("wiener", "epsilon"):
             raise UsageError("a blurring process needs --estimate v, x0 or edm")
+        if self.blur and self.white:
+            raise UsageError("a blurring process needs a field as noise: leave out --white")
         if not self.blur >= 0:
             raise UsageError(f"expected blur >= 0, got {self.blur}")
 
@@ -173,13 +175,12 @@ def field_sheet(model: FieldModel, data: FieldSet) -> Sheet:
     columns = 8
     names = [q.name for q in data.frame.quantities]
     drawn = [names.index(q.name) for q in model.frame.quantities]
-    given = None
-    if model.given:
-        given = told_values(data.subset(range(2 * columns)), [q.name for q in model.given])
+    shown = data.subset([i % len(data) for i in range(2 * columns)])  # of few, some twice
+    given = told_values(shown, [q.name for q in model.given]) if model.given else None
 
     def draw(denoiser: Denoiser) -> Image.Image:
         made = draw_fields(denoiser, model, model.grid, 0, range(2 * columns), given=given).values
-        real = torch.from_numpy(data.values[: 2 * columns, drawn])
+        real = torch.from_numpy(shown.values[:, drawn])
         return field_pictures.field_sheet(
             torch.cat([real, made])[:, :1], columns, row_labels=["data", "", "samples", ""]
         )

@@ -34,7 +34,8 @@ from sfumato.seeds import Generators
 class AnnealedLangevin(Solver):
     """``inner`` Langevin steps at each time of the grid, for processes of one block.
 
-    Between two times the state is scaled by the ratio of the α; the last estimate, at the last
+    Between two times the state is scaled by the ratio of the α (the smallest, where each mode has
+    its own, so that noise is not amplified); the last estimate, at the last
     time above 0, is the sample. ``inner`` evaluations per step, and one more in the last.
 
     Args:
@@ -89,4 +90,5 @@ class AnnealedLangevin(Solver):
             before = None if before is None else now
         if float(s) <= 0:
             return denoiser(x_t, t, cond, generator), carry
-        return mix(process.marginal(s).A / q.A, x_t), carry
+        ratio = (process.marginal(s).A / q.A).amin()  # where modes are blurred, others are huge
+        return mix(ratio.reshape(1, 1), x_t), carry

@@ -143,9 +143,9 @@ def test_files_that_are_not_what_they_are_called(tmp_path: Path) -> None:
     (tmp_path / "f.zarr").write_text("")
     (tmp_path / "d.nc").mkdir()
     for name, message in [
-        ("zip.nc", "expected NetCDF because of its name, and it begins like a zip or .npz of file"),
+        ("zip.nc", "expected NetCDF because of its name, and it begins like a zip or .npz"),
         ("h.npz", "expected NumPy's .npz .* begins like HDF5"),
-        ("t.h5", "expected HDF5 .* begins like another kind"),
+        ("t.h5", "expected HDF5 .* begins like no kind of file that is known"),
         ("e.zarr", "not a Zarr group"),
         ("f.zarr", ".zarr should not be a file"),
         ("d.nc", ".nc should not be a folder"),

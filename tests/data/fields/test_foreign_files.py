@@ -179,7 +179,8 @@ U = np.zeros((3, 5, 6))
         ({"u": U, "x": np.array([0, 1, 2, np.nan, 4, 5])}, "coordinates of 'x' are not finite"),
         ({"u": U, "x": np.array([0, 1, 2, 3, 4, 5.1])}, r"spacing is 1.02, .*from 4 to 5.1 is 1.1"),
         ({"u": U, "x": np.array([0, 1, 2, 2.002, 4, 5])}, r"2 to 2.002 is 0.002\. Interpolate"),
-        ({"u": U, "x": np.zeros(6)}, "expected uniform coordinates of 'x'"),
+        ({"u": U, "x": np.zeros(6)}, "expected uniform coordinates of 'x'.* Interpolate"),
+        ({"u": U, "x": np.array([3, 4, 5, 0, 1, 2])}, r"another order; .* data.sortby\('x'\)$"),
         ({"u": U, "x": np.array([0, 1, 2, 2, 1, 0.0])}, "expected uniform coordinates of 'x'"),
     ],
 )  # fmt: skip
@@ -195,6 +196,18 @@ def test_spacings_may_differ_by_rounding_only(tmp_path: Path) -> None:
     assert quietly(stored(tmp_path, u=U, x=near)).frame.axes[1].stop == pytest.approx(5.5)
     with pytest.raises(UsageError, match="1 part in 1000"):
         quietly(stored(tmp_path, u=U, x=np.arange(6) + 3 * (near - np.arange(6))))
+
+
+def test_edges_of_cells_are_no_fields(tmp_path: Path) -> None:
+    data = weather().assign(
+        time_bnds=(("time", "bnds"), np.zeros((3, 2))),
+        edges=(("lat", "two"), np.zeros((5, 2))),
+    )
+    data.lat.attrs["bounds"] = "edges"
+    path = put(data, tmp_path / "a.nc")
+    read = read_fields(path, sample_dim="time")
+    assert [q.name for q in read.frame.quantities] == ["v10", "t2m"]
+    assert not read.parameter_names
 
 
 def test_choices_that_make_no_sense_are_refused(tmp_path: Path) -> None:

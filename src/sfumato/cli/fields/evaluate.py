@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
-from sfumato.cli.fields.sample import Drawing, given_of, grid_of, load_field_model
+from sfumato import zoo
+from sfumato.cli.fields.reading import (
+    ENDINGS,
+    PICTURES,
+    FileOptions,
+    check_out,
+    fitting,
+    source_of,
+)
+from sfumato.cli.fields.sample import Drawing, check_size, grid_of, load_field_model, told_of
 from sfumato.cli.options import Name, at_least, parse
 from sfumato.errors import UsageError
 
@@ -16,7 +26,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from sfumato.data.fields.base import Frame
+    from sfumato.data.fields.base import FieldSet, Frame
+    from sfumato.recipes.field_data import Reading
 
 _ABOUT = """Compare a model's fields, or those in a file, with real ones that it was not trained on.
 
@@ -28,7 +39,8 @@ structure functions and histograms.
 examples:
   sfumato fields evaluate vorticity --n 500 --picture report.png
   sfumato fields evaluate vorticity --n 500 --resolution 128x128 --out scores.json
-  sfumato fields evaluate drawn.nc --data rain.nc
+  sfumato fields evaluate runs/rain --picture report.png              the file it learned from
+  sfumato fields evaluate drawn.nc --data rain.nc --sample-dim time
 """
 
 
@@ -40,7 +52,8 @@ class EvaluateConfig:
     name: Name
     """A shipped model, the folder of a checkpoint or of a run, or a file of fields."""
     data: str = ""
-    """The real fields: a known set or a file; by default what the model learned from."""
+    """The real fields: a known set or a file, of which every tenth field is used (--split test);
+    by default what the model learned from."""
     n: int = 500
     """How many fields are drawn and measured."""
     resolution: str = ""
@@ -54,10 +67,13 @@ class EvaluateConfig:
     out: Path | None = None
     """Write the figures as JSON, with the command, seed and machine."""
     picture: Path | None = None
-    """Write spectra, structure functions and histograms as a picture."""
+    """Write spectra, structure functions and histograms of the first quantity as a picture."""
+    force: bool = False
+    """Overwrite what exists."""
     quiet: bool = False
     """No progress bar."""
     drawing: Drawing = field(default_factory=Drawing)
+    file: FileOptions = field(default_factory=FileOptions)
 
 
 def main(argv: list[str]) -> None:
@@ -76,10 +92,16 @@ def run(config: EvaluateConfig, argv: list[str]) -> None:
     config.drawing.check()
     if config.split not in ("train", "test"):
         raise UsageError(f"--split must be train or test, got {config.split!r}")
+    check_out(config.out, "out", (), config.force)
+    check_out(config.picture, "picture", PICTURES, config.force)
     file = Path(config.name)
-    from_file = file.suffix in (".npz", ".nc", ".h5", ".hdf5", ".zarr") and file.exists()
+    from_file = file.suffix.lower() in ENDINGS
+    if from_file and not file.exists():
+        raise UsageError(f"there is no file {config.name!r}")
     if from_file and not config.data:
         raise UsageError("say with --data what the fields should be compared with")
+    if not from_file:
+        zoo.find(config.name)  # say what is wrong with the name before torch is imported
     import torch
 
     from sfumato.cli.report import record, table
@@ -91,18 +113,24 @@ def run(config: EvaluateConfig, argv: list[str]) -> None:
         from sfumato.data.fields.files import read_fields
 
         read = read_fields(file)
-        made, frame, data = torch.from_numpy(read.values[: config.n]), read.frame, config.data
+        made, frame = torch.from_numpy(read.values[: config.n]), read.frame
+        names = [q.name for q in frame.quantities]
+        real = _values(_real(config, config.data, None, names), names, frame, config.data)
     else:
-        row, made, frame, data = _drawn(config)
-    real = _real(config, data, frame)
+        row, made, real, frame = _drawn(config)
+    if config.real:
+        real = real[: config.real]
     row["n"] = len(made)
+    # a spectrum is judged where there is power, and a mean far from 0 would be nearly all of it
+    middle = real.double().mean((0, *range(2, real.ndim)), keepdim=True)
     row["scores"] = compare_fields(
-        made,
-        real,
+        (made.double() - middle).float(),
+        (real.double() - middle).float(),
         frame.domain,
         frame.extent,
         generator=generator(config.seed, "evaluate"),
         channels=[q.name for q in frame.quantities],
+        waves=_waves(frame, made.shape[2:], real.shape[2:]),
     )
     table(config.name, [row])
     if config.out is not None:
@@ -118,8 +146,8 @@ def run(config: EvaluateConfig, argv: list[str]) -> None:
         print(f"wrote {config.picture}")
 
 
-def _drawn(config: EvaluateConfig) -> tuple[dict[str, Any], Tensor, Frame, str]:
-    """The table's row so far, the fields, their frame, and the name of the model's data."""
+def _drawn(config: EvaluateConfig) -> tuple[dict[str, Any], Tensor, Tensor, Frame]:
+    """The table's row so far, the fields, the real ones, and their frame."""
     import torch
 
     from sfumato.cli.progress import bar
@@ -129,8 +157,13 @@ def _drawn(config: EvaluateConfig) -> tuple[dict[str, Any], Tensor, Frame, str]:
         torch.set_num_threads(config.drawing.threads)
     denoiser, model = load_field_model(config.name, config.drawing.device)
     grid = grid_of(config.resolution, model.frame.dims, model.grid)
+    check_size(config.n, len(model.frame.quantities), grid)
     walk = config.drawing.walk(denoiser, model)
-    given = given_of((config.data or model.data) if model.given else "", model, config.n)
+    source, usual = source_of(config.name, config.data, model.data)
+    names = [q.name for q in model.frame.quantities]
+    found = _real(config, source, usual, [*names, *(q.name for q in model.given)])
+    real = _values(found, names, model.frame, source)
+    given = told_of(found, source, model, config.n) if model.given else None
     began = time.perf_counter()
     with bar("sampling", config.n, quiet=config.quiet) as advance, torch.inference_mode():
         drawn = draw_fields(
@@ -139,28 +172,49 @@ def _drawn(config: EvaluateConfig) -> tuple[dict[str, Any], Tensor, Frame, str]:
     spent = time.perf_counter() - began
     row = {
         "steps": len(walk.times) - 1,
-        "solver": config.drawing.solver,
+        "solver": config.drawing.name(model),
         "nfe": drawn.nfe,
         "n": config.n,
         "seconds": round(spent, 2),
         "per_second": round(config.n / spent, 2),
     }
-    return row, drawn.values, model.frame, config.data or model.data
+    return row, drawn.values, real, model.frame
 
 
-def _real(config: EvaluateConfig, data: str, frame: Frame) -> Tensor:
-    """The real fields' quantities that are in the frame, (N, C, *grid)."""
-    import torch
-
+def _real(
+    config: EvaluateConfig, source: str, usual: Reading | None, names: Sequence[str]
+) -> FieldSet:
+    """The real fields of the split; of a file, these variables."""
     from sfumato.recipes.field_data import load_fields
 
-    found = load_fields(data, "test" if config.split == "test" else "train")
+    split: Literal["train", "test"] = "test" if config.split == "test" else "train"
+    return load_fields(source, split, how=config.file.reading(names, usual))
+
+
+def _values(found: FieldSet, names: Sequence[str], frame: Frame, source: str) -> Tensor:
+    """These quantities of the real fields, (N, C, *grid), with axes as in the frame."""
+    import torch
+
     have = [q.name for q in found.frame.quantities]
-    wanted = [q.name for q in frame.quantities]
-    if missing := [name for name in wanted if name not in have]:
-        raise UsageError(f"{data} has no {', '.join(missing)}; it has {', '.join(have)}")
-    values = torch.from_numpy(found.values[:, [have.index(name) for name in wanted]])
-    return values[: config.real] if config.real else values
+    if missing := [name for name in names if name not in have]:
+        raise UsageError(f"{source} has no {', '.join(missing)}; it has {', '.join(have)}")
+    found = fitting(found, frame, source)
+    return torch.from_numpy(found.values[:, [have.index(name) for name in names]].copy())
+
+
+def _waves(frame: Frame, *grids: Sequence[int]) -> float:
+    """Up to how many waves the two-sample test looks: 6, or what all the grids resolve.
+
+    Raises UsageError for a grid that resolves none.
+    """
+    from sfumato.metrics.fields import complete_shells, shell_width
+
+    width = shell_width(frame.domain, frame.extent)  # the longest side is 1
+    least = min(complete_shells(grid, frame.domain, frame.extent) for grid in grids) - 1
+    if least < 1:
+        sizes = " and ".join("x".join(map(str, grid)) for grid in grids)
+        raise UsageError(f"grids of {sizes} points are too coarse to compare: they hold no wave")
+    return min(6.0, least * width)
 
 
 def report(made: Tensor, real: Tensor, frame: Frame) -> Image.Image:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import tyro
 
 _ABOUT = """Train a generative model of functions.
@@ -14,7 +16,7 @@ examples:
   sfumato fields train --data mixture --out runs/mixture --resume        go on where it stopped
   sfumato fields train --data vorticity --translate --train.mixed-precision bf16
   sfumato fields train --data darcy --given "permeability class" --out runs/darcy
-  sfumato fields train --data rain.nc --variables rain --out runs/rain
+  sfumato fields train --data rain.nc --variables rain --sample-dim time --out runs/rain
 """
 
 
@@ -30,4 +32,5 @@ def main(argv: list[str]) -> None:
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     out = fields.run(config)
-    print(f"run folder: {out}; next: sfumato fields sample {out} --resolution 128 --out sheet.png")
+    place = shlex.quote(str(out))
+    print(f"run folder: {out}; next: sfumato fields sample {place} --n 4 --out fields.nc")

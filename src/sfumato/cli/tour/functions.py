@@ -38,7 +38,7 @@ def functions(section: Section, shown: list[Shown], seconds: float) -> None:
                 "all of them (DDO)."
             )
         denoiser = denoiser.to(device).eval()
-        walk = field_walk(FieldSolver.DPMPP2M, denoiser.process, _STEPS)
+        walk = field_walk(FieldSolver.DEIS, denoiser.process, _STEPS)
         sides = [max(16, model.grid[0] // 2), model.grid[0], 2 * model.grid[0]]
         with torch.inference_mode():
             rows = [

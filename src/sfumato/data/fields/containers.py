@@ -105,11 +105,12 @@ def read_content(path: Path) -> Content:
 def _other_kind(path: Path, expected: str) -> SfumatoError:
     with path.open("rb") as file:
         start = file.read(8)
+    if not start:
+        return SfumatoError(f"{path}: expected {expected}, and the file is empty (0 bytes)")
     kinds = {b"PK": "a zip or .npz", b"\x89HDF": "HDF5", b"CDF": "NetCDF 3", b"\x93NUMPY": ".npy"}
-    kind = next((kind for magic, kind in kinds.items() if start.startswith(magic)), "another kind")
-    return SfumatoError(
-        f"{path}: expected {expected} because of its name, and it begins like {kind} of file"
-    )
+    found = [f"begins like {kind}" for magic, kind in kinds.items() if start.startswith(magic)]
+    found = found or ["begins like no kind of file that is known here"]
+    return SfumatoError(f"{path}: expected {expected} because of its name, and it {found[0]}")
 
 
 def _read_npz(path: Path) -> Content:

@@ -5,11 +5,11 @@ three need the extra `fields`.
 
 What is read. A variable is an array with named axes. One axis counts the samples, the other 1 to 3
 are of space; each variable of all those axes becomes a channel, each variable of the samples alone
-a parameter, and single numbers are left out. Coordinates of an axis are the variable of its name;
-they must be uniform, and descending ones are turned round together with the values. Attributes
-"units" give the units. In .npz, and HDF5 without NetCDF's names of axes, the first axis is
-"sample" (or `sample_dim`) and those of space are x, or y and x, or z, y and x; an .npz may name
-them under "__about__" (`sfumato.data.fields.containers`).
+a parameter; single numbers, and edges of cells (CF's "bounds", time_bnds), are left out.
+Coordinates of an axis are the variable of its name; they must be uniform, and descending ones are
+turned round together with the values. Attributes "units" give the units. In .npz, and HDF5 without
+NetCDF's names of axes, the first axis is "sample" (or `sample_dim`) and those of space are x, or y
+and x, or z, y and x; an .npz may name them under "__about__" (`sfumato.data.fields.containers`).
 
 What is written has exactly the values, coordinates and units that were given, and opens in xarray;
 `read_fields` gives back the same values, frame and parameters.
@@ -138,7 +138,7 @@ def _numbers(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     if kind not in "biuf":
         raise UsageError(
             f"{path}: {name!r} holds no numbers ({values.dtype}); choose others with "
-            "variables=[...]"
+            "variables=[...] (--variables ...)"
         )
     with np.errstate(over="ignore"):
         made = values.astype(np.float32)
@@ -162,7 +162,8 @@ def _where(path: Path, gaps: np.ndarray, frame: Frame) -> str:
     return (
         f"{path}: {gaps.sum():,} of {gaps.size:,} values are missing ({counts}), in {touched:,} of "
         f"{len(gaps):,} samples; the first is {frame.quantities[channel].name!r} of sample "
-        f"{sample} at {where}. Leave such samples out, or choose fill='harmonic' or fill='mean'"
+        f"{sample} at {where}. Leave such samples out, or choose fill='harmonic' or fill='mean' "
+        "(--fill harmonic, --fill mean)"
     )
 
 
@@ -198,7 +199,8 @@ def _card(path: Path, content: Content, values: np.ndarray) -> Card:
         name=path.stem,
         source=str(path),
         licence=licence,
-        size=f"{len(values):,} fields on {points} points, {values.shape[1]} quantities",
+        size=f"{len(values):,} fields on {points} points, {values.shape[1]} "
+        f"quantit{'y' if values.shape[1] == 1 else 'ies'}",
         note="; ".join(f"{key}: {value}" for key, value in {**about, **long_names}.items()),
     )
 

@@ -22,6 +22,7 @@ SAMPLE_DIMS: Final = ("sample", "realization", "ensemble", "member", "number", "
 BOX: Final = ("box_start", "box_stop")
 """Attributes of coordinates that `write_fields` wrote: where the box begins and ends."""
 _LEAST_POINTS = 4
+_EDGES = ("_bnds", "_bounds")
 _UNEVEN = 1e-3
 
 
@@ -80,7 +81,8 @@ def layout_of(
         if len(set(wanted)) != len(wanted):
             raise UsageError(f"{path}: expected different variables, got {list(wanted)}")
     else:
-        wanted = _order(content, data)
+        bounds = _bounds(found)
+        wanted = [name for name in _order(content, data) if name not in bounds]
     data = {name: data[name] for name in wanted}
     if not data:
         raise UsageError(f"{path}: expected at least one variable with axes, got none")
@@ -95,7 +97,7 @@ def layout_of(
         listed = "; ".join(f"{name} ({', '.join(dims[name])})" for name in data)
         raise UsageError(
             f"{path}: expected variables with the same axes, got {listed}; choose some of them "
-            "with variables=[...]"
+            "with variables=[...] (--variables ...)"
         )
     space = tuple(d for d in longest if d != sample)
     if not 1 <= len(space) <= 3:
@@ -115,7 +117,7 @@ def layout_of(
         if values.shape != shape[:1]:
             raise UsageError(
                 f"{path}: expected {shape[0]} values of {name!r}, one for each sample, "
-                f"got {len(values)}; choose others with variables=[...]"
+                f"got {len(values)}; choose others with variables=[...] (--variables ...)"
             )
     if 0 in shape:
         raise UsageError(f"{path}: the fields are empty, of shape {shape}")
@@ -123,10 +125,18 @@ def layout_of(
         if n < _LEAST_POINTS:
             raise UsageError(
                 f"{path}: expected at least {_LEAST_POINTS} points along each axis of space, got "
-                f"{n} along {dim!r}; is it the samples' (sample_dim={dim!r}), or should it be left "
-                "out of the file?"
+                f"{n} along {dim!r}; is it the samples' (sample_dim={dim!r}; --sample-dim {dim}), "
+                "or should it be left out of the file?"
             )
     return Layout(space, fields, parameters, coordinates)
+
+
+def _bounds(found: Mapping[str, Variable]) -> set[str]:
+    """Names of the variables that hold the edges of cells, as CF has them (time_bnds)."""
+    said = {text_of(v.attributes.get("bounds", "")) for v in found.values()}
+    usual = {f"{dim}{end}" for v in found.values() for dim in v.dims or () for end in _EDGES}
+    pairs = {name for name, v in found.items() if v.values.ndim and v.values.shape[-1] == 2}
+    return (said | usual) & pairs
 
 
 def _order(content: Content, data: Mapping[str, Variable]) -> list[str]:
@@ -148,7 +158,8 @@ def _sample_axis(path: Path, dims: tuple[str, ...], sample_dim: str | None) -> s
     if len(known) != 1:
         raise UsageError(
             f"{path}: which of the axes {', '.join(dims)} counts the samples? Say so with "
-            f"sample_dim={dims[0]!r}, for instance, or sample_dim='' if the file holds one field"
+            f"sample_dim={dims[0]!r}, for instance (--sample-dim {dims[0]}), or sample_dim='' if "
+            "the file holds one field"
         )
     return known[0]
 
@@ -175,11 +186,19 @@ def axis_of(
     mean = (points[-1] - points[0]) / (n - 1)
     worst = int(np.abs(steps - mean).argmax())
     if not abs(steps[worst] - mean) <= _UNEVEN * abs(mean) or mean == 0:
+        gaps = np.diff(np.sort(points))
+        if gaps.mean() > 0 and np.ptp(gaps) <= _UNEVEN * gaps.mean():  # as longitudes 359, 0, 1
+            advice = f"They are uniform in another order; with xarray: data.sortby({name!r})"
+        else:
+            ends = f"{points.min():g}, {points.max():g}, {n}"
+            advice = (
+                "Interpolate to a uniform grid first, with xarray: "
+                f"data.interp({{{name!r}: numpy.linspace({ends})}})"
+            )
         raise UsageError(
             f"{path}: expected uniform coordinates of {name!r}, with one spacing to 1 part in "
             f"{1 / _UNEVEN:g}; the mean spacing is {mean:g}, and that from {points[worst]:g} to "
-            f"{points[worst + 1]:g} is {steps[worst]:g}. Interpolate to a uniform grid first, with "
-            f"xarray: data.interp({name}=numpy.linspace({points.min():g}, {points.max():g}, {n}))"
+            f"{points[worst + 1]:g} is {steps[worst]:g}. {advice}"
         )
     ascending, step = np.sort(points), abs(mean)
     start = ascending[0] - (step / 2 if domain is Domain.REFLECTING else 0.0)

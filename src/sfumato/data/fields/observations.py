@@ -43,9 +43,14 @@ def read_observations(path: Path, frame: Frame) -> Seen:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.DictReader(lines))
+            reader = csv.DictReader(lines, skipinitialspace=True)
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"cannot read the observations {path}: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        if isinstance(error, UnicodeDecodeError):
+            reason = "expected a text in UTF-8"
+        raise UsageError(f"cannot read the observations {path}: {reason}") from None
     names = list(rows[0]) if rows else []
     axes = [axis.name for axis in frame.axes]
     known = [q.name for q in frame.quantities]
@@ -53,7 +58,8 @@ def read_observations(path: Path, frame: Frame) -> Seen:
     if any(name not in names for name in axes) or len(quantities) != 1:
         raise UsageError(
             f"{path}: expected columns {', '.join(axes)} and one of {', '.join(known)}, got "
-            f"{', '.join(map(str, names)) or 'no rows'}"
+            f"{', '.join(map(str, names)) or 'no rows'} (the first line has the names, with commas "
+            "between them)"
         )
     quantity = quantities[0]
     table = []
