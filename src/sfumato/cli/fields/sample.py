@@ -292,7 +292,7 @@ def run(config: SampleConfig) -> None:
         )
     spent = time.perf_counter() - began
     if picture is None:
-        about = _about(config, len(walk.times) - 1)
+        about = _about(config, config.drawing.name(model), len(walk.times) - 1)
         write_fields(config.out, (drawn.values, model.frame), about, config.force)
     pictures.save(sheet_of(drawn.values[:24].numpy(), model.frame), beside)
     if not config.quiet:
@@ -304,7 +304,7 @@ def run(config: SampleConfig) -> None:
         print(f"wrote {config.out}" + (f" and {beside}" if picture is None else ""))
 
 
-def _about(config: SampleConfig, steps: int) -> dict[str, str]:
+def _about(config: SampleConfig, solver: str, steps: int) -> dict[str, str]:
     """What a file says of how its fields were drawn."""
     from sfumato import __version__
 
@@ -312,7 +312,7 @@ def _about(config: SampleConfig, steps: int) -> dict[str, str]:
         "model": config.name,
         "sfumato": __version__,
         "seed": str(config.seed),
-        "solver": config.drawing.name(model),
+        "solver": solver,
         "steps": str(steps),
     }
     if config.given:
