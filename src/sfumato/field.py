@@ -210,8 +210,7 @@ class GaussianField(Noise):
         if float(tail.max()) > 1e-14:
             (z,) = draws("folded", [math.prod(grid)], *grid)
             h += z.to(like.device) * tail.flatten().sqrt().to(like.device, wide)
-        made = h.reshape(like.shape)
-        return self._synthesis(made.reshape(like.shape)).to(like.dtype)
+        return self._synthesis(h.reshape(like.shape)).to(like.dtype)
 
     def _synthesis(self, h: Tensor) -> Tensor:
         """Σ h_j φ_j on the grid: cos + sin of 2πj·x, or √2 cos per axis."""
@@ -281,7 +280,8 @@ class OpenField(Noise):
 
     The box is made larger by the kernel's `reach` (correlations beyond it are below 1e-4) and
     periodic; fields are drawn there and cut out. The spectrum is the kernel's own, so the
-    embedding never fails.
+    embedding never fails. The larger box is a whole number of the grid's points, so one seed is
+    not one field on all grids here; the law is.
 
     Args:
         kernel: a kernel whose correlations die away.

@@ -97,11 +97,10 @@ class Wiener(Denoiser):
 
     def unexplained(self, t: Time, grid: Sequence[int]) -> Tensor:
         """r per mode: variance of x_0 given x_t under the Gaussian law."""
-        signal, noise, alpha = self.powers(t, grid)
+        signal, noise, _ = self.powers(t, grid)
         total = signal + noise
         k = torch.stack([field.power(grid) for field in self.data]).to(total)
-        share = torch.where(total > 0, noise / total, torch.ones_like(total))
-        return k * torch.where(alpha > 0, share, torch.ones_like(share))
+        return k * torch.where(total > 0, noise / total, torch.ones_like(total))
 
     def scales(self, t: Time) -> tuple[Tensor, Tensor, Tensor]:
         """c_in, c_lin and c_out, (B or 1, C or 1, 1, ...), float64."""

@@ -16,6 +16,7 @@ from sfumato.data.fields.observations import Seen
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.guide import Observed
+from sfumato.nn.harmonic import resample
 from sfumato.process import Process
 from sfumato.recipes.field_model import FieldModel
 from sfumato.sample import Solver, sample
@@ -133,8 +134,6 @@ def draw_fields(
         UsageError: a grid of other axes, or too coarse; or not as many given as there are indices.
         SfumatoError: values that are not finite.
     """
-    from sfumato.nn.harmonic import resample
-
     if len(grid) != model.frame.dims or min(grid) < 4:
         raise UsageError(
             f"expected {model.frame.dims} numbers of points of at least 4, got {tuple(grid)}"

@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.data.fields.base import FieldSet
+from sfumato.data.fields.sheets import sheet_of
 from sfumato.data.sets import Indices
 from sfumato.denoise import Beside, Denoiser, Prediction
 from sfumato.errors import UsageError
@@ -170,8 +171,6 @@ def field_loss(model: FieldModel, norm: Norm = Norm.L2, translate: bool = False)
 
 def field_sheet(model: FieldModel, data: FieldSet) -> Sheet:
     """Two rows of data and two of samples, on the grid that is trained on."""
-    from sfumato import field_pictures
-
     columns = 8
     names = [q.name for q in data.frame.quantities]
     drawn = [names.index(q.name) for q in model.frame.quantities]
@@ -181,9 +180,8 @@ def field_sheet(model: FieldModel, data: FieldSet) -> Sheet:
     def draw(denoiser: Denoiser) -> Image.Image:
         made = draw_fields(denoiser, model, model.grid, 0, range(2 * columns), given=given).values
         real = torch.from_numpy(shown.values[:, drawn])
-        return field_pictures.field_sheet(
-            torch.cat([real, made])[:, :1], columns, row_labels=["data", "", "samples", ""]
-        )
+        rows = ["data", "", "samples", ""]
+        return sheet_of(torch.cat([real, made]).numpy(), model.frame, columns, rows)
 
     return draw
 

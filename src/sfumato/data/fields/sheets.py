@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -41,13 +42,19 @@ def signed(values: np.ndarray) -> bool:
     return bool(values.min() < 0 < values.max() and abs(mean) <= deviation)
 
 
-def sheet_of(values: np.ndarray, frame: Frame, columns: int | None = None) -> Image.Image:
+def sheet_of(
+    values: np.ndarray,
+    frame: Frame,
+    columns: int | None = None,
+    row_labels: Sequence[str] = (),
+) -> Image.Image:
     """A sheet for each quantity, at most 4, one below the other, each with its own scale.
 
     Args:
         values: (N, C, *grid), in their units.
         frame: what they are.
         columns: about the square root of N when None.
+        row_labels: beside the rows of each sheet.
     """
     from PIL import Image
 
@@ -62,6 +69,7 @@ def sheet_of(values: np.ndarray, frame: Frame, columns: int | None = None) -> Im
             symmetric=signed(shown[:, c]),
             label=q.label,
             extent=extent,
+            row_labels=row_labels,
         )
         for c, q in enumerate(frame.quantities[:_MOST])
     ]
