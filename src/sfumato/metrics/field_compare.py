@@ -91,7 +91,7 @@ def compare_fields(
     channels: Sequence[str] = (),
     band: tuple[float, float] | None = None,
     permutations: int = 500,
-    waves: float = 6.0,
+    waves: float | None = None,
 ) -> list[Score]:
     r"""How far generated fields are from real ones that the generator did not see.
 
@@ -113,7 +113,10 @@ def compare_fields(
         generator: on the CPU, for bootstrap and permutations. channels: names.
         band: wave numbers, per unit of length, in which the spectrum is judged; None is all that
             both grids resolve and that hold at least 1e-4 of the real mean square.
-        waves: of `field_statistics`.
+        waves: of `field_statistics`; 6, or what all the grids resolve, if None.
+
+    The mean of the real values is taken off both sets first: a spectrum is judged where there is
+    power, and a mean far from 0 would be nearly all of it.
 
     Raises:
         ValueError: shapes that do not fit, values not finite, fewer than two fields in either set,
@@ -127,6 +130,10 @@ def compare_fields(
     n, m, count = len(generated), len(real), real.shape[1]
     if min(n, m) < 2:
         raise ValueError(f"expected at least two fields in either set, got {n} and {m}")
+    if waves is None:
+        waves = _resolved(domain, extent, generated.shape[2:], real.shape[2:])
+    middle = real.double().mean((0, *range(2, real.ndim)), keepdim=True)
+    generated, real = (x.double() - middle for x in (generated, real))
     about = named(("values",), channels, count)
     on = f"{'x'.join(map(str, generated.shape[2:]))} against {m} real"
     if generated.shape[2:] != real.shape[2:]:
@@ -178,6 +185,21 @@ def compare_fields(
     setting = f"{on}, {len(features[0].names)} features, {permutations} permutations"
     scores.append(Score("two-sample p", test.p_value, None, n, "field statistics", setting))
     return scores
+
+
+def _resolved(domain: Domain, extent: Sequence[float], *grids: Sequence[int]) -> float:
+    """6 waves, or as many as all the grids resolve.
+
+    Raises:
+        ValueError: a grid resolves none.
+    """
+    lengths = tuple(extent) or (1.0,) * len(grids[0])
+    width = shell_width(domain, lengths)
+    least = min(complete_shells(grid, domain, lengths) for grid in grids) - 1
+    if least < 1:
+        sizes = " and ".join("x".join(map(str, grid)) for grid in grids)
+        raise ValueError(f"grids of {sizes} points are too coarse to compare: they hold no wave")
+    return min(6.0, least * width)
 
 
 def _judged(a: Spectrum, b: Spectrum, channel: int, band: tuple[float, float] | None) -> list[int]:

@@ -121,16 +121,13 @@ def run(config: EvaluateConfig, argv: list[str]) -> None:
     if config.real:
         real = real[: config.real]
     row["n"] = len(made)
-    # a spectrum is judged where there is power, and a mean far from 0 would be nearly all of it
-    middle = real.double().mean((0, *range(2, real.ndim)), keepdim=True)
     row["scores"] = compare_fields(
-        (made.double() - middle).float(),
-        (real.double() - middle).float(),
+        made,
+        real,
         frame.domain,
         frame.extent,
         generator=generator(config.seed, "evaluate"),
         channels=[q.name for q in frame.quantities],
-        waves=_waves(frame, made.shape[2:], real.shape[2:]),
     )
     table(config.name, [row])
     if config.out is not None:
@@ -200,21 +197,6 @@ def _values(found: FieldSet, names: Sequence[str], frame: Frame, source: str) ->
         raise UsageError(f"{source} has no {', '.join(missing)}; it has {', '.join(have)}")
     found = fitting(found, frame, source)
     return torch.from_numpy(found.values[:, [have.index(name) for name in names]].copy())
-
-
-def _waves(frame: Frame, *grids: Sequence[int]) -> float:
-    """Up to how many waves the two-sample test looks: 6, or what all the grids resolve.
-
-    Raises UsageError for a grid that resolves none.
-    """
-    from sfumato.metrics.fields import complete_shells, shell_width
-
-    width = shell_width(frame.domain, frame.extent)  # the longest side is 1
-    least = min(complete_shells(grid, frame.domain, frame.extent) for grid in grids) - 1
-    if least < 1:
-        sizes = " and ".join("x".join(map(str, grid)) for grid in grids)
-        raise UsageError(f"grids of {sizes} points are too coarse to compare: they hold no wave")
-    return min(6.0, least * width)
 
 
 def report(made: Tensor, real: Tensor, frame: Frame) -> Image.Image:
