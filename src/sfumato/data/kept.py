@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 from rich.progress import track
@@ -38,6 +38,26 @@ def split_of(name: str) -> Split:
     """The split a name belongs to: "test" for about one in ten, by a hash of the name alone."""
     digest = hashlib.sha256(f"sfumato split {name}".encode()).digest()
     return "test" if int.from_bytes(digest[:8], "big") % 10 == 0 else "train"
+
+
+def seal(folder: Path, info: dict[str, Any]) -> None:
+    """Writes info.json: what is given, and the checksums of all files in the folder."""
+    sums = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+    text = json.dumps({**info, "sha256": sums}, indent=1) + "\n"
+    (folder / "info.json").write_text(text, "utf-8")
+
+
+def unseal(folder: Path) -> dict[str, Any]:
+    """What `seal` was given, after comparing every file with its checksum.
+
+    Raises:
+        OSError, ValueError, KeyError: a file is missing or was changed.
+    """
+    info: dict[str, Any] = json.loads((folder / "info.json").read_text("utf-8"))
+    for name, digest in info["sha256"].items():
+        if sha256(folder / name) != digest:
+            raise ValueError(f"{name} does not have the checksum it was written with")
+    return info
 
 
 def keep(
@@ -72,9 +92,7 @@ def keep(
         written.flush()
         del written
         np.save(work / "labels.npy", labels)
-        sums = {name: sha256(work / name) for name in ("images.npy", "labels.npy")}
-        info = {"names": list(names), "sha256": sums}
-        (work / "info.json").write_text(json.dumps(info, indent=1) + "\n", "utf-8")
+        seal(work, {"names": list(names)})
 
 
 def load_kept(folder: Path) -> Kept:
@@ -84,10 +102,7 @@ def load_kept(folder: Path) -> Kept:
         SfumatoError: a file is missing or was changed.
     """
     try:
-        info = json.loads((folder / "info.json").read_text("utf-8"))
-        for name, digest in info["sha256"].items():
-            if sha256(folder / name) != digest:
-                raise ValueError(f"{name} does not have the checksum it was written with")
+        info = unseal(folder)
         images = np.load(folder / "images.npy", mmap_mode="r")
         return Kept(images, np.load(folder / "labels.npy"), tuple(info["names"]))
     except (OSError, ValueError, KeyError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,8 @@ import numpy as np
 from rich.progress import track
 
 from sfumato.data.fields.base import Axis, FieldSet, Frame, Quantity
-from sfumato.data.places import new_folder, sha256
+from sfumato.data.kept import seal, unseal
+from sfumato.data.places import new_folder
 from sfumato.data.sets import Card
 from sfumato.errors import SfumatoError
 from sfumato.nn.harmonic import Domain
@@ -51,15 +51,13 @@ def keep_fields(
         del written
         if parameters is not None:
             np.save(work / "parameters.npy", parameters)
-        sums = {path.name: sha256(path) for path in sorted(work.iterdir())}
         info = {
             "domain": frame.domain.value,
             "axes": [asdict(axis) for axis in frame.axes],
             "quantities": [asdict(quantity) for quantity in frame.quantities],
             "parameter_names": [asdict(name) for name in parameter_names],
-            "sha256": sums,
         }
-        (work / "info.json").write_text(json.dumps(info, indent=1) + "\n", "utf-8")
+        seal(work, info)
 
 
 def load_fields(folder: Path, name: str, card: Card) -> FieldSet:
@@ -71,10 +69,7 @@ def load_fields(folder: Path, name: str, card: Card) -> FieldSet:
         SfumatoError: a file is missing or was changed.
     """
     try:
-        info = json.loads((folder / "info.json").read_text("utf-8"))
-        for file, digest in info["sha256"].items():
-            if sha256(folder / file) != digest:
-                raise ValueError(f"{file} does not have the checksum it was written with")
+        info = unseal(folder)
         values = np.load(folder / "values.npy", mmap_mode="c")
         has = "parameters.npy" in info["sha256"]
         frame = Frame(
