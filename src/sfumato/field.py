@@ -9,8 +9,8 @@ the harmonics beyond it fold onto those that it has, and their powers are added:
 grid are the exact restriction of the continuous field, and a coarse grid inside a fine one sees the
 same covariance.
 
-Each draw takes one number from its generator, which seeds two streams: the h_j in an order that
-does not depend on the grid, from long waves to short ones, and what folds. So the same seed gives
+Each draw takes one number from its generator, which seeds the h_j, block by block of wave numbers
+in an order that does not depend on the grid, and apart from them what folds. So the same seed gives
 the same field on every grid, but for what the grid cannot show.
 """
 
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from sfumato.kernel import Kernel, Matern
-from sfumato.nn.harmonic import Domain, evaluate, to_grid, to_modes, wave_numbers
+from sfumato.nn.harmonic import Domain, evaluate, highest, to_grid, to_modes, wave_numbers
 from sfumato.noise import Noise
 from sfumato.seeds import Generators, children
 from sfumato.seeds import generator as stream
@@ -114,26 +114,36 @@ def _aliases(n: int, domain: Domain, folds: int) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # kept for later, which may need gradients
-def _layout(grid: tuple[int, ...], domain: Domain) -> tuple[tuple[int, Tensor, Tensor], ...]:
-    """Blocks of harmonics from long waves to short ones: (size, which of them, where they go).
+def _layout(
+    grid: tuple[int, ...], domain: Domain
+) -> tuple[tuple[tuple[int, ...], int, Tensor, Tensor], ...]:
+    """Blocks of harmonics: (which, size, those that the grid has, where they go on it).
 
-    Block b holds the j with 2^{b-2} < max|j| <= 2^{b-1}; its order does not depend on the grid.
+    On each axis shell 0 holds |j| <= 2, and shell b the j with 2^b < |j| <= 2^{b+1}; a block is the
+    product of one shell of each axis, in an order that does not depend on the grid.
     """
-    signed = domain is Domain.PERIODIC
-    top = [(n - 1) // 2 if signed else n - 1 for n in grid]
-    blocks, low, high = [], -1, 0
-    while low < max(top):
-        side = torch.arange(-high if signed else 0, high + 1)
-        j = torch.stack(torch.meshgrid(*[side] * len(grid), indexing="ij")).flatten(1)
-        j = j[:, j.abs().amax(0) > low]
-        limit = torch.tensor(top)[:, None]
+    shells = [_shells(n, domain) for n in grid]
+    blocks = []
+    for which in itertools.product(*(range(len(axis)) for axis in shells)):
+        axes = [axis[b] for axis, b in zip(shells, which, strict=True)]
+        j = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
+        limit = torch.tensor([highest(n, domain) for n in grid])[:, None]
         here = (j.abs() <= limit).all(0).nonzero()[:, 0]
         where = torch.zeros(len(here), dtype=torch.int64)
         for a, n in enumerate(grid):
             where = where * n + j[a, here] % n
-        blocks.append((j.shape[1], here, where))
-        low, high = high, max(1, 2 * high)
+        blocks.append((which, j.shape[1], here, where))
     return tuple(blocks)
+
+
+def _shells(n: int, domain: Domain) -> list[Tensor]:
+    """Wave numbers of one axis, of both signs if periodic, from long waves to short ones."""
+    shells, low, high = [], -1, 2
+    while low < highest(n, domain):
+        j = torch.arange(-high if domain is Domain.PERIODIC else 0, high + 1)
+        shells.append(j[j.abs() > low])
+        low, high = high, 2 * high
+    return shells
 
 
 @final
@@ -194,21 +204,19 @@ class GaussianField(Noise):
         fields = like.shape[1 : like.ndim - self.dims].numel() * len(like) // len(seeds)
         wide = torch.float64 if like.dtype == torch.float64 else torch.float32
 
-        def draws(what: str, sizes: Sequence[int], *path: int) -> list[Tensor]:
-            made: list[list[Tensor]] = []
-            for seed in seeds:
-                g = stream(seed, what, *path)
-                made.append([torch.randn(fields, m, generator=g, dtype=wide) for m in sizes])
-            return [torch.cat(parts) for parts in zip(*made, strict=True)]
+        def draw(size: int, *path: int | str) -> Tensor:
+            made = [
+                torch.randn(fields, size, generator=stream(seed, *path), dtype=wide)
+                for seed in seeds
+            ]
+            return torch.cat(made)
 
-        layout = _layout(grid, self.domain)
         h = torch.zeros(fields * len(seeds), math.prod(grid), dtype=wide)
-        blocks = draws("waves", [size for size, _, _ in layout])
-        for block, (_, here, where) in zip(blocks, layout, strict=True):
-            h[:, where] = block[:, here]
+        for which, size, here, where in _layout(grid, self.domain):
+            h[:, where] = draw(size, "waves", *which)[:, here]
         h = h.to(like.device) * own.flatten().sqrt().to(like.device, wide)
         if float(tail.max()) > 1e-14:
-            (z,) = draws("folded", [math.prod(grid)], *grid)
+            z = draw(math.prod(grid), "folded", *grid)
             h += z.to(like.device) * tail.flatten().sqrt().to(like.device, wide)
         return self._synthesis(h.reshape(like.shape)).to(like.dtype)
 

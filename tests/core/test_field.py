@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor
 import sfumato as sf
 from analytic import F64
 from kernels import KERNELS, closed_form
+from sfumato.field import _layout
 from sfumato.nn import Domain
 from sfumato.nn.harmonic import coordinates, resample
 
@@ -158,6 +160,21 @@ def test_one_seed_is_one_field_on_every_grid(domain: Domain, dims: int) -> None:
     torch.testing.assert_close(resample(coarse, [48] * dims, domain), fine, atol=1e-3, rtol=0)
     assert float((fine[0] - fine[1]).abs().max()) > 0.5
     assert float((fine[:, 0] - fine[:, 1]).abs().max()) > 0.5
+
+
+@pytest.mark.parametrize("domain", [PERIODIC, REFLECTING])
+@pytest.mark.parametrize(("low", "high"), [((8, 128), (24, 128)), ((16, 20), (16, 160))])
+def test_one_seed_is_one_field_on_long_grids(domain: Domain, low: Any, high: Any) -> None:
+    """Refined along one axis alone; no more is drawn there than a few times what the grid holds."""
+    noise = sf.GaussianField(sf.SquaredExponential(0.2), 2, domain)
+    coarse, fine = (
+        noise.sample(torch.zeros(2, 1, *grid, dtype=F64), sf.generators(0, [3, 7]))
+        for grid in (low, high)
+    )
+    torch.testing.assert_close(resample(coarse, high, domain), fine, atol=0.02, rtol=0)
+    assert float(fine.std()) > 0.5
+    drawn = sum(size for _, size, _, _ in _layout((8, 1024), domain))
+    assert drawn < 4 * 8 * 1024
 
 
 def test_what_a_grid_cannot_show_is_all_that_differs() -> None:

@@ -260,7 +260,12 @@ def test_langevin_is_stable_and_right_on_every_grid(n: int) -> None:
 
 
 def test_langevin_refuses_what_it_is_not_for() -> None:
+    process = sf.Scheduled(sf.RectifiedFlow(), sf.GaussianField(ROUGH, 1))
+    data, x = sf.GaussianField(SMOOTH, 1), torch.zeros(2, 1, 8, dtype=F64)
     for inner, size in ((0, 0.3), (3, 0.0), (3, 2.0)):
         with pytest.raises(ValueError, match="inner >= 1"):
             AnnealedLangevin(inner, size)
+    nothing = sf.Wiener(None, process, data, (8,))
+    with pytest.raises(ValueError, match="got none at t = 1"):
+        sf.sample(nothing, AnnealedLangevin(), torch.tensor([1.0, 0.5], dtype=F64), x)
     assert AnnealedLangevin().order == 2 and AnnealedLangevin(averaged=False).order == 1

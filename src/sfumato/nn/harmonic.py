@@ -27,6 +27,7 @@ __all__ = [
     "coordinates",
     "evaluate",
     "filtered",
+    "highest",
     "places",
     "resample",
     "to_grid",
@@ -58,6 +59,11 @@ def wave_numbers(n: int, domain: Domain) -> Tensor:
     if domain is Domain.PERIODIC:
         return torch.fft.fftfreq(n, 1 / n, dtype=torch.float64)
     return torch.arange(n, dtype=torch.float64) / 2
+
+
+def highest(n: int, domain: Domain) -> int:
+    """The number of the highest wave on one axis that n points tell from all others."""
+    return (n - 1) // 2 if domain is Domain.PERIODIC else n - 1
 
 
 def to_modes(x: Tensor, dims: int, domain: Domain) -> Tensor:

@@ -20,7 +20,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from .harmonic import Domain, places
+from .harmonic import Domain, highest, places
 
 __all__ = ["SpectralConvolution"]
 
@@ -78,7 +78,7 @@ class SpectralConvolution(nn.Module):
     def _convolve(self, u: Tensor, grid: tuple[int, ...]) -> Tensor:
         dims, sides = len(self.modes), u.shape[2:]
         kept = [
-            min(m, _most(n, self.domain), _most(k, self.domain))
+            min(m, highest(n, self.domain), highest(k, self.domain))
             for m, n, k in zip(self.modes, sides, grid, strict=True)
         ]
         weight: Tensor = self.weight
@@ -124,11 +124,6 @@ def _along(x: Tensor, matrix: Tensor, axis: int) -> Tensor:
     block = block.flatten(2).flatten(0, 1).mT
     y = x.flatten(-2) @ block.to(x)
     return y.unflatten(-1, (-1, 2)).movedim(-2, axis)
-
-
-def _most(n: int, domain: Domain) -> int:
-    """The highest wave that n points tell from all others."""
-    return (n - 1) // 2 if domain is Domain.PERIODIC else n - 1
 
 
 @lru_cache(maxsize=256)

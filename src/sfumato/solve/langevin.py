@@ -79,6 +79,11 @@ class AnnealedLangevin(Solver):
         if process.k != 1:
             raise ValueError(f"expected a process of one block, got {process!r}")
         q = process.marginal(t)
+        if not bool((q.A > 0).all()):
+            raise ValueError(
+                f"Langevin dynamics needs a signal at every time, got none at t = {float(t):g}; "
+                "begin below it"
+            )
         h = self.size
         pull = _cat(torch.full_like(q.A, 1 - h), h * q.A)
         spread = (2 * h) ** 0.5 * q.root()
