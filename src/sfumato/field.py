@@ -42,7 +42,7 @@ def _extent(extent: tuple[float, ...], dims: int) -> tuple[float, ...]:
     return extent or (1.0,) * dims
 
 
-def _radius(axes: Sequence[Tensor], extent: Sequence[float]) -> Tensor:
+def radius(axes: Sequence[Tensor], extent: Sequence[float]) -> Tensor:
     """|κ| in waves per unit length over the outer product of wave numbers j, κ = j / extent."""
     total = torch.zeros((), dtype=torch.float64)
     for j, length in zip(axes, extent, strict=True):
@@ -60,7 +60,7 @@ def _total(kernel: Kernel, dims: int, domain: Domain, extent: tuple[float, ...])
         axes = [torch.arange(-m, m + 1, dtype=torch.float64) for m in top]
     else:
         axes = [torch.arange(2 * m + 1, dtype=torch.float64) / 2 for m in top]
-    total = float(kernel.density(_radius(axes, extent), dims).sum())
+    total = float(kernel.density(radius(axes, extent), dims).sum())
     # the ball that is as large as the box of frequencies just summed; one harmonic per 1/volume
     volume = math.prod(extent)
     cube = math.prod((2 * m + 1) / length for m, length in zip(top, extent, strict=True))
@@ -80,7 +80,7 @@ def _powers(
     """(own, folded) variances per mode of the grid: of its harmonics, and with their aliases."""
     total = _total(kernel, dims, domain, extent)
     own_axes = [wave_numbers(n, domain) for n in grid]
-    own = kernel.density(_radius(own_axes, extent), dims) / total
+    own = kernel.density(radius(own_axes, extent), dims) / total
     if domain is Domain.PERIODIC:  # an even grid's highest harmonic is two that fold
         for a, n in enumerate(grid):
             if n % 2 == 0:
@@ -93,7 +93,7 @@ def _powers(
         w = torch.ones((), dtype=torch.float64)
         for c, m in zip(weights, shift, strict=True):
             w = w[..., None] * c[:, m]
-        folded += w * kernel.density(_radius(axes, extent), dims) / total
+        folded += w * kernel.density(radius(axes, extent), dims) / total
     rest = 1 - float(folded.sum()) if domain is Domain.PERIODIC else 0.0
     return own, folded + (rest if rest > 1e-12 else 0.0) / math.prod(grid)
 
@@ -186,6 +186,15 @@ class GaussianField(Noise):
         eigenvalues. On a periodic box they sum to 1.
         """
         return self._both(tuple(grid))[1]
+
+    def own_power(self, grid: Sequence[int]) -> Tensor:
+        """As `power`, without what folds: 0 for an even periodic grid's highest mode."""
+        return self._both(tuple(grid))[0]
+
+    @property
+    def mean_varies(self) -> bool:
+        """Whether the mean over the box is random: the kernel has power at wave number 0."""
+        return bool(self.kernel.density(torch.zeros(1, dtype=torch.float64), self.dims) > 0)
 
     def _grid(self, x: Tensor) -> tuple[int, ...]:
         if x.ndim < self.dims + 1:

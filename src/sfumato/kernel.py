@@ -137,11 +137,13 @@ class Measured(Kernel):
     """A density given at some wave numbers: straight lines in log-log, and beyond them.
 
     Below the first wave number the density is constant. Above the last it falls on as between the
-    last two.
+    last two. The mean over the box has a density of its own, which may be far from that of waves:
+    0 if all fields have the same mean, as vorticity has.
 
     Args:
         waves: wave numbers, rising, positive.
         densities: positive, as many.
+        zero: density at wave number 0; None is that of the first wave number.
 
     Raises:
         ValueError: they do not fit.
@@ -149,6 +151,7 @@ class Measured(Kernel):
 
     waves: tuple[float, ...]
     densities: tuple[float, ...]
+    zero: float | None = None
 
     def __post_init__(self) -> None:
         w, s = self.waves, self.densities
@@ -157,6 +160,8 @@ class Measured(Kernel):
             raise ValueError(
                 f"expected rising positive waves and as many positive densities, got {w} and {s}"
             )
+        if self.zero is not None and not self.zero >= 0:
+            raise ValueError(f"expected a density of 0 or more at wave number 0, got {self.zero}")
 
     def density(self, waves: Tensor, dims: int) -> Tensor:
         """Interpolated; ValueError if it does not fall fast enough beyond the last wave number."""
@@ -169,7 +174,8 @@ class Measured(Kernel):
         at = waves.double().clamp_min(self.waves[0]).log()
         i = torch.searchsorted(x, at.contiguous()).clamp(1, len(x) - 1)
         slope = (y[i] - y[i - 1]) / (x[i] - x[i - 1])
-        return (y[i - 1] + slope * (at - x[i - 1])).exp()
+        made = (y[i - 1] + slope * (at - x[i - 1])).exp()
+        return made if self.zero is None else torch.where(waves > 0, made, self.zero)
 
     def reach(self, dims: int) -> float:
         """Of a measured density it is not known.

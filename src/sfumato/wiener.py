@@ -38,6 +38,8 @@ from sfumato.seeds import Generators
 class Wiener(Denoiser):
     """x̂_0 = G x_t + c_out F(c_in x_t, c_lin G x_t, level); see the module's text.
 
+    Where the law says that all data have the same mean over the box, F's mean is left out.
+
     Args:
         network: takes 2C channels (and those of a picture `Beside`) to C, on any grid; None is the
             filter alone, which is exact for Gaussian data.
@@ -141,7 +143,16 @@ class Wiener(Denoiser):
         weight = next(self.network.parameters(), x)
         level = self.process.level(as_time(t)).to(device=x.device, dtype=torch.float32)
         made: Tensor = self.network(x.to(weight.dtype), level.expand(len(x)), labels)
-        return made.to(x_t.dtype)
+        return self._varying(made.to(x_t.dtype))
+
+    def _varying(self, made: Tensor) -> Tensor:
+        """Without the mean over the box, where that of the data does not vary."""
+        fixed = [f.mean_varies for f in self.data]
+        if all(fixed):
+            return made
+        axes = tuple(range(2, made.ndim))
+        keep = torch.tensor(fixed, dtype=made.dtype, device=made.device)
+        return made - (1 - keep).reshape(-1, *[1] * len(axes)) * made.mean(axes, keepdim=True)
 
     def forward(
         self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import sfumato as sf
 from sfumato.nn import FNO, UNO, Domain, FNOConfig, SpectralConvolution, UNOConfig
 from sfumato.nn.harmonic import places, resample
-from sfumato.nn.operator import _Block
+from sfumato.nn.operator import _Local
 
 F64 = torch.float64
 PERIODIC, REFLECTING = Domain.PERIODIC, Domain.REFLECTING
@@ -76,8 +76,8 @@ def test_on_a_coarse_grid_the_result_has_only_its_waves() -> None:
 
 
 def test_a_local_convolution_on_mirrors_is_that_of_the_mirrored_function() -> None:
-    mirrored = _Block._local(2, 3, UNOConfig(1, 1, (6,), multipliers=(1,), domain=REFLECTING))
-    around = _Block._local(2, 3, UNOConfig(1, 1, (6,), multipliers=(1,)))
+    mirrored = _Local(2, 3, UNOConfig(1, 1, (6,), multipliers=(1,), domain=REFLECTING))
+    around = _Local(2, 3, UNOConfig(1, 1, (6,), multipliers=(1,)))
     around.load_state_dict(mirrored.state_dict())
     u = noise(1, 2, 6).float()
     torch.testing.assert_close(mirrored(u), around(torch.cat([u, u.flip(2)], 2))[..., :6])

@@ -15,11 +15,12 @@ from sfumato.data.fields.base import FieldSet, Frame, Quantity
 from sfumato.denoise import Beside, Denoiser, Preconditioned, Prediction
 from sfumato.errors import UsageError
 from sfumato.field import GaussianField
-from sfumato.kernel import Kernel, Measured
+from sfumato.kernel import Kernel
 from sfumato.nn import FNO, UNO, FNOConfig, UNOConfig
-from sfumato.nn.harmonic import Domain, to_grid, to_modes, wave_numbers
+from sfumato.nn.harmonic import Domain, to_grid, to_modes
 from sfumato.noise import White
 from sfumato.process import Process, Scheduled
+from sfumato.recipes.field_law import measured_law
 from sfumato.recipes.model import Model, Sampling, ScheduledConfig, initial
 from sfumato.schedule import EDM, VPCosine
 from sfumato.wiener import Wiener
@@ -188,60 +189,6 @@ def measured_scale(values: Tensor) -> Scale:
     """Mean and deviation of numbers, rounded to 6 digits; a constant has deviation 1."""
     mean, deviation = float(values.double().mean()), float(values.double().std())
     return Scale(float(f"{mean:.6g}"), float(f"{deviation:.6g}") if deviation > 0 else 1.0)
-
-
-def measured_law(x: Tensor, frame: Frame, smoothest: float = 1e-12) -> GaussianField:
-    """The Gaussian law with the spectrum of normalised fields (N, *grid), carried on beyond.
-
-    The mean power of the modes in shells of wave numbers, each a quarter wider than the last and
-    at least one wave wide, up to where it has fallen by ``smoothest``, or to the grid's shortest
-    wave along an axis. Beyond, it falls on as in the last third of the shells, but at least a
-    little faster than what a finite variance needs.
-    """
-    dims, domain, extent = frame.dims, frame.domain, frame.extent
-    modes = to_modes(x.double(), dims, domain)
-    power = modes.abs().square().mean(0) if domain is Domain.PERIODIC else modes.square().mean(0)
-    total = torch.zeros((), dtype=torch.float64)
-    for n, length in zip(x.shape[-dims:], extent, strict=True):
-        j = wave_numbers(n, domain)
-        total = total[..., None] + (j / length).square()
-    if domain is Domain.REFLECTING:
-        for a, n in enumerate(x.shape[-dims:]):
-            norm = torch.full((n,), 2.0, dtype=torch.float64)
-            norm[0] = 1.0
-            power = power / norm.reshape(-1, *[1] * (dims - 1 - a))
-    radius = total.sqrt()
-    top = min(
-        wave_numbers(n, domain).abs().max() / length
-        for n, length in zip(x.shape[-dims:], extent, strict=True)
-    )
-    step = 1.0 if domain is Domain.PERIODIC else 0.5
-    edges = [0.5 * step]
-    while edges[-1] < float(top):
-        edges.append(max(edges[-1] + step, 1.25 * edges[-1]))
-    # the mean over the box has its own power: the density at wave number 0
-    waves, densities = [0.25 * step / max(extent)], [max(float(power.flatten()[0]), 1e-30)]
-    for low, high in zip(edges, edges[1:]):
-        here = (radius >= low) & (radius < high)
-        if high > float(top) + step or not bool(here.any()):
-            break
-        mean = float(power[here].mean())
-        if mean < smoothest * max(densities):
-            break
-        waves.append(float(radius[here].log().mean().exp()))
-        densities.append(max(mean, 1e-30))
-    if len(waves) < 4:
-        raise UsageError(f"expected fields with more waves to measure than {len(waves) - 1} shells")
-    last = max(2, len(waves) // 3)
-    w, s = (torch.tensor(v[-last:], dtype=torch.float64).log() for v in (waves, densities))
-    slope = float(((w - w.mean()) * (s - s.mean())).sum() / (w - w.mean()).square().sum())
-    slope = min(slope, -dims - 0.5)
-    waves.append(4 * waves[-1])
-    densities.append(densities[-1] * 4**slope)
-    kernel = Measured(
-        tuple(float(f"{v:.5g}") for v in waves), tuple(float(f"{v:.5g}") for v in densities)
-    )
-    return GaussianField(kernel, dims, domain, () if set(extent) == {1.0} else extent)
 
 
 def field_model(
