@@ -4,10 +4,12 @@
     python benchmarks/fields.py exact
     python benchmarks/fields.py kriging
     python benchmarks/fields.py invariance --model runs/fields-mixture --control runs/fields-white
-    python benchmarks/fields.py cost --model runs/fields-vorticity
-    python benchmarks/fields.py solver
+    python benchmarks/fields.py vorticity --n 500
+    python benchmarks/fields.py cost
+    python benchmarks/fields.py pictures
 
-Each part writes `benchmarks/results/fields-PART.json`; `cost` draws `docs/img/fields-cost.png`.
+Each part writes `benchmarks/results/fields-PART.json`; `invariance`, `vorticity`, `cost` and
+`pictures` draw `docs/img/fields-PART.png` (or `.webp`).
 """
 
 from __future__ import annotations
@@ -30,9 +32,13 @@ from sfumato.cards import find
 from sfumato.data.fields.mixture import Mixture, mixture
 from sfumato.data.fields.navier_stokes import NavierStokes
 from sfumato.data.fields.vorticity import STEPS, TIME, VISCOSITY, forcing
+from sfumato.field_pictures import field_sheet
 from sfumato.guide import Observed
-from sfumato.metrics.fields import energy_spectrum, spectrum_ratio
-from sfumato.nn.harmonic import Domain, evaluate, filtered
+from sfumato.metrics.field_compare import compare_fields
+from sfumato.metrics.fields import Spectrum, energy_spectrum, spectrum_ratio
+from sfumato.nn.harmonic import Domain, evaluate, filtered, resample
+from sfumato.pictures import save
+from sfumato.recipes.field_data import load_fields
 from sfumato.recipes.field_model import FieldModel
 from sfumato.recipes.field_sampling import FieldSolver, draw_fields, field_walk
 from sfumato.recipes.load import load_model
@@ -51,7 +57,7 @@ class Options:
     """Options of the measurement.
 
     part: what is measured.
-    model, control: trained models, by name or folder.
+    model, control: trained models, by name or folder; by default the shipped ones.
     n: fields that are drawn.
     seed: of all randomness.
     point: measure the memory of one grid in this process (used by cost).
@@ -59,7 +65,8 @@ class Options:
     """
 
     part: Annotated[
-        Literal["noise", "exact", "kriging", "invariance", "cost", "solver"], tyro.conf.Positional
+        Literal["noise", "exact", "kriging", "invariance", "vorticity", "cost", "pictures"],
+        tyro.conf.Positional,
     ]
     model: str = ""
     control: str = ""
@@ -83,7 +90,8 @@ def noise(options: Options) -> dict[str, Any]:
             for i in range(0, options.n, 500):  # the plane at 256 is large
                 g = sf.generator(options.seed, "noise", dims, n, i)
                 x = field.sample(like[i : i + 500], g)
-                parts.append(x[(slice(None), 0, *[slice(None, None, n // coarse)] * dims)])
+                every = slice(None, None, n // coarse)
+                parts.append(x[:, 0, every] if dims == 1 else x[:, 0, every, every])
             x = torch.cat(parts).double()
             modes = torch.fft.fftn(x, dim=tuple(range(1, 1 + dims)))
             got = torch.fft.ifftn(modes.abs().square().mean(0)).real / x[0].numel()
@@ -205,20 +213,20 @@ def load(name: str) -> tuple[sf.Denoiser, FieldModel]:
 
 def invariance(options: Options) -> dict[str, Any]:
     """A mixture learned at 32, drawn at 32, 64 and 128; and a control with white noise."""
-    real = torch.from_numpy(mixture("test", 2000, 32).values).double()
+    real = torch.from_numpy(mixture("test", 8000, 32).values).double()
     spectrum = energy_spectrum(real, Domain.PERIODIC)
-    law, rows = Mixture(), []
-    for title, name in (("field noise", options.model), ("white noise", options.control)):
+    law, rows, spectra = Mixture(), [], {}
+    held = spectrum.power[0] > 1e-4 * spectrum.power.sum()
+    shells = [k for k in range(15) if bool(held[k])]  # the band that was trained
+    for title, name in (("field", options.model or "mixture"), ("white", options.control)):
         if not name:
             continue
         denoiser, model = load(name)
         for n in (32, 64, 128):
-            count = min(options.n, 1000 if n < 128 else 500)
-            drawn = draw_fields(denoiser, model, (n, n), options.seed, range(count))
+            drawn = draw_fields(denoiser, model, (n, n), options.seed, range(options.n))
             x = drawn.values.double()
             mine = energy_spectrum(x, Domain.PERIODIC)
-            held = spectrum.power[0] > 1e-4 * spectrum.power.sum()
-            shells = [k for k in range(15) if bool(held[k])]  # the band that was trained
+            spectra[f"{title} noise, {n} x {n}"] = mine
             ratio = spectrum_ratio(mine, spectrum, shells)
             off = (ratio.value[0] - 1).abs()
             share = law.responsibility(x[:, 0])[:, 0]
@@ -226,19 +234,112 @@ def invariance(options: Options) -> dict[str, Any]:
                 {
                     "noise": title,
                     "n": n,
-                    "draws": count,
+                    "draws": options.n,
                     "nfe": drawn.nfe,
-                    "worst": float(off.max()),
-                    "worst_error": float(ratio.error[0, int(off.argmax())]),
+                    "worst": 100 * float(off.max()),
+                    "worst_error": 100 * float(ratio.error[0, int(off.argmax())]),
                     "worst_wave": float(ratio.wave_numbers[int(off.argmax())]),
-                    "mean": float(off.mean()),
+                    "mean": 100 * float(off.mean()),
                     "weight": float(share.mean()),
-                    "weight_error": float(share.std() / count**0.5),
+                    "weight_error": float(share.std() / options.n**0.5),
                     "deviation": float(x.std()),
                 }
             )
             Console().print(rows[-1])
+    plot_spectra({"real": spectrum, **spectra}, options.img / "fields-invariance.png")
     return {"weight": law.weights[0], "deviation": float(real.std()), "rows": rows}
+
+
+def plot_spectra(spectra: dict[str, Spectrum], path: Path) -> None:
+    """Mean square per shell over the wave number."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panel = plt.subplots(figsize=(5.6, 3.4))
+    low = 1e-8 * float(spectra["real"].power.max())
+    for i, (title, spectrum) in enumerate(spectra.items()):
+        k, power = spectrum.wave_numbers, spectrum.power[0]
+        here = (k > 0) & (power > low)
+        how: dict[str, Any] = {"color": f"C{(i - 1) % 3}", "lw": 1.2}
+        if title == "real":
+            how = {"color": "black", "lw": 3, "alpha": 0.5}
+        panel.loglog(k[here], power[here], "--" if "white" in title else "-", label=title, **how)
+    panel.set_xlabel("waves per length")
+    panel.set_ylabel("mean square per shell")
+    panel.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def vorticity(options: Options) -> dict[str, Any]:
+    """Vorticity learned at 64, drawn at 64, 128 and 256, against simulations it did not see."""
+    torch.set_num_threads(1)
+    denoiser, model = load(options.model or "vorticity")
+    real = load_fields("vorticity", "test")
+    values = torch.from_numpy(real.values)
+    spectra = {"real": energy_spectrum(values.double(), Domain.PERIODIC)}
+    rows: list[dict[str, Any]] = []
+    for n in (64, 128, 256):
+        count = options.n if n < 256 else options.n // 2
+        began = time.perf_counter()
+        drawn = draw_fields(denoiser, model, (n, n), options.seed, range(count))
+        spent = (time.perf_counter() - began) / count
+        spectra[f"drawn, {n} x {n}"] = energy_spectrum(drawn.values.double(), Domain.PERIODIC)
+        scores = compare_fields(
+            resample(drawn.values, (64, 64), Domain.PERIODIC),
+            values,
+            Domain.PERIODIC,
+            generator=sf.generator(options.seed, "compare"),
+        )
+        found = {s.metric: s.value for s in scores}
+        errors = {s.metric: s.error for s in scores}
+        rows.append(
+            {
+                "n": n,
+                "draws": count,
+                "nfe": drawn.nfe,
+                "seconds": spent,
+                "worst": 100 * found["worst spectrum error"],
+                "worst_error": 100 * (errors["worst spectrum error"] or 0),
+                "w1": found["one-point W1 over deviation"],
+                "two_sample": found["two-sample p"],
+                "ks": {k[8:]: v for k, v in found.items() if k.startswith("KS p of ")},
+            }
+        )
+        Console().print(rows[-1])
+    for row in rows[:2]:
+        n = row["n"]
+        steps, count = math.ceil(STEPS * n / 64), 8 if n == 64 else 4
+        force = forcing("test", range(count), n)
+        began = time.perf_counter()
+        NavierStokes(VISCOSITY, TIME, steps).solve(torch.zeros_like(force), force)
+        row["solver_steps"] = steps
+        row["solver_seconds"] = (time.perf_counter() - began) / count
+    plot_spectra(spectra, options.img / "fields-vorticity.png")
+    return {"real": len(values), "rows": rows}
+
+
+def pictures(options: Options) -> dict[str, Any]:
+    """The same seeds on three grids, of every shipped model in the plane."""
+    for name in PICTURED:
+        denoiser, model = load(name)
+        sides = [model.grid[0] * k // 2 for k in (1, 2, 4)]
+        made = [
+            draw_fields(denoiser, model, (n, n), options.seed, range(6)).values.numpy()
+            for n in sides
+        ]
+        labels = [f"{n} x {n}" for n in sides]
+        sheet = field_sheet(
+            made,
+            label=model.frame.quantities[0].label,
+            row_labels=labels,
+            extent=model.frame.extent,
+        )
+        save(sheet, options.img / f"fields-{name}.webp")
+    return {"models": PICTURED}
 
 
 def cost(options: Options) -> dict[str, Any]:
@@ -247,7 +348,7 @@ def cost(options: Options) -> dict[str, Any]:
         return one_cost(options)
     rows = []
     for n in (64, 128, 256, 512):
-        command = [sys.executable, __file__, "cost", "--model", options.model]
+        command = [sys.executable, __file__, "cost", "--model", options.model or "vorticity"]
         done = subprocess.run(
             [*command, "--point", str(n)], capture_output=True, text=True, check=True
         )
@@ -303,19 +404,7 @@ def plot_cost(rows: list[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def solver(options: Options) -> dict[str, Any]:
-    """Seconds of the Navier-Stokes solver for a field, one thread."""
-    torch.set_num_threads(1)
-    rows = []
-    for n in (64, 128):
-        steps = math.ceil(STEPS * n / 64)
-        count = 8 if n == 64 else 2
-        force = forcing("test", range(count), n)
-        began = time.perf_counter()
-        NavierStokes(VISCOSITY, TIME, steps).solve(torch.zeros_like(force), force)
-        rows.append({"n": n, "steps": steps, "seconds": (time.perf_counter() - began) / count})
-    return {"rows": rows}
-
+PICTURED = ("vorticity", "mixture", "darcy", "digits-sdf", "icons-sdf")
 
 PARTS = {
     "noise": noise,
@@ -323,7 +412,8 @@ PARTS = {
     "kriging": kriging,
     "invariance": invariance,
     "cost": cost,
-    "solver": solver,
+    "vorticity": vorticity,
+    "pictures": pictures,
 }
 
 
