@@ -34,6 +34,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from sfumato.nn import Prompt
 from sfumato.process import Process, _matrix, mix
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
@@ -46,15 +47,15 @@ class Beside:
 
     Args:
         image: (B, C', ...) on the grid of the state, or (1, C', ...) for all samples alike.
-        labels: labels or an embedding as without a picture, or None.
+        labels: labels, an embedding or a prompt as without a picture, or None.
     """
 
     image: Tensor
-    labels: Tensor | None = None
+    labels: Tensor | Prompt | None = None
 
 
-Cond = Tensor | Beside | None
-"""Labels (int64, (B,) or (B, axes)), an embedding (float, (B, D)), a picture, or nothing."""
+Cond = Tensor | Prompt | Beside | None
+"""Labels (int64, (B,) or (B, axes)), an embedding (float, (B, D)), a prompt, a picture, nothing."""
 
 
 def unlabelled(cond: Cond) -> Cond:
@@ -62,7 +63,26 @@ def unlabelled(cond: Cond) -> Cond:
     return Beside(cond.image) if isinstance(cond, Beside) else None
 
 
-def beside(x: Tensor, cond: Cond) -> tuple[Tensor, Tensor | None]:
+def labels_of(labels: Tensor | Prompt | None, rows: Tensor) -> Tensor | Prompt | None:
+    """Labels, an embedding or a prompt of some samples, int64 numbers; one is that of all."""
+    if labels is None:
+        return None
+    return labels[torch.zeros_like(rows) if len(labels) == 1 else rows.to(_device(labels))]
+
+
+def _device(labels: Tensor | Prompt) -> torch.device:
+    return labels.device if isinstance(labels, Tensor) else labels.encoded[0].mask.device
+
+
+def of_samples(cond: Cond, rows: Tensor) -> Cond:
+    """The condition of some samples, int64 numbers; one for all is that of each."""
+    if isinstance(cond, Beside):
+        image = cond.image if len(cond.image) == 1 else cond.image[rows.to(cond.image.device)]
+        return Beside(image, labels_of(cond.labels, rows))
+    return labels_of(cond, rows)
+
+
+def beside(x: Tensor, cond: Cond) -> tuple[Tensor, Tensor | Prompt | None]:
     """What a network is called with: the state with the picture's channels joined on, and labels.
 
     Raises:

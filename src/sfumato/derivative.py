@@ -34,7 +34,7 @@ from torch import Tensor
 
 from sfumato.denoise import Cond, Denoiser, Preconditioned, beside
 from sfumato.errors import UsageError
-from sfumato.nn import MLP, DerivativeHead, UNet
+from sfumato.nn import MLP, DerivativeHead, Prompt, UNet
 from sfumato.process import Process, Scheduled, _cat, _matrix, mix
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
@@ -233,6 +233,8 @@ class LearnedDerivative(Differentiable):
         network = self.network
         x, level = self.backbone.scaled(x_t, t)
         x, labels = beside(x, cond)
+        if isinstance(labels, Prompt):
+            raise ValueError("a derivative head knows labels and embeddings, not prompts")
         e = network.conditioning(level, labels)
         if isinstance(network, UNet):
             network.check(x, level)

@@ -89,6 +89,56 @@ class LogNormal(TimeLaw):
         z = torch.randn(n, generator=generator, dtype=torch.float64)
         return inner.schedule.time(-2 * (self.mean + self.std * z)).clamp(1e-7, 1.0)
 
+    def quantile(self, share: Tensor) -> Tensor:
+        """The σ/α below which a share in [0, 1] of the law lies; 0 and infinity at the ends."""
+        return (self.mean + self.std * torch.special.ndtri(share.double())).exp()
+
+
+@final
+@dataclass(frozen=True)
+class Part(TimeLaw):
+    """A log-normal law between some of its quantiles: by the inverse, no draw is thrown away.
+
+    Args:
+        law: the whole.
+        ranges: (low, high) in [0, 1], apart from each other; drawn as often as they are long.
+
+    Raises:
+        ValueError: ranges that are empty, or overlap.
+    """
+
+    law: LogNormal
+    ranges: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        ends = [0.0, *(end for pair in sorted(self.ranges) for end in pair), 1.0]
+        if (
+            not self.ranges
+            or any(a > b for a, b in zip(ends, ends[1:]))
+            or (any(low == high for low, high in self.ranges))
+        ):
+            raise ValueError(f"expected ranges apart in [0, 1], each low < high, got {self.ranges}")
+
+    @property
+    def share(self) -> float:
+        """How much of the law this is."""
+        return sum(high - low for low, high in self.ranges)
+
+    def draw(self, process: Process, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Times of the law, given that they lie in the ranges; clipped to (0, 1]."""
+        inner = process.inner if isinstance(process, Pinned) else process
+        if not isinstance(inner, Scheduled):
+            raise ValueError(f"log-normal times need a scheduled process, got {process!r}")
+        u = torch.rand(n, generator=generator, dtype=torch.float64) * self.share
+        share = torch.zeros_like(u)
+        passed = 0.0
+        for low, high in self.ranges:
+            here = (u >= passed) & (u < passed + high - low)
+            share = torch.where(here, low + u - passed, share)
+            passed += high - low
+        share = share.clamp(1e-12, 1 - 1e-12)
+        return inner.schedule.time(-2 * self.law.quantile(share).log()).clamp(1e-7, 1.0)
+
 
 @final
 @dataclass(frozen=True)

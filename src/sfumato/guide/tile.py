@@ -18,7 +18,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Beside, Cond, Denoiser
+from sfumato.denoise import Beside, Cond, Denoiser, labels_of
 from sfumato.implicit import Implicit
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
@@ -173,7 +173,7 @@ class Tiled(Denoiser):
             some = tiles[first : first + self.batch]
             who = torch.tensor([b for b, _, _ in some])
             corners = [(b, rows.starts[i], columns.starts[j]) for b, i, j in some]
-            words = _of(labels, who)
+            words = labels_of(labels, who)
             told = words if image is None else Beside(self._cut(image, corners), words)
             when = time[who.to(time.device)] if time.ndim == 1 and len(time) > 1 else time
             guess = self.denoiser(self._cut(x_t, corners), when, told, None)
@@ -190,10 +190,3 @@ class Tiled(Denoiser):
         return torch.stack(
             [x[b, :, y : y + self.size, x0 : x0 + self.size] for b, y, x0 in corners]
         )
-
-
-def _of(labels: Tensor | None, who: Tensor) -> Tensor | None:
-    """The labels of the samples ``who``; labels for one sample are those of all."""
-    if labels is None or len(labels) == 1:
-        return labels if labels is None else labels.expand(len(who), *labels.shape[1:])
-    return labels[who.to(labels.device)]

@@ -2,6 +2,7 @@
 
 from .classifier import Classifier, ClassifierConfig
 from .config import UNetConfig
+from .context import ContextConfig, Encoded, EncoderWidths, Prompt
 from .critic import Critic, CriticConfig
 from .discriminator import Discriminator
 from .dispatch import best_dtype
@@ -20,14 +21,18 @@ __all__ = [
     "UNO",
     "Classifier",
     "ClassifierConfig",
+    "ContextConfig",
     "Critic",
     "CriticConfig",
     "Discriminator",
     "DerivativeHead",
     "Domain",
+    "Encoded",
+    "EncoderWidths",
     "FNOConfig",
     "MLPConfig",
     "Mapping",
+    "Prompt",
     "SpectralConvolution",
     "TemporalConvolution",
     "TemporalUNet",

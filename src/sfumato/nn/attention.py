@@ -15,17 +15,22 @@ from .norm import GroupNorm, scaled_linear
 __all__ = ["Attention", "attend", "attend_explicitly"]
 
 
-def attend_explicitly(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v for (B, heads, T, d). The softmax sums in float32 at least."""
+def attend_explicitly(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d) + added) v for (B, heads, T, d); the softmax sums in float32."""
     logits = (q * (1.0 / math.sqrt(q.shape[-1]))) @ k.transpose(-1, -2)
+    if added is not None:
+        logits = logits + added
     return logits.softmax(dim=-1).to(v.dtype) @ v
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v for (B, heads, T, d), by whichever path measured faster."""
+def attend(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d) + added) v for (B, heads, T, d), by whichever path measured faster.
+
+    k and v (B, heads, T', d); ``added`` broadcasts to (B, heads, T, T').
+    """
     if explicit_attention(q):
-        return attend_explicitly(q, k, v)
-    return F.scaled_dot_product_attention(q, k, v)
+        return attend_explicitly(q, k, v, added)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=added)
 
 
 @final

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import Attention
+from .context import Context, CrossAttention
 from .norm import GroupNorm, scaled_conv
 from .resample import downsample, upsample, upsample_convolve
 
@@ -49,7 +50,7 @@ class ResidualBlock(nn.Module):
 
         h = conv0(R(SiLU(norm0(x))))
         h = conv1(dropout(SiLU(norm1(h) (1 + scale) + shift)))
-        y = c (h + W R(x)),  then attention if asked for
+        y = c (h + W R(x)),  then attention if asked for, to itself and to a context
 
     R is the identity, a halving or a doubling of the resolution; W a 1x1 convolution where the
     number of channels changes, the identity elsewhere; c is 1 (ADM: Dhariwal & Nichol 2021,
@@ -64,6 +65,7 @@ class ResidualBlock(nn.Module):
         *,
         direction: Direction = "same",
         head_channels: int | None = None,
+        context: int = 0,
         dropout: float = 0.0,
         fir: bool = False,
         scale: float = 1.0,
@@ -82,9 +84,17 @@ class ResidualBlock(nn.Module):
         self.attention = (
             Attention(outputs, head_channels, scale) if head_channels is not None else None
         )
+        self.cross = (
+            CrossAttention(outputs, head_channels, context, scale)
+            if head_channels is not None and context
+            else None
+        )
 
-    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
-        """x (B, inputs, H, W), modulation (B, 2 outputs) = (shift, scale) -> y."""
+    def forward(self, x: Tensor, modulation: Tensor, context: Context | None = None) -> Tensor:
+        """x (B, inputs, H, W), modulation (B, 2 outputs) = (shift, scale) -> y.
+
+        ``context`` is for a block that attends to one.
+        """
         h = _resample_convolve(self.norm0.modulate(x), self.direction, self.fir, self.conv0)
         shift, scale = modulation.chunk(2, dim=1)
         h = self.norm1.modulate(h, scale, shift)
@@ -97,7 +107,9 @@ class ResidualBlock(nn.Module):
             h = h + upsample(scaled_conv(x, self.skip, self.scale))
         else:
             h = h + scaled_conv(_resample(x, self.direction, self.fir), self.skip, self.scale)
-        return h if self.attention is None else self.attention(h)
+        if self.attention is not None:
+            h = self.attention(h)
+        return h if self.cross is None or context is None else self.cross(h, context)
 
 
 @final

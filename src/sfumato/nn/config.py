@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import final
 
+from .context import ContextConfig
+
 __all__ = ["UNetConfig"]
 
 
@@ -34,6 +36,7 @@ class UNetConfig:
     resolution: side of the (square) image.
     labels: number of classes per label axis.  embedding: width of a vector condition.
     latent: width of the random vector that a generator takes besides (see `Conditioning`).
+    context: the encoders of prompts, which every block that attends also attends to; None for none.
     patch: the network sees patch x patch pixels as channels of one, and nothing runs at full
         resolution; its levels, and `attention`, count from resolution / patch.
     dropout: inside the residual blocks.  fir: [1, 3, 3, 1] filter at resampling.
@@ -57,6 +60,7 @@ class UNetConfig:
     labels: tuple[int, ...] = ()
     embedding: int = 0
     latent: int = 0
+    context: ContextConfig | None = None
     patch: int = 1
     dropout: float = 0.0
     fir: bool = False
@@ -111,6 +115,11 @@ class UNetConfig:
             raise ValueError(
                 f"expected labels or an embedding, got both (labels={self.labels}, "
                 f"embedding={self.embedding}); set one of them to nothing"
+            )
+        if self.context is not None and (self.labels or self.embedding or not self.attention):
+            raise ValueError(
+                "a context needs attention, and neither labels nor an embedding; got "
+                f"attention={self.attention}, labels={self.labels}, embedding={self.embedding}"
             )
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"expected 0 <= dropout < 1, got {self.dropout}")

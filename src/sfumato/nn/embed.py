@@ -103,9 +103,16 @@ class Conditioning(nn.Module):
         self.mapping = Mapping(latent, width) if latent else None
 
     def forward(
-        self, noise_level: Tensor, cond: Tensor | None = None, latent: Tensor | None = None
+        self,
+        noise_level: Tensor,
+        cond: Tensor | None = None,
+        latent: Tensor | None = None,
+        said: Tensor | None = None,
     ) -> Tensor:
-        """noise_level (B,), cond, z (B, latent) where there is one -> (B, width)."""
+        """noise_level (B,), cond, z (B, latent) where there is one -> (B, width).
+
+        ``said`` (B, width) is added inside the last SiLU: what a prompt says as a whole.
+        """
         if noise_level.ndim != 1:
             raise ValueError(
                 f"expected one noise level per sample, shape (B,), got {tuple(noise_level.shape)}"
@@ -122,7 +129,7 @@ class Conditioning(nn.Module):
             )
         if self.mapping is not None and latent is not None:
             e = e + self.mapping(latent)
-        return F.silu(e)
+        return F.silu(e if said is None else e + said)
 
     def _condition(self, batch: int, cond: Tensor | None) -> Tensor | None:
         if self.labels:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .blocks import Resample, ResidualBlock, convolution
 from .config import UNetConfig
+from .context import Context, ContextEmbedding, Prompt
 from .dispatch import memory_format
 from .embed import Conditioning
 from .norm import GroupNorm
@@ -38,8 +39,9 @@ class UNet(nn.Module):
     of all blocks are one matrix product of the conditioning vector. The output starts at zero.
 
     noise_level: one float per sample on a log-like scale (see `NoiseFeatures`).
-    cond: int (B,) or (B, A) labels, a float (B, D) vector, or None = no condition
-    (see `Conditioning`).  latent: the random vector z (B, latent) of a generator.
+    cond: int (B,) or (B, A) labels, a float (B, D) vector (see `Conditioning`), a `Prompt` for a
+    network with a context, or None = no condition.
+    latent: the random vector z (B, latent) of a generator.
 
     The memory format is chosen inside by measured rules; parameters stay contiguous.
     `torch.compile(unet)` works without graph breaks. Raises ValueError for wrong shapes.
@@ -55,6 +57,11 @@ class UNet(nn.Module):
             config.labels,
             config.embedding,
             config.latent,
+        )
+        self.context = (
+            ContextEmbedding(config.context, EMBEDDING_WIDTH * config.channels)
+            if config.context is not None
+            else None
         )
         area = config.patch**2
         self.input = convolution(config.in_channels * area, widths[0])
@@ -117,8 +124,14 @@ class UNet(nn.Module):
 
     def _residual(self, inputs: int, outputs: int, heads: int | None) -> ResidualBlock:
         c = self.config
+        context = 0 if c.context is None else c.context.channels
         return ResidualBlock(
-            inputs, outputs, head_channels=heads, dropout=c.dropout, scale=c.skip_scale
+            inputs,
+            outputs,
+            head_channels=heads,
+            context=context,
+            dropout=c.dropout,
+            scale=c.skip_scale,
         )
 
     def _block(self, inputs: int, outputs: int, side: int) -> ResidualBlock:
@@ -155,17 +168,28 @@ class UNet(nn.Module):
         self,
         x: Tensor,
         noise_level: Tensor,
-        cond: Tensor | None = None,
+        cond: Tensor | Prompt | None = None,
         latent: Tensor | None = None,
     ) -> Tensor:
         """The last features, before the final norm: (B, channels', R/patch, R/patch)."""
         self.check(x, noise_level)
-        return self.walk(x, self.conditioning(noise_level, cond, latent))
+        if self.context is None:
+            if isinstance(cond, Prompt):
+                raise ValueError("this network takes no prompt, got one; give it labels, or None")
+            return self.walk(x, self.conditioning(noise_level, cond, latent))
+        if isinstance(cond, Tensor):
+            raise ValueError(f"this network takes a prompt, got a tensor {tuple(cond.shape)}")
+        context, said = self.context(cond, len(x))
+        e = self.conditioning(noise_level, None, latent, said)
+        return self.walk(x, e, context=context)
 
-    def walk(self, x: Tensor, e: Tensor, after: After = as_it_is) -> Tensor:
+    def walk(
+        self, x: Tensor, e: Tensor, after: After = as_it_is, context: Context | None = None
+    ) -> Tensor:
         """`features` of x (B, in_channels, R, R) for conditioning vectors e (B, width).
 
-        ``after(i, h)`` follows the i-th of all stages (encoder, middle, decoder).
+        ``after(i, h)`` follows the i-th of all stages (encoder, middle, decoder). ``context`` is
+        what blocks with cross-attention attend to; without one they do not.
         """
         x = x if self.config.patch == 1 else F.pixel_unshuffle(x, self.config.patch)
         x = x.to(self.input.weight.dtype).contiguous(memory_format=memory_format(x))
@@ -173,7 +197,10 @@ class UNet(nn.Module):
         number = iter(range(len(self.stages())))
 
         def run(stage: nn.Module, h: Tensor) -> Tensor:
-            h = stage(h, next(modulations)) if isinstance(stage, ResidualBlock) else stage(h)
+            if isinstance(stage, ResidualBlock):
+                h = stage(h, next(modulations), context)
+            else:
+                h = stage(h)
             return after(next(number), h)
 
         h, image, levels = self.input(x), x, iter(self.images)
@@ -221,7 +248,7 @@ class UNet(nn.Module):
         self,
         x: Tensor,
         noise_level: Tensor,
-        cond: Tensor | None = None,
+        cond: Tensor | Prompt | None = None,
         latent: Tensor | None = None,
     ) -> Tensor:
         """x (B, in_channels, R, R), noise_level (B,), cond, z -> (B, out_channels, R, R)."""

@@ -1,0 +1,268 @@
+r"""Denoisers for parts of the noise levels (eDiff-I: Balaji et al. 2022, arXiv 2211.01324, sec. 4).
+
+Training times are drawn with ln(σ/α) ~ N(μ, s²). Level l of a binary tree splits this law into 2^l
+intervals of equal probability, between the quantiles
+
+.. math:: E^l_i: \quad \tfrac{i}{2^l} \le \Phi\!\left(\frac{\ln(σ/α) - μ}{s}\right)
+          < \tfrac{i + 1}{2^l}.
+
+An expert is a denoiser that is trained on one node of the tree, from the weights of the node above.
+Only some nodes are grown (the paper's: the two ends), and one more expert, the complement, has what
+is left. A step asks the expert at its own noise level, so that experts cost what one model costs.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast, final
+
+import torch
+from torch import Tensor, nn
+
+from sfumato.denoise import Cond, Denoiser, of_samples
+from sfumato.loss import LogNormal, Part
+from sfumato.process import Process
+from sfumato.schedule import Time, as_time
+from sfumato.seeds import Generators
+
+
+@final
+@dataclass(frozen=True)
+class Node:
+    """E^l_i: the interval [i/2^l, (i + 1)/2^l) of the quantiles of the noise levels.
+
+    Raises:
+        ValueError: no such node.
+    """
+
+    level: int
+    index: int
+
+    def __post_init__(self) -> None:
+        if self.level < 0 or not 0 <= self.index < 2**self.level:
+            raise ValueError(
+                f"expected a node (l, i) with l >= 0 and 0 <= i < 2^l, got "
+                f"({self.level}, {self.index})"
+            )
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The shares of the law below its ends."""
+        width = 0.5**self.level
+        return self.index * width, (self.index + 1) * width
+
+    @property
+    def above(self) -> Node:
+        """The node that this is a half of; the whole law is its own."""
+        return Node(self.level - 1, self.index // 2) if self.level else self
+
+    @property
+    def path(self) -> tuple[Node, ...]:
+        """From the whole law down to this node."""
+        return (*self.above.path, self) if self.level else (self,)
+
+
+@final
+@dataclass(frozen=True)
+class Split:
+    """Which nodes have an expert; expert i has nodes[i], and the last one the complement, if any.
+
+    Raises:
+        ValueError: nodes that overlap.
+    """
+
+    nodes: tuple[Node, ...]
+
+    def __post_init__(self) -> None:
+        ranges = sorted(n.range for n in self.nodes)
+        if not ranges or any(a[1] > b[0] for a, b in zip(ranges, ranges[1:])):
+            raise ValueError(f"expected nodes that do not overlap, got {self.nodes}")
+
+    @property
+    def pieces(self) -> tuple[tuple[float, float, int], ...]:
+        """(low, high, expert) from low noise to high; they tile [0, 1]."""
+        found: list[tuple[float, float, int]] = []
+        at = 0.0
+        for low, high, i in sorted((*n.range, i) for i, n in enumerate(self.nodes)):
+            if low > at:
+                found.append((at, low, len(self.nodes)))
+            found.append((low, high, i))
+            at = high
+        if at < 1:
+            found.append((at, 1.0, len(self.nodes)))
+        return tuple(found)
+
+    @property
+    def experts(self) -> int:
+        """How many there are."""
+        return 1 + max(expert for _, _, expert in self.pieces)
+
+    def part(self, expert: int, law: LogNormal) -> Part:
+        """The law of the times that an expert is trained on.
+
+        Raises:
+            ValueError: no such expert.
+        """
+        ranges = tuple((low, high) for low, high, i in self.pieces if i == expert)
+        if not ranges:
+            raise ValueError(f"expected an expert below {self.experts}, got {expert}")
+        return Part(law, ranges)
+
+    def route(self, law: LogNormal) -> Route:
+        """Which expert is asked at which noise level."""
+        ends = torch.tensor([low for low, _, _ in self.pieces[1:]], dtype=torch.float64)
+        return Route(tuple(law.quantile(ends).tolist()), tuple(i for _, _, i in self.pieces))
+
+
+@final
+@dataclass(frozen=True)
+class Route:
+    """Noise levels σ/α tiled: ``experts[j]`` from edges[j - 1] (which is in) to edges[j] (not in).
+
+    Raises:
+        ValueError: edges that do not rise from above 0, or do not fit the experts.
+    """
+
+    edges: tuple[float, ...]
+    experts: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        e = self.edges
+        rising = all(a < b for a, b in zip((0.0, *e), e))
+        if not rising or len(self.experts) != len(e) + 1 or min(self.experts) < 0:
+            raise ValueError(
+                "expected positive edges that rise, and one expert more than edges, got "
+                f"{self.edges} and {self.experts}"
+            )
+
+    def __call__(self, ratio: float) -> int:
+        """The expert for a noise level σ/α in [0, ∞]."""
+        return self.experts[bisect_right(self.edges, ratio)]
+
+
+@final
+class Experts(Denoiser):
+    """Asks, for each noise level, the expert that was trained on it.
+
+    Args:
+        experts: denoisers of one process, or functions that load them, called when first needed.
+        route: which is asked where.
+        process: of all of them.
+        keep: at most so many that were loaded stay in memory; the one longest not asked goes.
+            0 keeps all.
+
+    Raises:
+        ValueError: a route to an expert that there is not, or experts of different cost or process.
+    """
+
+    def __init__(
+        self,
+        experts: Sequence[Denoiser | Callable[[], Denoiser]],
+        route: Route,
+        process: Process,
+        keep: int = 0,
+    ) -> None:
+        super().__init__()
+        if max(route.experts) >= len(experts):
+            raise ValueError(
+                f"expected at least {1 + max(route.experts)} experts for {route}, "
+                f"got {len(experts)}"
+            )
+        self.process = process
+        self.route = route
+        self.keep = keep
+        self.always = nn.ModuleDict(
+            {str(i): e for i, e in enumerate(experts) if isinstance(e, Denoiser)}
+        )
+        self.loaders = {i: e for i, e in enumerate(experts) if not isinstance(e, Denoiser)}
+        self.loaded: OrderedDict[int, Denoiser] = OrderedDict()
+        self.cost = 0
+        for expert in self.always.values():
+            self._admit(cast(Denoiser, expert))
+
+    @property
+    def evaluations(self) -> int:
+        """Those of one expert."""
+        return self.cost or self.expert(self.route.experts[0]).evaluations
+
+    def expert(self, i: int) -> Denoiser:
+        """Expert i, loaded if it has to be.
+
+        Raises:
+            ValueError: it does not fit the others.
+        """
+        if i not in self.loaders:
+            return cast(Denoiser, self.always[str(i)])
+        if i in self.loaded:
+            self.loaded.move_to_end(i)
+            return self.loaded[i]
+        while self.keep and len(self.loaded) >= self.keep:
+            self.loaded.popitem(last=False)
+        made = self.loaders[i]()
+        self._admit(made)
+        self.loaded[i] = made
+        return made
+
+    def _admit(self, expert: Denoiser) -> None:
+        if repr(expert.process) != repr(self.process):
+            raise ValueError(f"expected experts of {self.process!r}, got one of {expert.process!r}")
+        if self.cost and expert.evaluations != self.cost:
+            raise ValueError(
+                f"expected experts that cost {self.cost} evaluations, got {expert.evaluations}"
+            )
+        self.cost = expert.evaluations
+
+    def asked(self, t: Time) -> list[int]:
+        """The experts for times t, () or (B,)."""
+        q = self.process.marginal(as_time(t))
+        ratio = (q.cov[..., 0, 0].sqrt() / q.A[..., 0, 0]).reshape(-1)
+        return [self.route(r) for r in ratio.tolist()]
+
+    def forward(
+        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+    ) -> Tensor:
+        """x̂_0 by the expert at t; where times differ between samples, by several.
+
+        Raises:
+            ValueError: one generator for samples that several experts are asked for.
+        """
+        which = self.asked(t)
+        if len(set(which)) == 1:
+            return self.expert(which[0])(x_t, t, cond, generator)
+        if isinstance(generator, torch.Generator):
+            raise ValueError("expected one generator for each sample, or none, got a common one")
+
+        def one(expert: Denoiser, rows: Tensor, times: Tensor, cond: Cond) -> Tensor:
+            own = None if generator is None else [generator[b] for b in rows.tolist()]
+            return expert(x_t[rows], times, cond, own)
+
+        return self._in_parts(which, t, cond, one)
+
+    def residual(self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Cond = None) -> Tensor:
+        """That of the experts at t."""
+
+        def one(expert: Denoiser, rows: Tensor, times: Tensor, cond: Cond) -> Tensor:
+            return expert.residual(x_t[rows], times, x0[rows], eps[rows], cond)
+
+        which = self.asked(t)
+        which = which * len(x_t) if len(which) == 1 else which
+        return self._in_parts(which, t, cond, one)
+
+    def _in_parts(
+        self,
+        which: list[int],
+        t: Time,
+        cond: Cond,
+        one: Callable[[Denoiser, Tensor, Tensor, Cond], Tensor],
+    ) -> Tensor:
+        """What ``one`` says of each expert's samples, in the order of all."""
+        times = as_time(t).expand(len(which))
+        found, order = [], []
+        for i in sorted(set(which)):
+            rows = torch.tensor([b for b, e in enumerate(which) if e == i])
+            found.append(one(self.expert(i), rows, times[rows], of_samples(cond, rows)))
+            order.append(rows)
+        return torch.cat(found)[torch.cat(order).argsort()]
