@@ -129,6 +129,21 @@ def test_histograms_are_steps(logarithmic: bool) -> None:
         assert drawn.axes.get_ylim()[0] == 0 and drawn.axes.get_xlim()[0] < 0.5
 
 
+@pytest.mark.parametrize(("mean", "scale"), [(2e-4, 3e-6), (0, 2e-9), (101325, 20), (0.1, 0.03)])
+def test_labels_of_small_and_of_long_numbers_stay_apart(mean: float, scale: float) -> None:
+    x = mean + scale * torch.randn(60, 1, 1, generator=torch.Generator().manual_seed(0)).double()
+    figure = Figure((2.4, 2), dpi=150, layout="constrained")  # as narrow as a report's panels
+    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
+    sets = {"real": one_point_histogram(x, 24)}
+    field_plots._histograms(axes, sets, COLOURS, 0, ("mean, one field", ""), False)
+    canvas.draw()
+    low, high = axes.get_xlim()
+    shown = [t for t in axes.get_xticklabels() if low <= t.get_position()[0] <= high]
+    boxes = [t.get_window_extent() for t in shown]
+    assert len(boxes) >= 2
+    assert all(a.x1 + 4 < b.x0 for a, b in zip(boxes, boxes[1:], strict=False))
+
+
 def shares(picture) -> dict[str, float]:
     """How much of a picture is black ink of lines, blue and vermilion."""
     pixels = np.asarray(picture).astype(int).reshape(-1, 3)

@@ -321,6 +321,8 @@ def _histograms(
     logarithmic: bool,
 ) -> None:
     axes.set(yscale="log" if logarithmic else "linear", xlabel=labels[0], ylabel=labels[1])
+    axes.locator_params(axis="x", nbins=4)  # few and short, so that they stay apart
+    axes.ticklabel_format(axis="x", scilimits=(-2, 5))
     heights = []
     for name in _order(histograms, colours):
         h = histograms[name]

@@ -199,13 +199,75 @@ def test_help_does_not_wait_for_torch(verb: str) -> None:
     assert "examples:" in done.stdout and done.stdout.splitlines()[-1] == ""
 
 
+def test_what_follows_from_the_data_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fields", "train", "--help"]) == 0
+    said = capsys.readouterr().out
+    own = {word for word in said.split() if word.startswith(("--uno.", "--fno."))}
+    assert own == {
+        "--uno.grid", "--uno.channels", "--uno.multipliers", "--uno.blocks", "--uno.modes",
+        "--uno.local", "--uno.no-coordinates", "--fno.channels", "--fno.layers", "--fno.modes",
+        "--fno.no-coordinates",
+    }  # fmt: skip
+    assert "grid: points along each axis of" in said  # what the sizes mean
+    assert main(["fields", "train", "--uno.in-channels", "3"]) == 2
+    assert "--uno.in-channels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--n", "-3"], "--n: expected 0 (all) or more fields, got -3"),
+        (["--blur", "-1"], "--blur: expected 0 (none) or about 0.25, got -1.0"),
+        (["--blur", "inf", "--estimate", "v"], "or about 0.25, got inf"),
+        (["--time-std", "0"], "--time-std: expected more than 0, such as 1.6, got 0.0"),
+        (["--time-mean", "nan"], "--time-mean: expected a number, such as -1, got nan"),
+        (["--grid", "2", "2"], "--grid: expected 4 or more points an axis, got (2, 2)"),
+        (["--grid", "8"], "--grid: expected a grid with 2 axes (lat, lon), such as 32 32, got 8"),
+        (
+            ["--uno.grid", "16", "16", "16"],
+            "--uno.grid: expected a grid with 2 axes (lat, lon), such as 32 32, got 16 16 16",
+        ),
+    ],
+)
+def test_training_that_makes_no_sense_is_refused_at_once(
+    folder: Path, tmp_path: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["fields", "train", "--data", str(folder / "rain.npz"), "--out", str(tmp_path / "run")]
+    assert main([*start, *words]) == 2
+    err = capsys.readouterr().err
+    (line,) = (line for line in err.splitlines() if "got" in line)  # all in one line
+    assert message in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_never_varies_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, path = rain(), tmp_path / "x.npz"
+    sea, still = np.full_like(x.values[:, 0], 3.5), np.full(60, 2.0)
+    np.savez(path, rain=x.values[:, 0], sea=sea, still=still, height=np.linspace(0, 1, 60))
+    words = ["fields", "train", "--data", str(path), "--out", str(tmp_path / "run"), *TINY]
+    words += ["--train.steps", "2", "--train.sheet-every", "0"]
+    for more, message in (
+        ([], "x: 'sea' is 3.5 everywhere in the 54 fields to train on, and there is nothing in it "
+         "to learn: name others with --variables"),
+        (["--grid", "8", "8"], "'sea' is 3.5 everywhere"),  # what rounding makes of it varies
+        (["--given", "sea"], "'sea' is 3.5 everywhere in the 54 fields, which tells the network "
+         "nothing: leave it out of --given"),
+        (["--variables", "rain", "still", "--given", "still"], "'still' is 2 everywhere"),
+        (["--n", "1", "--variables", "rain", "height", "--given", "height"], "'height' is 0 every"),
+    ):  # fmt: skip
+        assert main([*words, *more]) == 2
+        assert message in capsys.readouterr().err
+    # a parameter that nobody asked for may be what it is
+    assert main([*words, "--variables", "rain", "still"]) == 0
+
+
 def days(n: int = 40) -> xr.Dataset:
     """Rain as others store it: days, latitudes from north to south, a mask beside it."""
     values = np.random.default_rng(0).gamma(2, 3, (n, 9, 13)).astype(np.float32)
     values[:, 0] += 20  # in the north
     return xr.Dataset(
         {
-            "rain": (("time", "lat", "lon"), values, {"units": "mm"}),
+            "rain": (("time", "lat", "lon"), values, {"units": "mm", "long_name": "daily rain"}),
             "land": (("lat", "lon"), np.ones((9, 13)), {"units": "1"}),
         },
         {
@@ -243,6 +305,10 @@ def test_a_file_that_has_to_be_explained(
     assert main([*train, "--train.steps", "2"]) == 0
     assert main(["fields", "evaluate", "run", "--n", "20", "--steps", "2", "--quiet"]) == 0
     assert "n=20, 9x13 against 4 real" in " ".join(capsys.readouterr().out.split())
+    drawn = ["fields", "sample", "run", "--n", "1", "--steps", "2", "--quiet", "--out", "drawn.nc"]
+    assert main(drawn) == 0
+    with xr.open_dataset("drawn.nc") as seen:
+        assert seen.rain.attrs == {"units": "mm", "long_name": "daily rain"}
     words = ["fields", "evaluate", "some.nc", "--data", "days.nc", "--out", "s.json"]
     assert main(words) == 2
     assert "--sample-dim time" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from PIL import Image
 from rainfall import fill, rain
 from sfumato.cli import main
 from sfumato.cli.fields.reading import fitting
+from sfumato.cli.report import table
 from sfumato.data.fields.base import Axis, FieldSet, Frame, Quantity
 from sfumato.data.fields.files import write_fields
 from sfumato.errors import UsageError
+from sfumato.metrics.score import Score
 from sfumato.nn import Domain
 
 
@@ -87,6 +90,65 @@ def test_a_mean_far_from_0_does_not_hide_the_spectrum(tmp_path: Path) -> None:
     score = json.loads(out.read_text())["results"][0]["scores"][0]
     assert score["metric"] == "worst spectrum error" and score["value"] > 0.5
     assert "waves 0 to 0," not in score["setting"]
+
+
+def test_a_p_value_has_digits_that_mean_something(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = rain()
+    moved = FieldSet("moved", x.values + 50, x.frame, x.card)
+    write_fields(tmp_path / "real.npz", x)
+    write_fields(tmp_path / "moved.npz", moved)
+    words = ["fields", "evaluate", str(tmp_path / "moved.npz"), "--split", "train"]
+    out = tmp_path / "s.json"
+    words += ["--data", str(tmp_path / "real.npz"), "--out", str(out)]
+    assert main(words) == 0
+    lines = {line.split(" (")[0]: line.strip() for line in capsys.readouterr().out.splitlines()}
+    assert re.search(r"D = 1\) +< 1e-6$", lines["KS p of mean"])
+    assert len(lines["KS p of deviation"].split()[-1]) <= 4  # 1, or 0.97
+    scores = {s["metric"]: s["value"] for s in json.loads(out.read_text())["results"][0]["scores"]}
+    assert 0 < scores["KS p of mean"] < 1e-6  # the file has all of it
+
+
+LONG = Score(
+    "worst spectrum error",
+    0.55823,
+    0.0123,
+    400,
+    "values of vorticity",
+    "64x64 against 500 real, waves 1 to 14, worst at 14, floor 0.0512",
+)
+
+
+@pytest.mark.parametrize("columns", [30, 60, 100, 200])
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_figures_are_never_cut(
+    columns: int,
+    count: int,
+    terminal: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In a terminal the names are folded to its width, in a file they are whole."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    row = {"solver": "deis", "steps": 20, "nfe": 20, "per_second": 3.214, "scores": [LONG]}
+    table("runs/vorticity", [row] * count)
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", s) for s in capsys.readouterr().out.splitlines()]
+    text = "\n".join(lines)
+    assert text.count("0.558 ± 0.012") == text.count("deis, 20 steps") == count
+    assert text.count("3.214") == count and "…" not in text
+    about = "(values of vorticity, n=400, 64x64 against 500 real, waves 1 to 14, worst at 14, "
+    whole = f"worst spectrum error {about}floor 0.0512)"
+    if terminal:
+        assert max(map(len, lines)) <= max(columns, 30 + 17 * count)
+        assert "".join(text.replace("0.558 ± 0.012", "").split()).endswith(whole.replace(" ", ""))
+    else:
+        assert whole in text
 
 
 def test_coarse_grids_are_compared_in_the_waves_they_have(

@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     from sfumato.metrics import Score
 
 Row = dict[str, Any]
+_NARROW = 30
+"""Characters that a metric's name has at least, beside its figures, on a narrow terminal."""
 
 
 def table(title: str, rows: Sequence[Row]) -> None:
     """Print a line per metric and a column per setting; every metric with its features and n."""
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    made.add_column(title, no_wrap=True)
+    made.add_column(title, overflow="fold")
     for row in rows:
         head = "" if row["steps"] is None else f"{row['solver']}, {row['steps']} steps"
         made.add_column(head, justify="right", no_wrap=True)
@@ -33,7 +36,12 @@ def table(title: str, rows: Sequence[Row]) -> None:
     for i, score in enumerate(rows[0]["scores"]):
         figures = (row["scores"][i] for row in rows)
         made.add_row(_name(score), *(s.figure for s in figures))
-    Console(width=max(Console().width, 100 + 25 * len(rows))).print(made)  # never cut a figure
+    console = Console()
+    wide = Measurement.get(console, console.options.update(max_width=10_000), made).maximum
+    names = (title, *map(str, made.columns[0].cells))
+    spare = max(0, max(map(len, names)) - _NARROW) if console.is_terminal else 0
+    console.width = max(console.width, wide - spare)  # names are folded, a figure is never cut
+    console.print(made)
 
 
 def record(

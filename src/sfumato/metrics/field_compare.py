@@ -174,7 +174,15 @@ def compare_fields(
         )
         pair = [pointwise_moments(x[:, c : c + 1]) for x in (generated, real)]
         scores.extend(
-            Score(f"KS p of {t.name}", t.p_value, None, n, name, f"{on}, D = {t.statistic:.3f}")
+            Score(
+                f"KS p of {t.name}",
+                t.p_value,
+                None,
+                n,
+                name,
+                f"{on}, D = {t.statistic:.2g}",
+                unit="p",
+            )
             for t in column_tests(*pair)
         )
     features = [
@@ -183,7 +191,9 @@ def compare_fields(
     ]
     test = two_sample_test(features[0], features[1], generator, permutations=permutations)
     setting = f"{on}, {len(features[0].names)} features, {permutations} permutations"
-    scores.append(Score("two-sample p", test.p_value, None, n, "field statistics", setting))
+    scores.append(
+        Score("two-sample p", test.p_value, None, n, "field statistics", setting, unit="p")
+    )
     return scores
 
 

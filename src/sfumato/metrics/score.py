@@ -22,7 +22,7 @@ class Score:
         features: the features' name. Scores with different names cannot be compared.
         setting: parameters a reader needs beside it, e.g. "k=3".
         unbiased: ``value`` less its estimated bias from finite n, or None.
-        unit: "", "%" or "dB".
+        unit: "", "%" or "dB"; or "p" of a p-value, which is told to two digits and down to 1e-6.
     """
 
     metric: str
@@ -36,15 +36,18 @@ class Score:
 
     @property
     def figure(self) -> str:
-        """The value with its error and unit: "91.1 ± 0.3%", "28.3 ± 0.2 dB"."""
+        """The value with its error and unit: "91.1 ± 0.3%", "28.3 ± 0.2 dB"; or "< 1e-6"."""
+        if self.unit == "p":
+            return "< 1e-6" if self.value < 1e-6 else f"{self.value:.2g}"
         gap = "" if self.unit in ("", "%") else " "
         return f"{plus_minus(self.value, self.error)}{gap}{self.unit}"
 
     def __str__(self) -> str:
         about = ", ".join(part for part in (self.features, f"n={self.n}", self.setting) if part)
-        text = f"{self.metric} ({about}) {plus_minus(self.value, self.error)}"
-        if self.unit:
-            text += f" {self.unit}"
+        number = self.figure
+        if self.unit not in ("", "p"):
+            number = f"{plus_minus(self.value, self.error)} {self.unit}"
+        text = f"{self.metric} ({about}) {number}"
         if self.unbiased is not None:
             text += f"; for n to infinity about {plus_minus(self.unbiased, self.error, bare=True)}"
         return text

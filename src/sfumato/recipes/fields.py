@@ -11,6 +11,8 @@ The paper's own noise levels, steps and operator sizes are not known to us; thes
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -100,14 +102,22 @@ class Config:
     resume: bool = False
 
     def __post_init__(self) -> None:
+        if self.n < 0:
+            raise UsageError(f"--n: expected 0 (all) or more fields, got {self.n}")
+        if self.grid and min(self.grid) < 4:
+            raise UsageError(f"--grid: expected 4 or more points an axis, got {self.grid}")
+        if not math.isfinite(self.time_mean):
+            raise UsageError(f"--time-mean: expected a number, such as -1, got {self.time_mean}")
+        if not 0 < self.time_std < math.inf:
+            raise UsageError(f"--time-std: expected more than 0, such as 1.6, got {self.time_std}")
+        if not 0 <= self.blur < math.inf:
+            raise UsageError(f"--blur: expected 0 (none) or about 0.25, got {self.blur}")
         if self.white and self.estimate == "wiener":
             raise UsageError("white noise has no Wiener filter here: add --estimate edm")
         if self.blur and self.estimate in ("wiener", "epsilon"):
             raise UsageError("a blurring process needs --estimate v, x0 or edm")
         if self.blur and self.white:
             raise UsageError("a blurring process needs a field as noise: leave out --white")
-        if not self.blur >= 0:
-            raise UsageError(f"expected blur >= 0, got {self.blur}")
 
 
 @final
@@ -190,17 +200,19 @@ def train_fields(config: Config, data: FieldSet) -> Path:
     """Train on any set of fields; returns the run folder.
 
     Raises:
+        UsageError: a grid with other axes than the data's, or nothing to learn in a quantity.
         UsageError, SfumatoError: see `sfumato.train.train`.
     """
-    if config.n:
-        data = data.subset(range(min(config.n, len(data))))
-    if config.grid:
-        data = data.at(config.grid)
     if config.translate and data.frame.domain is not Domain.PERIODIC:
         raise UsageError("only periodic fields can be moved: leave out --translate")
-    network = config.uno if config.operator == "uno" else config.fno
-    network = fitted(network, data)
+    network = fitted(config.uno if config.operator == "uno" else config.fno, data)
     network = replace(network, coordinates=network.coordinates and not config.translate)
+    if config.n:
+        data = data.subset(range(min(config.n, len(data))))
+    _refuse_constants(data, config.given)
+    if config.grid:
+        _same_axes("grid", config.grid, data)
+        data = data.at(config.grid)
     prediction = None if config.estimate == "wiener" else Prediction(config.estimate)
     noise = None if config.white else config.noise
     model = field_model(data, network, noise, config.given, prediction, config.blur)
@@ -222,11 +234,38 @@ def fitted(network: UNOConfig | FNOConfig, data: FieldSet) -> UNOConfig | FNOCon
     dims = data.frame.dims
     if isinstance(network, FNOConfig):
         return replace(network, dims=dims)
-    if len(network.grid) == dims:
-        return network
-    if len(set(network.grid)) > 1:
-        raise UsageError(f"expected a grid of the network with {dims} axes, got {network.grid}")
-    return replace(network, grid=network.grid[:1] * dims)
+    if network.grid == UNOConfig.grid:
+        return replace(network, grid=network.grid[:1] * dims)
+    _same_axes("uno.grid", network.grid, data)
+    return network
+
+
+def _same_axes(option: str, grid: tuple[int, ...], data: FieldSet) -> None:
+    """Refuse a grid that has other axes than the data."""
+    axes = [a.name for a in data.frame.axes]
+    if len(grid) != len(axes):
+        raise UsageError(
+            f"--{option}: expected a grid with {len(axes)} axes ({', '.join(axes)}), such as "
+            f"{' '.join(['32'] * len(axes))}, got {' '.join(map(str, grid))}"
+        )
+
+
+def _refuse_constants(data: FieldSet, given: Sequence[str]) -> None:
+    """Refuse quantities, and parameters that are given, with one value in all fields."""
+    names = [q.name for q in data.frame.quantities]
+    columns = dict(zip(names, data.values.swapaxes(0, 1), strict=True))
+    if data.parameters is not None:
+        pairs = zip(data.parameter_names, data.parameters.T, strict=True)
+        columns |= {q.name: column for q, column in pairs if q.name in given}
+    for name, values in columns.items():
+        if values.min() < values.max():
+            continue
+        what = f"{data.name}: {name!r} is {values.min():.4g} everywhere in the {len(data)} fields"
+        if name in given:
+            raise UsageError(f"{what}, which tells the network nothing: leave it out of --given")
+        raise UsageError(
+            f"{what} to train on, and there is nothing in it to learn: name others with --variables"
+        )
 
 
 def run(config: Config) -> Path:

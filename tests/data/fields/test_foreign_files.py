@@ -12,7 +12,7 @@ import scipy.io
 import xarray
 
 from sfumato.data.fields.base import Axis, FieldSet, Quantity
-from sfumato.data.fields.files import read_fields
+from sfumato.data.fields.files import read_fields, write_fields
 from sfumato.errors import UsageError
 
 
@@ -39,7 +39,11 @@ def weather(n: int = 3) -> xarray.Dataset:
         },
         {
             "time": ("time", np.arange(n, dtype=np.int32), {"units": "days since 2001-01-01"}),
-            "lat": ("lat", np.linspace(60, 40, 5, dtype=np.float32), {"units": "degrees_north"}),
+            "lat": (
+                "lat",
+                np.linspace(60, 40, 5, dtype=np.float32),
+                {"units": "degrees_north", "long_name": "latitude"},
+            ),
             "lon": ("lon", np.arange(8) * 0.25, {"units": "degrees_east"}),
             "height": (("lat", "lon"), rng.standard_normal(shape[1:])),
         },
@@ -67,9 +71,10 @@ def test_what_xarray_wrote_is_read(tmp_path: Path, name: str) -> None:
     north = data.sortby("lat")
     assert np.array_equal(got.values[:, 0], north["t2m"].values)
     assert np.array_equal(got.values[:, 1], north["v10"].values.astype(np.float32))
-    assert got.frame.quantities == (Quantity("t2m", "K"), Quantity("v10", "m s**-1"))
+    temperature = Quantity("t2m", "K", "2 metre temperature")
+    assert got.frame.quantities == (temperature, Quantity("v10", "m s**-1"))
     assert [a.name for a in got.frame.axes] == ["lat", "lon"]
-    assert got.frame.axes[0] == Axis("lat", 37.5, 62.5, "degrees_north")
+    assert got.frame.axes[0] == Axis("lat", 37.5, 62.5, "degrees_north", "latitude")
     assert np.allclose(got.frame.coordinates(got.grid)[0], [40, 45, 50, 55, 60])
     assert got.frame.axes[1] == Axis("lon", -0.125, 1.875, "degrees_east")
     assert got.card.licence == "CC BY 4.0"
@@ -78,6 +83,23 @@ def test_what_xarray_wrote_is_read(tmp_path: Path, name: str) -> None:
     names = [q.name for q in both.frame.quantities]
     # as in the file; a folder has no order, so there it is by name
     assert names == (["t2m", "v10"] if path.suffix == ".zarr" else ["v10", "t2m"])
+
+
+@pytest.mark.parametrize("ending", [".nc", ".npz", ".zarr"])
+def test_long_names_are_written_again(tmp_path: Path, ending: str) -> None:
+    data = weather().assign(nu=("time", np.arange(3.0), {"units": "1", "long_name": "viscosity"}))
+    first = read_fields(put(data, tmp_path / "a.nc"), ["t2m", "nu"], sample_dim="time")
+    path = tmp_path / f"b{ending}"
+    write_fields(path, first)
+    again = read_fields(path)
+    assert again.frame == first.frame
+    assert again.parameter_names == (Quantity("nu", "1", "viscosity"),)
+    assert again.card.note.count("t2m: 2 metre temperature") == 1
+    if ending == ".nc":
+        with xarray.open_dataset(path) as seen:
+            said = {name: seen[name].attrs["long_name"] for name in ("t2m", "nu", "lat", "lon")}
+        names = {"t2m": "2 metre temperature", "nu": "viscosity", "lat": "latitude", "lon": "lon"}
+        assert said == names
 
 
 def test_axes_in_any_order_and_one_field_alone(tmp_path: Path) -> None:

@@ -17,12 +17,16 @@ from sfumato.nn.harmonic import Domain, places, resample
 @final
 @dataclass(frozen=True)
 class Axis:
-    """One axis of the box: from ``start`` to ``stop``, in ``units`` ("" if it has none)."""
+    """One axis of the box: from ``start`` to ``stop``, in ``units`` ("" if it has none).
+
+    ``long_name`` is what files say beside the name, "" if nothing.
+    """
 
     name: str
     start: float = 0.0
     stop: float = 1.0
     units: str = ""
+    long_name: str = ""
 
     def __post_init__(self) -> None:
         if not (np.isfinite([self.start, self.stop]).all() and self.start < self.stop):
@@ -38,10 +42,14 @@ class Axis:
 @final
 @dataclass(frozen=True)
 class Quantity:
-    """What a channel, or a parameter, is called, and its units ("" if it has none)."""
+    """What a channel, or a parameter, is called, and its units ("" if it has none).
+
+    ``long_name`` is what files say beside the name, "" if nothing.
+    """
 
     name: str
     units: str = ""
+    long_name: str = ""
 
     @property
     def label(self) -> str:

@@ -27,10 +27,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.data.fields.base import FieldSet, Frame, Quantity
+from sfumato.data.fields.base import Axis, FieldSet, Frame, Quantity
 from sfumato.data.fields.containers import ABOUT, Content, Variable, read_content, write_content
 from sfumato.data.fields.gaps import FILLS, Fill, fill_gaps
-from sfumato.data.fields.layout import BOX, SAMPLE_DIMS, axis_of, layout_of, text_of
+from sfumato.data.fields.layout import BOX, SAMPLE_DIMS, axis_of, layout_of, long_name_of, text_of
 from sfumato.data.sets import Card
 from sfumato.errors import UsageError, unknown
 from sfumato.nn.harmonic import Domain
@@ -92,7 +92,7 @@ def read_fields(
         axes.append(axis)
         turned.append(descending)
     flips = tuple(i + 1 for i, descending in enumerate(turned) if descending)
-    quantities = tuple(Quantity(name, _units(content, name)) for name in layout.fields)
+    quantities = tuple(_quantity(content, name) for name in layout.fields)
     try:
         frame = Frame(domain, tuple(axes), quantities)
     except ValueError as error:
@@ -117,7 +117,7 @@ def read_fields(
         if np.isnan(parameters).any():
             raise UsageError(f"{path}: {np.isnan(parameters).sum()} parameters are missing")
     _warn_of_units(path, content, [*layout.fields, *layout.parameters, *layout.space])
-    names = tuple(Quantity(name, _units(content, name)) for name in layout.parameters)
+    names = tuple(_quantity(content, name) for name in layout.parameters)
     return FieldSet(path.stem, values, frame, _card(path, content, values), parameters, names)
 
 
@@ -167,9 +167,9 @@ def _where(path: Path, gaps: np.ndarray, frame: Frame) -> str:
     )
 
 
-def _units(content: Content, name: str) -> str:
-    v = content.variables.get(name)
-    return "" if v is None else text_of(v.attributes.get("units", ""))
+def _quantity(content: Content, name: str) -> Quantity:
+    v = content.variables[name]
+    return Quantity(name, text_of(v.attributes.get("units", "")), long_name_of(name, v))
 
 
 def _warn_of_units(path: Path, content: Content, names: Sequence[str]) -> None:
@@ -189,11 +189,11 @@ def _warn_of_units(path: Path, content: Content, names: Sequence[str]) -> None:
 def _card(path: Path, content: Content, values: np.ndarray) -> Card:
     about = {key: text_of(value) for key, value in content.attributes.items() if key not in _OURS}
     licence = about.pop("licence", about.pop("license", "not stated in the file"))
-    long_names = {
-        name: text_of(v.attributes["long_name"])
-        for name, v in content.variables.items()
-        if v.attributes.get("long_name", name) != name
-    }
+    lines = [f"{key}: {value}" for key, value in about.items()]
+    for name, v in content.variables.items():
+        line = f"{name}: {long_name_of(name, v)}"
+        if long_name_of(name, v) and line not in about.get("note", ""):  # of a file written here
+            lines.append(line)
     points = "x".join(map(str, values.shape[2:]))
     return Card(
         name=path.stem,
@@ -201,7 +201,7 @@ def _card(path: Path, content: Content, values: np.ndarray) -> Card:
         licence=licence,
         size=f"{len(values):,} fields on {points} points, {values.shape[1]} "
         f"quantit{'y' if values.shape[1] == 1 else 'ies'}",
-        note="; ".join(f"{key}: {value}" for key, value in {**about, **long_names}.items()),
+        note="; ".join(lines),
     )
 
 
@@ -260,9 +260,7 @@ def write_fields(
     made: dict[str, Variable] = {}
     for axis, points in zip(frame.axes, frame.coordinates(values.shape[2:])):
         box = dict(zip(BOX, (float(axis.start), float(axis.stop))))
-        made[axis.name] = Variable(
-            points, (axis.name,), {"units": axis.units, "long_name": axis.name, **box}
-        )
+        made[axis.name] = Variable(points, (axis.name,), {**_texts(axis), **box})
     dims = ("sample", *(a.name for a in frame.axes))
     for c, q in enumerate(frame.quantities):
         made[q.name] = _variable(np.ascontiguousarray(values[:, c]), dims, q)
@@ -279,7 +277,11 @@ def write_fields(
 
 
 def _variable(values: np.ndarray, dims: tuple[str, ...], q: Quantity) -> Variable:
-    return Variable(values, dims, {"units": q.units, "long_name": q.name})
+    return Variable(values, dims, _texts(q))
+
+
+def _texts(what: Axis | Quantity) -> dict[str, str]:
+    return {"units": what.units, "long_name": what.long_name or what.name}
 
 
 def _array(values: np.ndarray | Tensor) -> np.ndarray:

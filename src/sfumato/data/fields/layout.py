@@ -15,7 +15,7 @@ from sfumato.data.fields.containers import Content, Variable
 from sfumato.errors import UsageError, unknown
 from sfumato.nn.harmonic import Domain
 
-__all__ = ["BOX", "SAMPLE_DIMS", "Layout", "axis_of", "layout_of", "text_of"]
+__all__ = ["BOX", "SAMPLE_DIMS", "Layout", "axis_of", "layout_of", "long_name_of", "text_of"]
 
 SAMPLE_DIMS: Final = ("sample", "realization", "ensemble", "member", "number", "batch")
 """Names of axes that are taken for that of the samples."""
@@ -203,14 +203,21 @@ def axis_of(
     ascending, step = np.sort(points), abs(mean)
     start = ascending[0] - (step / 2 if domain is Domain.REFLECTING else 0.0)
     units = text_of(coordinates.attributes.get("units", ""))
-    made = Axis(name, float(start), float(start + n * step), units)
+    long_name = long_name_of(name, coordinates)
+    made = Axis(name, float(start), float(start + n * step), units, long_name)
     if all(key in coordinates.attributes for key in BOX):  # written here: the box to the last bit
         low, high = (float(coordinates.attributes[key]) for key in BOX)
         if low < high:
-            exact = Axis(name, low, high, units)
+            exact = Axis(name, low, high, units, long_name)
             if np.abs(exact.coordinates(n, domain) - ascending).max() <= 1e-9 * step:
                 made = exact
     return made, bool(mean < 0)
+
+
+def long_name_of(name: str, v: Variable) -> str:
+    """The attribute "long_name" of a variable, "" where it says no more than the name."""
+    said = text_of(v.attributes.get("long_name", ""))
+    return "" if said == name else said
 
 
 def text_of(value: Any) -> str:
