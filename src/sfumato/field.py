@@ -191,11 +191,6 @@ class GaussianField(Noise):
         """As `power`, without what folds: 0 for an even periodic grid's highest mode."""
         return self._both(tuple(grid))[0]
 
-    @property
-    def mean_varies(self) -> bool:
-        """Whether the mean over the box is random: the kernel has power at wave number 0."""
-        return bool(self.kernel.density(torch.zeros(1, dtype=torch.float64), self.dims) > 0)
-
     def _grid(self, x: Tensor) -> tuple[int, ...]:
         if x.ndim < self.dims + 1:
             raise ValueError(

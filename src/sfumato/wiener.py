@@ -8,19 +8,32 @@ of K and C)
           \text{with the error's power} \quad r = \frac{k\, \sigma^2 c}{\alpha^2 k + \sigma^2 c}.
 
 For Gaussian data this is E[x_0 | x_t] = K(K + σ²C)⁻¹x_t (Lim et al. 2023, arXiv 2302.07400, the
-score operator in closed form). For other data the network adds what is left,
+score operator in closed form). For other data a network adds what is left. With the covariance of
+x_t, W = α²K + σ²C, of eigenvalues w, and the share P = α²k/w of the signal in each mode,
 
-.. math:: \hat x_0 = G x_t + \sqrt{\textstyle\sum r}\; F(x_t,\, G x_t,\, t),
+.. math:: \hat x_0 = G x_t + c_{out}\, S W^{1/2} F(W^{-1/2} x_t,\; P W^{-1/2} x_t,\; G x_t,\; t),
+          \quad c_{out}^2 = \sum \frac{r}{w}, \quad S^2 = \frac{r/w}{\max r/w},
 
-so that its target has variance 1 at every noise level, as with EDM's preconditioning, of which
-this is the form for functions: σ_d² there is k here. The target lies where the data does (r <= k,
-r <= σ²c/α²), so the loss in L² stays finite on ever finer grids; and waves that the network does
-not have are estimated by the filter, with the spectrum carried on.
+F's arguments scaled to variance 1; sum and maximum over the modes of the grid that it was trained
+on. This is EDM's preconditioning mode by mode (σ_d² there is k here): S W^{1/2} is √r but for a
+factor, so what F gets wrong is in each mode the same share of what is not known of it.
+
+The error is measured whitened by W: S F against W^{-1/2}(x_0 - G x_t)/c_out, which has variance 1
+at every noise level and, in mode j, the share P(1 - P) of it (for α = 1). So the modes that count
+are those that are being decided at this noise level, be their power large or small. In L² the few
+modes of great power are nearly all that counts: of two mixed Gaussian fields, a network so trained
+had learned next to nothing, after four times as many steps, of the modes from the 11th on.
+
+What is added is as smooth as the noise, and no larger in any mode than what is not known of the
+data, whatever F says. Waves that the network does not have are estimated by the filter, with the
+spectrum carried on.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -35,19 +48,58 @@ from sfumato.seeds import Generators
 
 
 @final
-class Wiener(Denoiser):
-    """x̂_0 = G x_t + c_out F(c_in x_t, c_lin G x_t, level); see the module's text.
+@dataclass(frozen=True, eq=False)
+class Spectra:
+    """What is known at one time, mode by mode: float64, (B or 1, C or 1, *grid).
 
-    Where the law says that all data have the same mean over the box, F's mean is left out.
+    total: w, the power of x_t.  share: P = α²k/w.  gain: G = P/α.
+    unexplained: r, the variance of x_0 given x_t.
+    """
+
+    total: Tensor
+    share: Tensor
+    gain: Tensor
+    unexplained: Tensor
+
+    @property
+    def left(self) -> Tensor:
+        """r/w."""
+        return _over(self.unexplained, self.total)
+
+    @property
+    def whitening(self) -> Tensor:
+        """w^{-1/2}, 0 where there is no power."""
+        return _over(torch.ones_like(self.total), self.total).sqrt()
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Scales:
+    """Factors that do not depend on the grid: float64, (B or 1, C or 1, 1, ...).
+
+    known, linear: of P W^{-1/2} x_t and of G x_t.  out: c_out.  most: max r/w.
+    size: √Σ r, the deviation of x_0 - G x_t.
+    """
+
+    known: Tensor
+    linear: Tensor
+    out: Tensor
+    most: Tensor
+    size: Tensor
+
+
+@final
+class Wiener(Denoiser):
+    """x̂_0 = G x_t + c_out S W^{1/2} F(3 functions, level); see the module's text.
 
     Args:
-        network: takes 2C channels (and those of a picture `Beside`) to C, on any grid; None is the
+        network: takes 3C channels (and those of a picture `Beside`) to C, on any grid; None is the
             filter alone, which is exact for Gaussian data.
         process: of one block, driven by a `GaussianField`.
         data: the law N(0, K) of variance 1 that has the data's spectrum; one for all channels, or
             one for each.
-        reference: a grid on which the scales c_in, c_lin and c_out are computed, so that they are
-            the same on all; that on which the network was trained.
+        reference: a grid on which the scales are computed, so that they are the same on all; that
+            on which the network was trained.
 
     Raises:
         ValueError: another process, or fields of other dimensions.
@@ -81,39 +133,40 @@ class Wiener(Denoiser):
         """One."""
         return 1
 
-    def powers(self, t: Time, grid: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """α²k, σ²c and α, float64 (B or 1, C or 1, *grid), α (B or 1, 1, ...)."""
+    def spectra(self, t: Time, grid: Sequence[int]) -> Spectra:
+        """On a grid, at times t, () or (B,)."""
         q = self.process.marginal(as_time(t))
         over = (-1, 1, *[1] * len(grid))
         alpha, var = q.A[..., 0, 0].double().reshape(over), q.cov[..., 0, 0].double().reshape(over)
         k = torch.stack([field.power(grid) for field in self.data]).to(alpha.device)
-        c = self.noise.power(grid).to(alpha.device)
-        return alpha.square() * k, var * c, alpha
+        noise = var * self.noise.power(grid).to(alpha.device)
+        total = alpha.square() * k + noise
+        share = _over(alpha.square() * k, total)
+        return Spectra(
+            total,
+            share,
+            torch.where(alpha > 0, share / alpha, torch.zeros_like(share)),
+            k * torch.where(total > 0, noise / total, torch.ones_like(total)),
+        )
 
-    def gain(self, t: Time, grid: Sequence[int]) -> Tensor:
-        """G per mode; 0 where neither data nor noise has power."""
-        signal, noise, alpha = self.powers(t, grid)
-        total = signal + noise
-        ratio = torch.where(total > 0, signal / total, torch.zeros_like(total))
-        return torch.where(alpha > 0, ratio / alpha, torch.zeros_like(ratio))
+    def scales(self, t: Time, at: Spectra | None = None) -> Scales:
+        """At times t; ``at`` are its spectra on the grid of reference, if they are known."""
+        at = at or self.spectra(t, self.reference)
+        axes, least = tuple(range(-len(self.reference), 0)), 1e-24
+        linear = at.gain.square() * at.total
+        return Scales(
+            at.share.square().sum(axes, keepdim=True).clamp_min(least).rsqrt(),
+            linear.sum(axes, keepdim=True).clamp_min(least).rsqrt(),
+            at.left.sum(axes, keepdim=True).clamp_min(least).sqrt(),
+            at.left.amax(axes, keepdim=True),
+            at.unexplained.sum(axes, keepdim=True).sqrt(),
+        )
 
-    def unexplained(self, t: Time, grid: Sequence[int]) -> Tensor:
-        """r per mode: variance of x_0 given x_t under the Gaussian law."""
-        signal, noise, _ = self.powers(t, grid)
-        total = signal + noise
-        k = torch.stack([field.power(grid) for field in self.data]).to(total)
-        return k * torch.where(total > 0, noise / total, torch.ones_like(total))
-
-    def scales(self, t: Time) -> tuple[Tensor, Tensor, Tensor]:
-        """c_in, c_lin and c_out, (B or 1, C or 1, 1, ...), float64."""
-        grid = self.reference
-        axes = tuple(range(-len(grid), 0))
-        signal, noise, _ = self.powers(t, grid)
-        gain = self.gain(t, grid)
-        c_in = (signal + noise).sum(axes, keepdim=True).rsqrt()
-        linear = (gain.square() * (signal + noise)).sum(axes, keepdim=True)
-        c_out = self.unexplained(t, grid).sum(axes, keepdim=True).sqrt()
-        return c_in, linear.clamp_min(1e-24).rsqrt(), c_out
+    def _both(self, x_t: Tensor, t: Time) -> tuple[Spectra, Scales]:
+        """On the grid of x_t."""
+        grid = tuple(x_t.shape[2:])
+        here = self.spectra(t, grid)
+        return here, self.scales(t, here if grid == self.reference else None)
 
     def linear(self, x_t: Tensor, t: Time) -> Tensor:
         """G x_t.
@@ -121,15 +174,19 @@ class Wiener(Denoiser):
         Raises:
             ValueError: as many laws as channels are expected, or one.
         """
-        grid = x_t.shape[2:]
-        if len(self.data) not in (1, x_t.shape[1]):
+        return self._filtered(x_t, self.spectra(t, x_t.shape[2:]).gain)
+
+    def _filtered(self, x: Tensor, multiplier: Tensor) -> Tensor:
+        if len(self.data) not in (1, x.shape[1]):
             raise ValueError(
                 f"expected a state of {len(self.data)} channels, one for each law, "
-                f"got shape {tuple(x_t.shape)}"
+                f"got shape {tuple(x.shape)}"
             )
-        return filtered(x_t, self.gain(t, grid), self.noise.domain, len(grid))
+        return filtered(x, multiplier, self.noise.domain, x.ndim - 2)
 
-    def predict(self, x_t: Tensor, linear: Tensor, t: Time, cond: Cond = None) -> Tensor:
+    def predict(
+        self, x_t: Tensor, linear: Tensor, t: Time, here: Spectra, scales: Scales, cond: Cond = None
+    ) -> Tensor:
         """F, in the type of x_t.
 
         Raises:
@@ -137,33 +194,37 @@ class Wiener(Denoiser):
         """
         if self.network is None:
             raise ValueError("this is the Wiener filter alone: it has no network")
-        c_in, c_lin, _ = self.scales(t)
-        x = torch.cat([c_in.to(x_t) * x_t, c_lin.to(x_t) * linear], 1)
-        x, labels = beside(x, cond)
+        white = self._filtered(x_t, here.whitening)
+        known = self._filtered(white, here.share) * scales.known.to(x_t)
+        white = white * math.prod(self.reference) ** -0.5
+        x, labels = beside(torch.cat([white, known, scales.linear.to(x_t) * linear], 1), cond)
         weight = next(self.network.parameters(), x)
         level = self.process.level(as_time(t)).to(device=x.device, dtype=torch.float32)
         made: Tensor = self.network(x.to(weight.dtype), level.expand(len(x)), labels)
-        return self._varying(made.to(x_t.dtype))
-
-    def _varying(self, made: Tensor) -> Tensor:
-        """Without the mean over the box, where that of the data does not vary."""
-        fixed = [f.mean_varies for f in self.data]
-        if all(fixed):
-            return made
-        axes = tuple(range(2, made.ndim))
-        keep = torch.tensor(fixed, dtype=made.dtype, device=made.device)
-        return made - (1 - keep).reshape(-1, *[1] * len(axes)) * made.mean(axes, keepdim=True)
+        return made.to(x_t.dtype)
 
     def forward(
         self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
     ) -> Tensor:
-        """G x_t + c_out F."""
-        linear = self.linear(x_t, t)
+        """G x_t + c_out S W^{1/2} F."""
         if self.network is None:
-            return linear
-        return linear + self.scales(t)[2].to(x_t) * self.predict(x_t, linear, t, cond)
+            return self.linear(x_t, t)
+        here, scales = self._both(x_t, t)
+        linear = self._filtered(x_t, here.gain)
+        said = self.predict(x_t, linear, t, here, scales, cond)
+        root = scales.out * (_over(here.unexplained, scales.most)).sqrt()  # c_out S W^{1/2}
+        return linear + self._filtered(said, root)
 
     def residual(self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Cond = None) -> Tensor:
-        """F - (x_0 - G x_t)/c_out."""
-        linear = self.linear(x_t, t)
-        return self.predict(x_t, linear, t, cond) - (x0 - linear) / self.scales(t)[2].to(x_t)
+        """S F - W^{-1/2}(x_0 - G x_t)/c_out."""
+        here, scales = self._both(x_t, t)
+        linear = self._filtered(x_t, here.gain)
+        said = self.predict(x_t, linear, t, here, scales, cond)
+        shape = _over(here.left, scales.most).sqrt()
+        left = self._filtered(x0 - linear, here.whitening / scales.out)
+        return self._filtered(said, shape) - left
+
+
+def _over(a: Tensor, b: Tensor) -> Tensor:
+    """a/b, and 0 where b is 0."""
+    return torch.where(b > 0, a / b, torch.zeros_like(a / b))

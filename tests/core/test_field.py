@@ -92,6 +92,36 @@ def test_mirrors_in_closed_form(dims: int) -> None:
         torch.testing.assert_close(ratio, ratio.mean() * torch.ones_like(ratio), atol=0, rtol=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("kernel", "grid", "top"),
+    [
+        (sf.Matern(0.05, 1.5), (4,), 20_000),
+        (sf.Matern(0.05, 1.5), (5,), 20_000),
+        (sf.Laplacian(1.5), (4,), 20_000),  # without a mean of its own: the aliases alone
+        (sf.Matern(0.05, 2.5), (3, 4), 400),
+    ],
+)
+def test_what_folds_on_mirrors_is_the_sum_over_all_cosines(
+    kernel: sf.Kernel, grid: tuple[int, ...], top: int
+) -> None:
+    """Rough fields on few points: Σ_k s_k φ_k(x) φ_k(y) over k < top, one by one."""
+    k = torch.arange(top, dtype=F64)
+    waves = torch.zeros((), dtype=F64)
+    for _ in grid:
+        waves = waves[..., None] + (k / 2).square()
+    power = kernel.density(waves.sqrt(), len(grid))
+    norm = torch.where(k > 0, math.sqrt(2), 1.0)
+    axes = [
+        norm * (math.pi * k * x[:, None]).cos() for x in coordinates(grid, REFLECTING).flatten(1)
+    ]
+    if len(grid) == 1:
+        want = torch.einsum("k,pk,qk->pq", power, *axes * 2)
+    else:
+        want = torch.einsum("kl,pk,pl,qk,ql->pq", power, *axes * 2)
+    got = covariance(sf.GaussianField(kernel, len(grid), REFLECTING), *grid)
+    torch.testing.assert_close(got, want / power.sum(), atol=1.2e-5, rtol=0)
+
+
 def test_mirrored_grids_see_one_field() -> None:
     """Cells' centres of 12 are among those of 36."""
     for kernel in (sf.Matern(0.1, 1.5), sf.SquaredExponential(0.1), sf.Laplacian(1.5, 3.0)):
@@ -290,6 +320,22 @@ def test_a_measured_spectrum_is_the_kernels_that_was_measured() -> None:
             sf.Measured(waves, densities)
 
 
+@pytest.mark.parametrize("zero", [None, 0.0, 5.0])
+def test_the_mean_of_a_measured_spectrum_is_apart(zero: float | None) -> None:
+    """Its share of the variance, with the sum over all waves written out; near it, no change."""
+    measured = sf.Measured((1.0, 2.0, 4.0), (1.0, 0.2, 0.01), zero)
+    at = torch.tensor([0.0, 1e-3, 0.7, 1.0, 2.0**0.5, 4.0, 8.0], dtype=F64)
+    mean = 1.0 if zero is None else zero
+    want = torch.tensor([mean, 1, 1, 1, 0.2**0.5, 0.01, 0.01 / 20], dtype=F64)
+    torch.testing.assert_close(measured.density(at, 1), want)
+    falls = [0.2, 0.2 * (1.5) ** math.log2(0.05), 0.01]  # at 2, 3, 4, and then by powers
+    beyond = sum(0.01 * (j / 4) ** math.log2(0.05) for j in range(5, 100_000))
+    total = mean + 2 * (1 + sum(falls) + beyond)
+    field = sf.GaussianField(measured, 1)
+    assert float(field.own_power((64,))[0]) == pytest.approx(mean / total, rel=1e-6)
+    assert float(field.own_power((64,))[1]) == pytest.approx(1 / total, rel=1e-6)
+
+
 def test_misfits_are_named() -> None:
     with pytest.raises(ValueError, match="2 positive lengths"):
         sf.GaussianField(extent=(1.0,))
@@ -312,3 +358,15 @@ def test_beyond_its_reach_a_kernel_correlates_little(name: str, dims: int) -> No
     r = torch.tensor([kernel.reach(dims)], dtype=torch.float64)
     assert float(closed_form(kernel, r, dims)) < 1e-4
     assert float(closed_form(kernel, r / 3, dims)) > 1e-4
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [sf.Laplacian(3.0, 10.0), sf.Laplacian(2.0, 3.0)], ids=repr)
+def test_the_laplacians_reach_is_no_longer_than_need_be(kernel: sf.Laplacian, dims: int) -> None:
+    """At most a quarter beyond the distance at which its correlation is 1e-4."""
+    low, high = 0.0, 30 / kernel.shift
+    for _ in range(50):
+        middle = (low + high) / 2
+        far = float(closed_form(kernel, torch.tensor([middle], dtype=F64), dims)) < 1e-4
+        low, high = (low, middle) if far else (middle, high)
+    assert 1 < kernel.reach(dims) / high < 1.25

@@ -47,7 +47,9 @@ def test_it_is_the_conditional_mean_of_gaussian_functions(
         left = k - a * gain @ k
         n = math.prod(grid)
         unit = torch.eye(n, dtype=F64).reshape(n, *grid)
-        got = filtered(unit, w.unexplained(t, grid)[0, 0] * n, domain, len(grid)).reshape(n, n)
+        got = filtered(unit, w.spectra(t, grid).unexplained[0, 0] * n, domain, len(grid)).reshape(
+            n, n
+        )
         torch.testing.assert_close(got, left, atol=1e-9, rtol=0)
 
 
@@ -65,7 +67,7 @@ def test_without_power_there_is_no_estimate() -> None:
     field = sf.GaussianField(sf.Laplacian(2.0), 1)
     w = sf.Wiener(None, sf.Scheduled(sf.EDM(), field), field, (16,))
     assert bool(w(torch.randn(2, 1, 16), 0.1).isfinite().all())
-    assert float(w.gain(0.5, (4096,))[0, 0, 0]) == pytest.approx(1 / (1 + 40.0**2), rel=0.1)
+    assert float(w.spectra(0.5, (4096,)).gain[0, 0, 0]) == pytest.approx(1 / (1 + 40.0**2), rel=0.1)
 
 
 class Recorder(nn.Module):
@@ -84,23 +86,82 @@ class Recorder(nn.Module):
 
 @pytest.mark.parametrize("t", [1e-4, 5e-3, 0.05, 0.8])
 def test_inputs_and_target_have_variance_one_at_every_level(t: float) -> None:
+    """And what F should say is, in each mode, as large; dense matrices, 8,000 fields."""
     net = Recorder()
     noise, data = sf.GaussianField(ROUGH, 1), sf.GaussianField(SMOOTH, 1)
     w = sf.Wiener(net, sf.Scheduled(sf.EDM(), noise), data, (32,))
     g = sf.generator(3)
     x0 = data.sample(torch.zeros(8000, 1, 32, dtype=F64), g)
     x_t, eps = w.process.perturb(x0, t, g)
-    residual = w.residual(x_t, t, x0, eps)
+    residual = w.residual(x_t, t, x0, eps).detach()
     assert net.seen is not None and net.level is not None
-    c_in, c_lin, _ = w.scales(t)  # the state first: what a checkpoint's weights expect
-    want = torch.cat([c_in * x_t, c_lin * w.linear(x_t, t)], 1)
-    torch.testing.assert_close(net.seen, want.float())
+    k, c = dense(data, 32), (80 * t) ** 2 * dense(noise, 32)
+    values, vectors = torch.linalg.eigh(k + c)
+    white = vectors @ values.rsqrt().diag() @ vectors.T  # W^{-1/2}
+    share = k @ torch.linalg.inv(k + c)
+    seen = [x_t @ white.T, x_t @ white.T @ share.T, x_t @ share.T]
+    scales = w.scales(t)
+    for got, want, factor in zip(
+        net.seen.unbind(1), seen, (1.0, scales.known * 32**0.5, scales.linear), strict=True
+    ):
+        torch.testing.assert_close(
+            got, (want * factor)[:, 0].float(), atol=2e-4, rtol=1e-4
+        )  # in this order: what a checkpoint's weights expect
     assert net.level.shape == (8000,) and bool((net.level == net.level[0]).all())
     assert float(net.level[0]) == pytest.approx(math.log(80 * t) / 4, abs=1e-6)
-    for part in (net.seen[:, 0], net.seen[:, 1], residual - 0.5):
+    shape = (w.spectra(t, (32,)).left / scales.most).sqrt()
+    said = 0.5 * float(shape.flatten()[0])  # S of what the network said, 1/2 everywhere
+    for part in (*net.seen.unbind(1), residual - said):
         assert float(part.detach().double().square().mean()) == pytest.approx(1, abs=0.06)
-    gap = w(x_t, t) - (w.linear(x_t, t) + 0.5 * w.scales(t)[2])
-    assert float(gap.detach().abs().max()) < 1e-6
+    target = filtered(said - residual, 1 / shape[0, 0], PERIODIC, 1)
+    power = torch.fft.fft(target[:, 0], norm="forward").abs().square().mean(0)
+    torch.testing.assert_close(power, power.mean().expand(32), rtol=0.1, atol=0)
+    # the estimate is what the residual is of
+    error = (w(x_t, t) - x0).detach() @ white.T * 32**0.5 / scales.out
+    torch.testing.assert_close(error, residual, atol=1e-5, rtol=1e-4)
+
+
+class Waves(nn.Module):
+    """A network that makes 1/2 and a wave, of another size in each sample and channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor, level: Tensor, cond: Tensor | None = None) -> Tensor:
+        size = torch.arange(1, len(x) + 1).reshape(-1, 1, 1) * torch.tensor([[[1.0], [3.0]]])
+        wave = (2 * math.pi * torch.arange(x.shape[2]) / x.shape[2]).cos()
+        return self.one * size * (0.5 + wave)
+
+
+@pytest.mark.parametrize("n", [16, 24])
+@pytest.mark.parametrize("varies", [(True, False), (False, True)])
+def test_the_network_is_shaped_by_what_is_not_known(varies: tuple[bool, bool], n: int) -> None:
+    """√(R c) F with dense R of each channel; no mean where that of the data is known."""
+    kernels = {True: sf.Matern(0.2, 2.0), False: sf.Laplacian(2.0)}
+    laws = [sf.GaussianField(kernels[v], 1) for v in varies]
+    noise, reference = sf.GaussianField(ROUGH, 1), 16
+    w = sf.Wiener(Waves(), sf.Scheduled(sf.EDM(), noise), laws, (reference,))
+    x_t = torch.randn(3, 2, n, dtype=F64, generator=sf.generator(0))
+    t = torch.tensor([0.002, 0.01, 0.1], dtype=F64)
+    made = w.predict(x_t, x_t, t, *w._both(x_t, t)).detach().double()
+    shaped = torch.zeros(3, 2, n, dtype=F64)
+    for b, sigma in enumerate((80 * t).tolist()):
+        for c, law in enumerate(laws):
+
+            def both(m: int, law: sf.GaussianField = law, sigma: float = sigma) -> list[Tensor]:
+                k, noisy = dense(law, m), sigma**2 * dense(noise, m)
+                return [k - k @ torch.linalg.inv(k + noisy) @ k, k + noisy]
+
+            unknown, total = both(reference)
+            ratio = torch.linalg.eigvals(unknown @ torch.linalg.inv(total)).real  # r/w
+            values, vectors = torch.linalg.eigh(both(n)[0] / n * ratio.sum() / ratio.max())
+            shaped[b, c] = vectors @ values.clamp_min(0).sqrt().diag() @ vectors.T @ made[b, c]
+    got = (w(x_t, t) - w.linear(x_t, t)).detach()
+    torch.testing.assert_close(got, shaped, atol=1e-5, rtol=1e-4)
+    mean = (got.mean(2) / made.mean(2)).abs()
+    kept, left_out = mean[:, varies.index(True)], mean[:, varies.index(False)]
+    assert bool((left_out < 0.15 * kept).all())
 
 
 def test_scales_do_not_depend_on_the_grid() -> None:
@@ -141,7 +202,7 @@ def test_a_linear_operator_learns_what_the_filter_is() -> None:
         optimizer.step()
         optimizer.zero_grad()
     scale = float(denoiser.coefficients(t)[0])  # c_in
-    want = sf.Wiener(None, process, data, (n,)).gain(t, (n,))[0, 0, : n // 2 + 1]
+    want = sf.Wiener(None, process, data, (n,)).spectra(t, (n,)).gain[0, 0, : n // 2 + 1]
     got = net.gain.detach().double() * scale
     assert float((got[:9] - want[:9]).abs().max()) < 0.03
     assert float(want[0]) > 0.9 and float(want[8]) < 0.75  # it had something to learn
@@ -237,6 +298,40 @@ def test_plain_steps_widen_by_the_known_factor() -> None:
     values, vectors = torch.linalg.eigh(inverse @ want @ inverse.T)
     got = (vectors.T @ inverse @ cov @ inverse.T @ vectors).diagonal()
     torch.testing.assert_close(got, values / (1 - h / values / 2), rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("times", [(0.7, 0.45, 0.2), (0.95, 0.05)])
+def test_between_levels_the_state_is_scaled_with_the_signal(times: tuple[float, ...]) -> None:
+    """Where α falls, by any number of steps, the exact mean α_t m goes to the exact α_s m."""
+    process = sf.Scheduled(sf.VPCosine(), Scripted())
+    like = gaussian()
+    denoiser = Linear(process, like.mean, like.cov, like.field)
+    for inner in (1, 4):
+        solver = AnnealedLangevin(inner, 0.6)
+        walk = torch.tensor(times, dtype=F64)
+        mean, _ = propagate(denoiser, solver, walk, denoiser.state(times[0]))
+        want = math.cos(math.pi * times[-1] / 2) * denoiser.mean
+        torch.testing.assert_close(mean, want, atol=1e-9, rtol=0)
+
+
+def test_a_step_of_langevin_is_its_equation() -> None:
+    """Dense matrices: drift and averaged noise at t, then α_s/α_t of all of it."""
+    noise, data = sf.GaussianField(ROUGH, 1), sf.GaussianField(SMOOTH, 1)
+    process = sf.Scheduled(sf.VPCosine(), noise)
+    denoiser = sf.Wiener(None, process, data, (12,))
+    t, s, h = 0.8, 0.3, 0.5
+    x = torch.randn(2, 1, 12, dtype=F64, generator=sf.generator(0))
+    walk = torch.tensor([t, s], dtype=F64)
+    made = sf.sample(denoiser, AnnealedLangevin(1, h), walk, x, generator=sf.generator(1)).x
+    g = sf.generator(1)
+    xi = (noise.sample(x, g) + noise.sample(x, g)) / 2
+    alpha, sigma, below = (
+        f(math.pi * u / 2) for f, u in ((math.cos, t), (math.sin, t), (math.cos, s))
+    )
+    k, c = dense(data, 12), dense(noise, 12)
+    estimate = x @ (alpha * k @ torch.linalg.inv(alpha**2 * k + sigma**2 * c)).T
+    want = x + h * (alpha * estimate - x) + (2 * h) ** 0.5 * sigma * xi
+    torch.testing.assert_close(made, math.cos(math.pi * s / 2) / alpha * want)
 
 
 @pytest.mark.parametrize("n", [32, 128])

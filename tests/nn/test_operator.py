@@ -6,12 +6,13 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import sfumato as sf
 from sfumato.nn import FNO, UNO, Domain, FNOConfig, SpectralConvolution, UNOConfig
 from sfumato.nn.harmonic import places, resample
-from sfumato.nn.operator import _Local
+from sfumato.nn.operator import _Block, _Local
 
 F64 = torch.float64
 PERIODIC, REFLECTING = Domain.PERIODIC, Domain.REFLECTING
@@ -81,6 +82,99 @@ def test_a_local_convolution_on_mirrors_is_that_of_the_mirrored_function() -> No
     around.load_state_dict(mirrored.state_dict())
     u = noise(1, 2, 6).float()
     torch.testing.assert_close(mirrored(u), around(torch.cat([u, u.flip(2)], 2))[..., :6])
+
+
+def silu_of_norm(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """SiLU(u (1 + scale) + shift) with u the normalised x (B, C, n), all channels as one group."""
+    axes = tuple(range(1, x.ndim))
+    gap = x - x.mean(axes, keepdim=True)
+    u = gap / (gap.square().mean(axes, keepdim=True) + 1e-5).sqrt()
+    u = u * weight[:, None] + bias[:, None]
+    v = u * (1 + scale[..., None]) + shift[..., None]
+    return v / (1 + (-v).exp())
+
+
+def stencil(x: Tensor, weight: Tensor) -> Tensor:
+    """Σ_d w_d x(· + d), d = -1, 0, 1, on a circle."""
+    moved = torch.stack([x.roll(-d, -1) for d in (-1, 0, 1)])
+    return torch.einsum("oid,dbin->bon", weight, moved)
+
+
+@pytest.mark.parametrize("outputs", [2, 3])
+def test_a_block_is_its_equation(outputs: int) -> None:
+    """√½ (W x + L' SiLU(norm(L h + K h) (1 + scale) + shift)): shifts come first, then scales."""
+    n, m = 8, 2
+    block = awake(_Block(2, outputs, (m,), UNOConfig(1, 1, (n,), multipliers=(1,))))
+    w = {k: v.detach() for k, v in block.state_dict().items()}
+    x, shift, scale = noise(3, 2, n), noise(3, outputs) + 1, noise(3, outputs) / 2
+    none = torch.zeros(3, 2, dtype=F64)
+    h = silu_of_norm(x, w["norm0.weight"], w["norm0.bias"], none, none)
+    near = stencil(h, w["local0.conv.weight"]) + w["local0.conv.bias"][:, None]
+    waves = torch.zeros(3, outputs, n // 2 + 1, dtype=torch.complex128)
+    matrices = torch.complex(w["spectral.weight"][:, 0], w["spectral.weight"][:, 1])
+    waves[..., : m + 1] = torch.einsum("jio,bij->boj", matrices, torch.fft.rfft(h)[..., : m + 1])
+    h = near + torch.fft.irfft(waves, n)
+    h = silu_of_norm(h, w["norm1.weight"], w["norm1.bias"], scale, shift)
+    h = stencil(h, w["local1.conv.weight"])
+    if outputs == 2:
+        skip = x
+    else:
+        skip = stencil(x, F.pad(w["skip.weight"], (1, 1))) + w["skip.bias"][:, None]
+    got = block(x, torch.cat([shift, scale], 1))
+    torch.testing.assert_close(got, (skip + h) / math.sqrt(2))
+
+
+@pytest.mark.parametrize("outputs", [8, 12])
+def test_a_block_begins_as_its_skip(outputs: int) -> None:
+    """Whatever modulates it, as the second convolution begins at zero."""
+    block = _Block(8, outputs, (2, 2), UNOConfig(1, 1, (8, 8), multipliers=(1,))).double()
+    x, modulation = noise(2, 8, 8, 8), noise(2, 2 * outputs)
+    skip = x
+    if outputs != 8:
+        assert block.skip is not None
+        skip = torch.einsum("oi,bi...->bo...", block.skip.weight[..., 0, 0], x)
+    torch.testing.assert_close(block(x, modulation), skip / math.sqrt(2))
+
+
+@pytest.mark.parametrize(("modes", "kept"), [(9, (9, 4, 2)), (5, (5, 2, 2))])
+def test_each_level_down_convolves_half_the_waves(modes: int, kept: tuple[int, ...]) -> None:
+    """At least 2, on grids that hold more of them; on the way up as on the way down."""
+    net = UNO(UNOConfig(1, 1, (32,), channels=4, multipliers=(1, 1, 2), modes=modes)).double()
+    blocks = [*net.down, net.middle, *net.up]
+    sides = (32, 16, 8, 8, 8, 16, 32)
+    for block, n, limit in zip(blocks, sides, (*kept, kept[-1], *kept[::-1]), strict=True):
+        waves = range((n - 1) // 2 + 1)
+        x = torch.stack([(2 * math.pi * j * places(n, PERIODIC)).cos() for j in waves])
+        made = block.spectral(x[:, None].expand(-1, block.spectral.weight.shape[-2], -1))
+        seen = made.abs().amax((1, 2)) > 1e-9
+        assert seen.tolist() == [j <= limit for j in waves]
+
+
+@pytest.mark.parametrize("side", [11, 15, 24])
+def test_a_uno_adds_a_mixture_of_its_input(side: int) -> None:
+    """Σ_i m_oi x_i with what its own grid holds of x, and m = W e(noise level) + b."""
+    torch.manual_seed(0)
+    net = awake(UNO(UNOConfig(2, 3, (16,), channels=8, modes=4, multipliers=(1, 2))))
+    x, level = noise(2, 2, side), torch.tensor([0.3, -0.5], dtype=F64)
+    weight, bias = net.mixture.weight.detach().clone(), noise(6)
+    with torch.no_grad():
+        net.mixture.weight.zero_()
+        net.mixture.bias.zero_()
+        plain = net(x, level)
+        net.mixture.weight.copy_(weight)
+        net.mixture.bias.copy_(bias)
+        got = net(x, level) - plain
+        e = net.conditioning(level, None)
+    waves = torch.fft.rfft(x)
+    waves[..., 8:] = 0  # 16 points tell 7 waves
+    held = torch.fft.irfft(waves, side)
+    m = e @ weight.T + bias
+    want = torch.zeros(2, 3, side, dtype=F64)
+    for o in range(3):
+        for i in range(2):
+            want[:, o] += m[:, 2 * o + i, None] * held[:, i]
+    torch.testing.assert_close(got, want)
+    assert float((m[0] - m[1]).abs().max()) > 0.1
 
 
 def test_several_blocks_share_a_level() -> None:

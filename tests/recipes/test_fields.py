@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 import torch
 
 import sfumato as sf
+from kernels import closed_form
 from sfumato.data import Card
 from sfumato.data.fields.base import Axis, Domain, FieldSet, Frame, Quantity
-from sfumato.data.fields.observations import read_observations
-from sfumato.denoise import Prediction
+from sfumato.data.fields.observations import Seen, read_observations
+from sfumato.denoise import Beside, Cond, Prediction
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.nn import FNOConfig, UNOConfig
 from sfumato.nn.harmonic import Domain as Box
@@ -23,7 +25,8 @@ from sfumato.recipes.field_law import measured_law
 from sfumato.recipes.field_model import FieldModel, field_model, told_values
 from sfumato.recipes.field_sampling import FieldSolver, draw_fields, field_walk, observed
 from sfumato.recipes.load import load_model, read_model
-from sfumato.train import TrainConfig
+from sfumato.schedule import Time
+from sfumato.train import Loss, Part, TrainConfig
 
 SMALL = UNOConfig(1, 1, (16, 16), channels=8, multipliers=(1, 2), modes=4)
 
@@ -38,6 +41,43 @@ def gaussian_set(
     p = np.linspace(0, 1, n, dtype=np.float32)[:, None]
     values = (scale * x + mean).numpy()
     return FieldSet("gaussian", values, frame, Card("g", "", "", ""), p, (Quantity("depth", "m"),))
+
+
+LAW_OF = {"T": sf.SquaredExponential(0.15), "q": sf.Matern(0.1, 1.5)}
+
+
+def weather(n: int = 200, side: int = 16) -> FieldSet:
+    """Quantities and parameters with means and deviations of their own, on a box of 1 by 2 km."""
+    frame = Frame(
+        Box.PERIODIC,
+        (Axis("y", 0, 1, "km"), Axis("x", 0, 2, "km")),
+        (Quantity("h", "m"), Quantity("T", "K"), Quantity("q", "1")),
+    )
+    values = np.empty((n, 3, side // 2, side), np.float32)
+    kernels = [sf.Matern(0.2, 1.5), *LAW_OF.values()]
+    for c, (kernel, scale, mean) in enumerate(zip(kernels, (50, 3, 0.02), (300, 5, -0.1))):
+        law = sf.GaussianField(kernel, 2, extent=(0.5, 1.0))
+        x = law.sample(torch.zeros(n, 1, side // 2, side), sf.generators(c, range(n)))
+        values[:, c] = mean + scale * x[:, 0].numpy()
+    p = np.stack([np.linspace(0, 1, n), np.linspace(1990, 2020, n)], 1).astype(np.float32)
+    names = (Quantity("depth", "m"), Quantity("year"))
+    return FieldSet("weather", values, frame, Card("w", "", "", ""), p, names)
+
+
+def columns(data: FieldSet, *names: str) -> torch.Tensor:
+    """Quantities and constant fields of parameters by their names, in float64."""
+    have = {q.name: data.values[:, c] for c, q in enumerate(data.frame.quantities)}
+    assert data.parameters is not None
+    for p, q in enumerate(data.parameter_names):
+        have[q.name] = np.broadcast_to(data.parameters[:, p, None, None], data.values[:, 0].shape)
+    return torch.from_numpy(np.stack([have[name] for name in names], 1).astype(np.float64))
+
+
+def standard(x: torch.Tensor) -> torch.Tensor:
+    """Each column of fields (N, C, ...) to mean 0 and deviation 1."""
+    flat = x.transpose(0, 1).flatten(1)
+    over = (-1, *[1] * (x.ndim - 2))
+    return (x - flat.mean(1).reshape(over)) / flat.std(1).reshape(over)
 
 
 def training(steps: int) -> TrainConfig:
@@ -71,7 +111,9 @@ def test_the_measured_law_is_the_one_drawn_from(law: sf.GaussianField) -> None:
     at = (slice(0, 6),) * dims
     want, got = law.power([side] * dims)[at], found.power([side] * dims)[at]
     torch.testing.assert_close(got, want, rtol=0.1, atol=1e-6)
-    assert found.mean_varies == law.mean_varies
+    assert (found.own_power([side] * dims).flatten()[0] > 0) == (
+        law.own_power([side] * dims).flatten()[0] > 0
+    )
     # the filter's error is uncorrelated with what it saw, at every noise level
     process = sf.Scheduled(sf.EDM(), sf.GaussianField(sf.Matern(0.1, 0.75), dims, law.domain))
     if law.extent:
@@ -97,10 +139,39 @@ def test_the_law_of_constants_has_no_waves() -> None:
     assert float(power[0]) > 0.99
 
 
+@pytest.mark.parametrize("share", [0.0, 1e-6, 1e-2, 1.0])
+def test_a_mean_that_varies_little_is_measured_in_smooth_fields(share: float) -> None:
+    """From none at all to as much as the longest wave has; waves fall to 1e-12 of it."""
+    count, side = 2000, 32
+    g = sf.generator(0)
+    x = sf.GaussianField(sf.SquaredExponential(0.15), 1).sample(torch.zeros(count, 1, side), g)[
+        :, 0
+    ]
+    x = x - x.mean(1, keepdim=True)
+    wave = float(torch.fft.fft(x.double(), norm="forward")[:, 1].abs().square().mean())
+    x = x + (share * wave) ** 0.5 * torch.randn(count, 1, generator=g)
+    found = measured_law(x, Frame(Box.PERIODIC, (Axis("x"),), (Quantity("u"),)))
+    power = found.own_power((side,))
+    assert float(power[0] / power[1]) == pytest.approx(share, rel=5 * (2 / count) ** 0.5, abs=0)
+
+
+def test_a_mean_that_varies_less_than_the_shortest_wave_is_measured() -> None:
+    """More than what folds onto it, 4e-4 of the longest wave's power, and less than 5e-3."""
+    waves = [0.5, *torch.logspace(0, 3, 100).tolist()]
+    kernel, share = sf.Matern(0.1, 1.5), 2e-3
+    table = kernel.density(torch.tensor(waves, dtype=torch.float64), 1).tolist()
+    law = sf.GaussianField(sf.Measured(tuple(waves), tuple(table), share * table[1]), 1)
+    x = law.sample(torch.zeros(8000, 1, 16), sf.generator(0))[:, 0]
+    found = measured_law(x, Frame(Box.PERIODIC, (Axis("x"),), (Quantity("u"),)))
+    power = found.own_power((16,))
+    assert float(power[0] / power[1]) == pytest.approx(share, rel=0.15)
+    assert float(power[7] / power[1]) > 2 * share
+
+
 def test_a_model_remembers_units_scales_and_laws() -> None:
     data = gaussian_set(200)
     model = field_model(data, SMALL, sf.Matern(0.1, 0.75), ["depth"])
-    assert model.network.in_channels == 3 and model.network.out_channels == 1
+    assert model.network.in_channels == 4 and model.network.out_channels == 1
     assert model.scales[0].mean == pytest.approx(5, abs=0.5)
     assert model.scales[0].deviation == pytest.approx(3, rel=0.1)
     assert model.frame.axes[0].units == "km" and model.given == (Quantity("depth", "m"),)
@@ -112,6 +183,55 @@ def test_a_model_remembers_units_scales_and_laws() -> None:
     torch.testing.assert_close(model.in_units(z), x, atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("drawn", "given"),
+    [(("T", "q"), ("year", "h")), (("h", "T"), ("q", "depth")), (("q",), ("T", "year", "h"))],
+)
+def test_each_quantity_has_its_own_scale(drawn: tuple[str, ...], given: tuple[str, ...]) -> None:
+    """Whatever comes first in the set: drawn in the set's order, told in the order asked for."""
+    data = weather(100)
+    model = field_model(data, SMALL, sf.Matern(0.1, 0.75), given)
+    assert tuple(q.name for q in model.frame.quantities) == drawn
+    assert tuple(q.name for q in model.given) == given
+    x, told = columns(data, *drawn), columns(data, *given)
+    want, beside = standard(x), standard(told)
+    close = {"atol": 1e-3, "rtol": 1e-4}  # scales are kept with 6 digits
+    torch.testing.assert_close(model.normalised(x), want, **close)
+    torch.testing.assert_close(model.normalised(model.in_units(want)), want, atol=1e-9, rtol=0)
+    for c in range(len(drawn)):
+        part = model.in_units(want)[:, c]
+        assert float((part - x[:, c]).abs().max() / x[:, c].std()) < 1e-3
+    seen = model.told(told)
+    assert seen is not None
+    torch.testing.assert_close(seen.image, beside, **close)
+    trained = fields.normalised(data, model).values.double()
+    torch.testing.assert_close(trained, torch.cat([want, beside], 1), **close)
+
+
+def test_each_quantity_has_its_own_law() -> None:
+    """That of normalised fields: powers of the mean and of long waves, within 4 of their errors."""
+    data = weather(400)
+    model = field_model(data, SMALL, sf.Matern(0.1, 0.75), ["h"])
+    at = ([0, 0, 1, 1, 0], [0, 1, 0, 2, 3])
+    found = []
+    for quantity, law in zip(model.frame.quantities, model.spectra, strict=True):
+        want = sf.GaussianField(LAW_OF[quantity.name], 2, extent=(0.5, 1.0)).power((8, 16))
+        found.append(law.power((8, 16)))
+        torch.testing.assert_close(found[-1][at], want[at], rtol=0.3, atol=0)
+    assert float((found[0] / found[1])[0, 5]) < 0.1
+
+
+def test_the_noise_of_a_model_has_the_lengths_of_its_box() -> None:
+    """Along 1 km and along 2 km: at one distance the same correlation, the kernel's own."""
+    kernel = sf.Matern(0.03, 1.5)  # of the longest axis
+    noise = field_model(weather(20), SMALL, kernel, ["h"]).process.noise
+    assert isinstance(noise, sf.GaussianField)
+    row = torch.fft.fftn(noise.power((32, 64))).real
+    want = closed_form(kernel, torch.arange(5, dtype=torch.float64) / 64, 2)
+    for along in (row[:5, 0], row[0, :5]):
+        torch.testing.assert_close(along, want, atol=1e-4, rtol=0)
+
+
 def test_parameters_become_constant_fields() -> None:
     data = gaussian_set(5)
     told = told_values(data, ["depth", "T"])
@@ -121,7 +241,7 @@ def test_parameters_become_constant_fields() -> None:
 
 
 def test_training_beats_the_filter_alone(tmp_path: Path) -> None:
-    """Two-valued fields, far from Gaussian: the loss falls below the Wiener filter's own, 1."""
+    """Two-valued fields, far from Gaussian: a third of the Wiener filter's error goes."""
     rng = np.random.default_rng(0)
     sign = rng.choice([-1.0, 1.0], (400, 1, 1, 1))
     bump = np.cos(2 * np.pi * np.arange(16) / 16)[None, None, :, None]
@@ -129,15 +249,18 @@ def test_training_beats_the_filter_alone(tmp_path: Path) -> None:
     values += 0.1 * gaussian_set(400, scale=1.0, mean=0.0).values
     frame = Frame(Box.PERIODIC, (Axis("x"), Axis("y")), (Quantity("u"),))
     data = FieldSet("signs", values, frame, Card("s", "", "", ""))
-    config = fields.Config(out=tmp_path / "run", uno=SMALL, train=training(250))
+    config = fields.Config(
+        out=tmp_path / "run", uno=SMALL, norm=fields.Norm.L2, train=training(250)
+    )
     made = fields.train_fields(config, data)
     denoiser, model = load_model(made)
     assert isinstance(model, FieldModel) and isinstance(denoiser, sf.Wiener)
     normal = fields.normalised(data, model).values[:200]
     t = torch.full((200,), 1.0 / 80, dtype=torch.float64)
     with torch.no_grad():
-        loss = sf.denoising_loss(denoiser, normal, t, generator=sf.generator(1)).mean()
-    assert float(loss) < 0.7
+        x_t, _ = denoiser.process.perturb(normal, t, sf.generator(1))
+        error, linear = (f(x_t, t) - normal for f in (denoiser, denoiser.linear))
+    assert float(error.square().mean()) < 0.7 * float(linear.square().mean())
     drawn = draw_fields(denoiser, model, (32, 32), 0, range(64)).values
     means = drawn.mean((1, 2, 3))
     assert float((means.abs() - 1).abs().mean()) < 0.25  # either value, and nothing between
@@ -236,6 +359,39 @@ def test_observations_are_met_in_units(tmp_path: Path) -> None:
     assert float((at - torch.tensor([9.0, 2.0])).abs().max()) < 0.6
 
 
+@pytest.mark.parametrize(("c", "name", "noise"), [(0, "T", 1.5), (1, "q", 0.01)])
+@pytest.mark.parametrize("exact", [False, True])
+def test_an_observation_weighs_as_much_as_its_error_lets_it(
+    c: int, name: str, noise: float, exact: bool
+) -> None:
+    """s²r/(s²r + τ²) of what is amiss, r the filter's error there; without τ, s/1000 is taken."""
+    data = weather(100)
+    model = field_model(data, SMALL, sf.Matern(0.1, 0.75), ["h"])
+    denoiser, given = model.build(0), columns(data, "h")[:1]
+    scale = float(columns(data, name).std())
+    value = float(columns(data, name).mean()) + scale
+    seen = Seen(np.array([[2 / 8, 13 / 16]]), np.array([value]), name)
+    noise, t = (0.0, 1e-3 / 80) if exact else (noise, 0.5 / 80)
+    guided = observed(denoiser, model, seen, noise)
+    x = torch.randn(1, 2, 8, 16, dtype=torch.float64, generator=sf.generator(0))
+    told, point = model.told(given), torch.from_numpy(seen.points)
+    with torch.no_grad():
+        before, after = (
+            evaluate(model.in_units(net(x, t, told)), point, Box.PERIODIC)[0]
+            for net in (denoiser, guided)
+        )
+    error = scale**2 * float(
+        denoiser.spectra(t, (8, 16)).unexplained[0, c].sum()
+    )  # at every grid point
+    tau = scale / 1000 if exact else noise
+    weight = error / (error + tau**2)
+    assert 0.1 < weight < 0.9
+    assert float(after[c] - before[c]) == pytest.approx(
+        weight * (value - float(before[c])), rel=1e-4
+    )
+    assert float(after[1 - c]) == float(before[1 - c])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -305,6 +461,169 @@ def test_moving_examples_is_a_translation() -> None:
     many = fields.moved(torch.arange(8.0).expand(400, 1, 8), sf.generators(0, range(400)))
     counts = torch.bincount(many[:, 0, 0].long(), minlength=8)
     assert int(counts.min()) > 25  # every shift, about as often (50 expected)
+
+
+class Witness(sf.Denoiser):
+    """Keeps what it is asked about, and answers with given errors."""
+
+    evaluations = 1
+
+    def __init__(self, process: sf.Process, error: torch.Tensor) -> None:
+        super().__init__()
+        self.process, self.error = process, error
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, x_t: torch.Tensor, *_: object) -> torch.Tensor:
+        return x_t
+
+    def residual(
+        self, x_t: torch.Tensor, t: Time, x0: torch.Tensor, eps: torch.Tensor, cond: Cond = None
+    ) -> torch.Tensor:
+        self.x0, self.cond = x0, cond
+        return self.weight * self.error
+
+
+def witnessed(
+    loss: Loss, model: FieldModel, values: torch.Tensor, error: torch.Tensor
+) -> tuple[torch.Tensor, Witness]:
+    """A loss of examples (B, C + G, ...), each with its own generator, under given errors."""
+    witness = Witness(model.process.build(), error)
+    t = torch.linspace(0.001, 0.1, len(values), dtype=torch.float64)
+    return loss(witness, Part(values, t, None, sf.generators(0, range(len(values))))), witness
+
+
+def told_to_train(config: fields.Config, data: FieldSet, monkeypatch: pytest.MonkeyPatch) -> Loss:
+    """The loss that a training with this configuration is told to use."""
+    found: list[Loss] = []
+
+    def fit(*_: object, loss: Loss, **__: object) -> Path:
+        found.append(loss)
+        return config.out
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fields, "fit", fit)
+        fields.train_fields(config, data)
+    return found[0]
+
+
+@pytest.mark.parametrize("translate", [False, True])
+def test_what_is_given_moves_with_what_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, translate: bool
+) -> None:
+    """Given fields that are functions of the drawn ones at each point stay so."""
+    data = weather(20)
+    model = field_model(data, SMALL, sf.Matern(0.1, 0.75), ["h"])
+    config = fields.Config(tmp_path, uno=SMALL, given=("h",), translate=translate)
+    x = torch.randn(16, 2, 8, 16, generator=sf.generator(0))
+    values = torch.cat([x, 2 * x[:, 1:] + 1], 1)
+    for loss in (
+        fields.field_loss(model, translate=translate),
+        told_to_train(config, data, monkeypatch),
+    ):
+        _, saw = witnessed(loss, model, values, torch.zeros_like(x))
+        assert isinstance(saw.cond, Beside)
+        assert torch.equal(saw.cond.image, 2 * saw.x0[:, 1:] + 1)
+        same = [torch.equal(a, b) for a, b in zip(saw.x0, x, strict=True)]
+        assert sum(same) <= 2 if translate else all(same)  # 1 in 128 is moved by nothing
+
+
+@pytest.mark.parametrize("norm", fields.Norm)
+def test_the_norm_of_the_error_is_the_one_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, norm: fields.Norm
+) -> None:
+    """|e|²/n, or eᵀC⁻¹e/n with the noise's covariance as a dense matrix, over both channels."""
+    data = weather(20)
+    model = field_model(data, SMALL, sf.Matern(0.1, 0.75), ["h"])
+    noise = model.process.noise
+    assert isinstance(noise, sf.GaussianField)
+    e = torch.randn(3, 2, 8, 16, dtype=torch.float64, generator=sf.generator(1))
+    row = torch.fft.fftn(noise.power((8, 16))).real  # covariance with the first point
+    shifts = [(i, j) for i in range(8) for j in range(16)]
+    dense = torch.stack([row.roll(by, (0, 1)).flatten() for by in shifts])
+    whitened = norm is fields.Norm.CAMERON_MARTIN
+    inverse = torch.linalg.inv(dense) if whitened else torch.eye(128, dtype=e.dtype)
+    want = torch.einsum("bcp,pq,bcq->b", e.flatten(2), inverse, e.flatten(2)) / 256
+    values = torch.zeros(3, 3, 8, 16)
+    config = fields.Config(tmp_path, uno=SMALL, given=("h",), norm=norm)
+    for loss in (fields.field_loss(model, norm), told_to_train(config, data, monkeypatch)):
+        torch.testing.assert_close(witnessed(loss, model, values, e)[0].detach(), want)
+
+
+def test_the_error_is_the_denoisers_own_unless_asked_otherwise() -> None:
+    model = field_model(weather(20), SMALL, sf.Matern(0.1, 0.75))
+    e = torch.randn(2, 3, 8, 16, generator=sf.generator(1))
+    got, _ = witnessed(fields.field_loss(model), model, torch.zeros(2, 3, 8, 16), e)
+    torch.testing.assert_close(got.detach(), e.square().mean((1, 2, 3)))
+
+
+@pytest.mark.parametrize("norm", [fields.Norm.L2, fields.Norm.CAMERON_MARTIN])
+def test_other_norms_are_of_the_estimate_itself(norm: fields.Norm) -> None:
+    """(x̂_0 - x_0)/√Σr of what the denoiser says, plain or whitened by the noise."""
+    denoiser, model = built()
+    assert isinstance(denoiser, sf.Wiener)
+    x0 = torch.randn(3, 1, *model.grid, generator=sf.generator(0))
+    t = torch.tensor([1e-3, 1e-2, 0.1], dtype=torch.float64)
+    part = Part(x0, t, None, sf.generators(0, range(3)))
+    x_t, _ = denoiser.process.perturb(x0, t, sf.generators(0, range(3)))
+    r = denoiser.spectra(t, model.grid).unexplained.sum((1, 2, 3), keepdim=True)
+    error = ((denoiser(x_t, t) - x0) / r.sqrt()).float()
+    if norm is fields.Norm.CAMERON_MARTIN:
+        error = denoiser.noise.whiten(error)
+    got = fields.field_loss(model, norm)(denoiser, part)
+    torch.testing.assert_close(got, error.square().mean((1, 2, 3)), rtol=1e-4, atol=0)
+
+
+def test_the_times_that_are_trained_have_the_law_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ln σ of 8,000 examples: mean and deviation, within 5 of their errors, and no skewness."""
+    seen: list[torch.Tensor] = []
+
+    def cheap(*_: object) -> Loss:
+        def loss(denoiser: sf.Denoiser, part: Part) -> torch.Tensor:
+            q = denoiser.process.marginal(part.t)
+            seen.append(0.5 * (q.cov / q.A.square()).log().flatten())
+            return torch.stack([p.sum() for p in denoiser.parameters()]).sum().expand(len(part.t))
+
+        return loss
+
+    monkeypatch.setattr(fields, "field_loss", cheap)
+    settings = replace(training(2), batch=4000)
+    config = fields.Config(
+        tmp_path / "run", uno=SMALL, train=settings, time_mean=-0.7, time_std=0.4
+    )
+    fields.train_fields(config, weather(20))
+    z = (torch.cat(seen) + 0.7) / 0.4
+    n = len(z)
+    assert n == 8000
+    assert abs(float(z.mean())) < 5 / n**0.5
+    assert abs(float(z.std()) - 1) < 5 / (2 * n) ** 0.5
+    assert abs(float(z.pow(3).mean())) < 5 * (15 / n) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("coordinates", "translate"), [(True, True), (True, False), (False, False)]
+)
+def test_a_model_of_moved_examples_does_not_know_where_it_is(
+    tmp_path: Path, coordinates: bool, translate: bool
+) -> None:
+    """What was saved moves with its argument, unless it may be told places."""
+    network = replace(SMALL, coordinates=coordinates)
+    config = fields.Config(
+        tmp_path / "run", uno=network, train=training(1), translate=translate
+    )  # fmt: skip
+    denoiser, model = load_model(fields.train_fields(config, gaussian_set(40)))
+    assert isinstance(model, FieldModel)
+    knows = coordinates and not translate
+    assert model.network.coordinates is knows
+    g = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in denoiser.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=g))
+        x = torch.randn(1, 1, 16, 16, generator=g)
+        by, axes = (4, 8), (2, 3)
+        gap = denoiser(x.roll(by, axes), 0.02) - denoiser(x, 0.02).roll(by, axes)
+    assert float(gap.abs().max()) > 1e-2 if knows else float(gap.abs().max()) < 1e-4
 
 
 def test_known_sets_have_names_and_files_a_split(tmp_path: Path) -> None:

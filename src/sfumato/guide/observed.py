@@ -98,7 +98,7 @@ class Observed(Denoiser):
             rows = rows[..., None] * cardinal(self.points[:, a], grid[a], domain).reshape(
                 len(self.points), *[1] * a, -1
             )
-        r = self.law.unexplained(t, grid)
+        r = self.law.spectra(t, grid).unexplained
         r = r[:, min(self.channel, r.shape[1] - 1)] * rows[0].numel()  # eigenvalues of R
         spread = filtered(rows, r[:, None], domain, dims)
         gram = evaluate(spread, self.points, domain)

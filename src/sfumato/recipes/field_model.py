@@ -42,7 +42,7 @@ class FieldModel(Model):
 
     Args:
         data: name of the data set.
-        network: sizes; it takes two channels for each quantity, and those that are given.
+        network: sizes; it takes three channels for each quantity, and those that are given.
         frame: axes, border and quantities of what it draws.
         grid: that it was trained on.
         process: a schedule, and a `GaussianField` as noise.
@@ -115,8 +115,8 @@ class FieldModel(Model):
 
     @property
     def state_channels(self) -> int:
-        """Channels that the network has for each quantity: x_t, and the filter's estimate."""
-        return 2 if self.prediction is None else 1
+        """Channels that the network has for each quantity: x_t, or what `Wiener` makes of it."""
+        return 3 if self.prediction is None else 1
 
     def build(self, seed: int = 0) -> Wiener | Preconditioned:
         """The operator in its denoiser."""
@@ -221,14 +221,14 @@ def field_model(
     laws: tuple[GaussianField, ...] = ()
     if prediction is None:
         laws = tuple(
-            measured_law((x[:2048, c] - s.mean) / s.deviation, frame) for c, s in enumerate(scales)
+            measured_law((x[:, c] - s.mean) / s.deviation, frame) for c, s in enumerate(scales)
         )
     quantities = {q.name: q for q in (*data.frame.quantities, *data.parameter_names)}
     return FieldModel(
         data=data.name,
         network=replace(
             network,
-            in_channels=(2 if prediction is None else 1) * len(drawn) + len(given),
+            in_channels=(3 if prediction is None else 1) * len(drawn) + len(given),
             out_channels=len(drawn),
             domain=frame.domain,
         ),

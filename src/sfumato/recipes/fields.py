@@ -38,11 +38,13 @@ from sfumato.recipes.field_sampling import draw_fields
 from sfumato.recipes.fit import fit
 from sfumato.seeds import Generators, rand
 from sfumato.train import Loss, Part, Sheet, TrainConfig
+from sfumato.wiener import Wiener
 
 
 class Norm(Enum):
     """In which norm the estimate's error is measured."""
 
+    MARGINAL = "marginal"
     L2 = "l2"
     CAMERON_MARTIN = "cameron-martin"
 
@@ -70,8 +72,10 @@ class Config:
             diffusion of pictures (edm, v, x0, epsilon).
         blur: also blur on the way, by so much at t = 1 (about 0.25; mirrors, and v, x0 or edm).
         time_mean, time_std: of ln σ in training.
-        norm: of the error: L² of the network's normalised target; or the Cameron-Martin norm of the
-            noise, which weighs short waves more and is finite for this target alone.
+        norm: of the error: whitened by the covariance of the noisy data, which weighs each wave by
+            what is decided at the noise level; L², in which long waves are nearly all that counts;
+            or the Cameron-Martin norm of the noise. Without the Wiener filter, L² is of what the
+            network predicts.
         translate: move each example by a random vector (periodic data without preferred places);
             the network is then not told where it is.
         train: how to train.
@@ -96,7 +100,7 @@ class Config:
     blur: float = 0.0
     time_mean: float = -1.0
     time_std: float = 1.6
-    norm: Norm = Norm.L2
+    norm: Norm = Norm.MARGINAL
     translate: bool = False
     train: TrainConfig = TrainConfig(steps=8_000, batch=32, lr=1e-3, warmup=300)
     resume: bool = False
@@ -155,26 +159,34 @@ def moved(x: Tensor, g: Generators) -> Tensor:
     return torch.stack([torch.roll(f, s, axes) for f, s in zip(x, steps, strict=True)])
 
 
-def field_loss(model: FieldModel, norm: Norm = Norm.L2, translate: bool = False) -> Loss:
+def field_loss(model: FieldModel, norm: Norm = Norm.MARGINAL, translate: bool = False) -> Loss:
     r"""Score matching in function space, with the target x_0 (Lim et al. 2023, section 3).
 
-    L2: the mean square of F - (x_0 - G x_t)/c_out. CAMERON_MARTIN: that of K^{-1/2} of it, with K
-    the noise's covariance, finite since x_0 - G x_t is as smooth as the data; an error in
-    predicting the noise itself would not be.
+    MARGINAL: the mean square of the network's own error, see `sfumato.wiener`. L2: that of
+    (x̂_0 - x_0)/c, with c the deviation of what the Wiener filter does not know. CAMERON_MARTIN:
+    that of K^{-1/2} of it, with K the noise's covariance, finite since x̂_0 - x_0 is as smooth as
+    the data; an error in predicting the noise itself would not be.
     """
     channels = len(model.frame.quantities)
 
     def loss(denoiser: Denoiser, part: Part) -> Tensor:
         values = moved(part.x0, part.generators) if translate else part.x0
         x0, image = model.state(values[:, :channels]), values[:, channels:]
-        return denoising_loss(
-            denoiser,
-            x0,
-            part.t,
-            cond=Beside(image) if image.shape[1] else None,
-            generator=part.generators,
-            whiten=norm is Norm.CAMERON_MARTIN,
-        )
+        cond = Beside(image) if image.shape[1] else None
+        if norm is Norm.MARGINAL or not isinstance(denoiser, Wiener):
+            return denoising_loss(
+                denoiser,
+                x0,
+                part.t,
+                cond=cond,
+                generator=part.generators,
+                whiten=norm is Norm.CAMERON_MARTIN,
+            )
+        x_t, _ = denoiser.process.perturb(x0, part.t, part.generators)
+        error = (denoiser(x_t, part.t, cond) - x0) / denoiser.scales(part.t).size.to(x0)
+        if norm is Norm.CAMERON_MARTIN:
+            error = denoiser.noise.whiten(error)
+        return error.square().flatten(1).mean(1)
 
     return loss
 
