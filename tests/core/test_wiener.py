@@ -325,9 +325,7 @@ def test_a_step_of_langevin_is_its_equation() -> None:
     made = sf.sample(denoiser, AnnealedLangevin(1, h), walk, x, generator=sf.generator(1)).x
     g = sf.generator(1)
     xi = (noise.sample(x, g) + noise.sample(x, g)) / 2
-    alpha, sigma, below = (
-        f(math.pi * u / 2) for f, u in ((math.cos, t), (math.sin, t), (math.cos, s))
-    )
+    alpha, sigma = math.cos(math.pi * t / 2), math.sin(math.pi * t / 2)
     k, c = dense(data, 12), dense(noise, 12)
     estimate = x @ (alpha * k @ torch.linalg.inv(alpha**2 * k + sigma**2 * c)).T
     want = x + h * (alpha * estimate - x) + (2 * h) ** 0.5 * sigma * xi

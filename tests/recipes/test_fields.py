@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import sfumato as sf
 from kernels import closed_form
@@ -340,6 +341,25 @@ def test_what_is_told_is_told_of_each_field() -> None:
         draw_fields(denoiser, model, (16, 16), 0, range(3), given=told[:1])
 
 
+def test_a_sheet_shows_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rows of the data's own values, of the quantities that the model draws, by their names."""
+    data, shown = weather(20), []
+
+    def keep(values: np.ndarray, *_: object) -> Image.Image:
+        shown.append(values)
+        return Image.new("L", (1, 1))
+
+    monkeypatch.setattr(fields, "sheet_of", keep)
+    model = field_model(data, SMALL, sf.Matern(0.1, 0.75), ["h"])
+    fields.field_sheet(model, data)(model.build().eval())
+    assert shown[0].shape == (32, 2, 8, 16)
+    np.testing.assert_array_equal(shown[0][:16], data.values[:16, 1:])
+    drawn = torch.from_numpy(shown[0][16:]).double()
+    got, want = drawn.mean((0, 2, 3)), columns(data, "T", "q").mean((0, 2, 3))
+    scale = columns(data, "T", "q").transpose(0, 1).flatten(1).std(1)
+    assert float(((got - want) / scale).abs().max()) < 1
+
+
 def test_a_sheet_of_few_fields() -> None:
     data = gaussian_set(12)
     model = field_model(data, SMALL, sf.Matern(0.1, 0.75), ["depth"])
@@ -380,9 +400,10 @@ def test_an_observation_weighs_as_much_as_its_error_lets_it(
             evaluate(model.in_units(net(x, t, told)), point, Box.PERIODIC)[0]
             for net in (denoiser, guided)
         )
-    error = scale**2 * float(
-        denoiser.spectra(t, (8, 16)).unexplained[0, c].sum()
-    )  # at every grid point
+    assert isinstance(denoiser.process.noise, sf.GaussianField)
+    k, noisy = model.spectra[c].power((8, 16)), denoiser.process.noise.power((8, 16))
+    noisy = noisy * (80 * t) ** 2
+    error = scale**2 * float((k * noisy / (k + noisy)).sum())  # at every grid point
     tau = scale / 1000 if exact else noise
     weight = error / (error + tau**2)
     assert 0.1 < weight < 0.9

@@ -1,0 +1,120 @@
+"""A denoiser that is always told the same, and guidance by some of a prompt's encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor
+
+from sfumato.denoise import Beside, Cond, Denoiser, unlabelled
+from sfumato.nn import Prompt
+from sfumato.schedule import Time
+from sfumato.seeds import Generators
+
+
+def with_labels(cond: Cond, labels: Tensor | Prompt | None) -> Cond:
+    """The condition with other labels, and the picture beside as it was."""
+    return Beside(cond.image, labels) if isinstance(cond, Beside) else labels
+
+
+@final
+class Told(Denoiser):
+    """x̂(x_t; labels), whatever it is asked with.
+
+    As the other side of classifier-free guidance this is a negative prompt:
+    ``ClassifierFree(denoiser, scale, Told(denoiser, negative))`` goes away from what it says.
+
+    Args:
+        denoiser: any.
+        labels: labels, an embedding or a prompt; of one sample, or of as many as are drawn.
+    """
+
+    def __init__(self, denoiser: Denoiser, labels: Tensor | Prompt) -> None:
+        super().__init__()
+        self.denoiser, self.labels = denoiser, labels
+        self.process = denoiser.process
+
+    @property
+    def evaluations(self) -> int:
+        """Those of the denoiser."""
+        return self.denoiser.evaluations
+
+    def forward(
+        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+    ) -> Tensor:
+        """The denoiser's, told its own labels; a picture beside is that of the caller."""
+        labels = self.labels
+        if len(labels) == 1:
+            labels = labels[torch.zeros(len(x_t), dtype=torch.int64)]
+        return self.denoiser(x_t, t, with_labels(cond, labels), generator)
+
+
+@final
+class ByEncoder(Denoiser):
+    r"""Guidance with a scale for each encoder of a prompt, in the order in which they are heard:
+
+    .. math:: \hat x(\varnothing) + \sum_i w_i\, [\hat x(e_1 .. e_i) - \hat x(e_1 .. e_{i-1})].
+
+    With all scales equal it is classifier-free guidance (Ho & Salimans 2022). An encoder whose
+    scale is that of the next costs no evaluation of its own.
+
+    Args:
+        denoiser: trained with each encoder dropped by itself.
+        scales: w_i, one for each encoder.
+        other: what ∅ is estimated by, such as `Told` a negative prompt; the denoiser unless given.
+
+    Raises:
+        ValueError: no scales.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, scales: Sequence[float], other: Denoiser | None = None
+    ) -> None:
+        super().__init__()
+        if not scales:
+            raise ValueError("expected a scale for each encoder, got none")
+        self.denoiser, self.scales = denoiser, tuple(scales)
+        self.other = other if other is not None else denoiser
+        self.process = denoiser.process
+
+    @property
+    def terms(self) -> tuple[tuple[int, float], ...]:
+        """(how many encoders are heard, factor): the estimate is the sum over them."""
+        factors: dict[int, float] = {0: 1.0}
+        for i, w in enumerate(self.scales):
+            factors[i + 1] = factors.get(i + 1, 0.0) + w
+            factors[i] -= w
+        return tuple((heard, f) for heard, f in factors.items() if f != 0)
+
+    @property
+    def evaluations(self) -> int:
+        """One of the denoiser's for each different sum, and one of the other's."""
+        return sum(
+            self.denoiser.evaluations if heard else self.other.evaluations
+            for heard, _ in self.terms
+        )
+
+    def forward(
+        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+    ) -> Tensor:
+        """The sum.
+
+        Raises:
+            ValueError: no prompt, or one by another number of encoders.
+        """
+        prompt = cond.labels if isinstance(cond, Beside) else cond
+        if not isinstance(prompt, Prompt) or len(prompt.encoded) != len(self.scales):
+            have = len(prompt.encoded) if isinstance(prompt, Prompt) else "none"
+            raise ValueError(f"expected a prompt by {len(self.scales)} encoders, got {have}")
+        total = torch.zeros_like(x_t[:, : x_t.shape[1] // self.process.k])
+        for heard, factor in self.terms:
+            if heard:
+                kept = torch.zeros(len(prompt), len(self.scales), dtype=torch.bool)
+                kept[:, :heard] = True
+                told = with_labels(cond, prompt.keeping(kept))
+                total = total + factor * self.denoiser(x_t, t, told, generator)
+            else:
+                total = total + factor * self.other(x_t, t, unlabelled(cond), generator)
+        return total
