@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "train": LOWEST | ACTING | FILES,
     "metrics": LOWEST | ACTING | FILES,
     "restore": LOWEST | ACTING | FILES | {"data"},
+    "text": LOWEST | ACTING | FILES | {"data"},
     "recipes": LOWEST | ACTING | FILES | {"data", "train", "metrics", "restore"},
     "zoo": LOWEST | ACTING | FILES | {"data", "train", "metrics", "restore", "recipes"},
     "cli": LOWEST | ACTING | FILES | {"data", "train", "metrics", "restore", "recipes", "zoo"},

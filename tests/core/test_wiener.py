@@ -137,13 +137,17 @@ class Waves(nn.Module):
 @pytest.mark.parametrize("n", [16, 24])
 @pytest.mark.parametrize("varies", [(True, False), (False, True)])
 def test_the_network_is_shaped_by_what_is_not_known(varies: tuple[bool, bool], n: int) -> None:
-    """√(R c) F with dense R of each channel; no mean where that of the data is known."""
+    """√(R c) F with dense R of each channel; no mean where that of the data is known.
+
+    And the error is that of the estimate, whitened, on any grid.
+    """
     kernels = {True: sf.Matern(0.2, 2.0), False: sf.Laplacian(2.0)}
     laws = [sf.GaussianField(kernels[v], 1) for v in varies]
     noise, reference = sf.GaussianField(ROUGH, 1), 16
     w = sf.Wiener(Waves(), sf.Scheduled(sf.EDM(), noise), laws, (reference,))
-    x_t = torch.randn(3, 2, n, dtype=F64, generator=sf.generator(0))
+    x0, x_t = torch.randn(2, 3, 2, n, dtype=F64, generator=sf.generator(0))
     t = torch.tensor([0.002, 0.01, 0.1], dtype=F64)
+    residual = w.residual(x_t, t, x0, torch.zeros_like(x0)).detach()
     made = w.predict(x_t, x_t, t, *w._both(x_t, t)).detach().double()
     shaped = torch.zeros(3, 2, n, dtype=F64)
     for b, sigma in enumerate((80 * t).tolist()):
@@ -157,6 +161,10 @@ def test_the_network_is_shaped_by_what_is_not_known(varies: tuple[bool, bool], n
             ratio = torch.linalg.eigvals(unknown @ torch.linalg.inv(total)).real  # r/w
             values, vectors = torch.linalg.eigh(both(n)[0] / n * ratio.sum() / ratio.max())
             shaped[b, c] = vectors @ values.clamp_min(0).sqrt().diag() @ vectors.T @ made[b, c]
+            values, vectors = torch.linalg.eigh(both(n)[1] / n * ratio.sum())
+            error = (w(x_t, t).detach() - x0)[b, c]
+            white = vectors @ values.rsqrt().diag() @ vectors.T @ error
+            torch.testing.assert_close(residual[b, c], white, atol=1e-4, rtol=1e-4)
     got = (w(x_t, t) - w.linear(x_t, t)).detach()
     torch.testing.assert_close(got, shaped, atol=1e-5, rtol=1e-4)
     mean = (got.mean(2) / made.mean(2)).abs()

@@ -1,0 +1,1 @@
+"""Words: which tokens of a sentence are a phrase."""
