@@ -36,6 +36,8 @@ _SUMMED = {1: 2**18, 2: 1024, 3: 96}
 """Wave numbers up to which powers are summed one by one; beyond them by an integral."""
 _FOLDS = {1: 16, 2: 4, 3: 2}
 """Aliases that are added one by one on each axis and side; the rest is spread evenly."""
+_COUNTED = 2**23
+"""Cosines that are counted to know the rest; a grid with more has next to none."""
 
 
 def _extent(extent: tuple[float, ...], dims: int) -> tuple[float, ...]:
@@ -94,8 +96,26 @@ def _powers(
         for c, m in zip(weights, shift, strict=True):
             w = w[..., None] * c[:, m]
         folded += w * kernel.density(radius(axes, extent), dims) / total
-    rest = 1 - float(folded.sum()) if domain is Domain.PERIODIC else 0.0
+    if domain is Domain.PERIODIC:
+        rest = 1 - float(folded.sum())
+    else:
+        rest = _beyond(kernel, dims, extent, grid, total)
     return own, folded + (rest if rest > 1e-12 else 0.0) / math.prod(grid)
+
+
+def _beyond(
+    kernel: Kernel, dims: int, extent: tuple[float, ...], grid: tuple[int, ...], total: float
+) -> float:
+    """The variance of the cosines that `_aliases` leaves out; 0 where there are too many to count.
+
+    (On the points of the grid a cosine may have twice its variance, or none; on average over the
+    waves that look alike it has its own.)
+    """
+    counts = [n * (4 * _FOLDS[dims] + 1) for n in grid]
+    if math.prod(counts) > _COUNTED:
+        return 0.0
+    axes = [torch.arange(m, dtype=torch.float64) / 2 for m in counts]
+    return 1 - float(kernel.density(radius(axes, extent), dims).sum()) / total
 
 
 def _aliases(n: int, domain: Domain, folds: int) -> tuple[Tensor, Tensor]:

@@ -575,6 +575,11 @@ def test_the_error_is_the_denoisers_own_unless_asked_otherwise() -> None:
     e = torch.randn(2, 3, 8, 16, generator=sf.generator(1))
     got, _ = witnessed(fields.field_loss(model), model, torch.zeros(2, 3, 8, 16), e)
     torch.testing.assert_close(got.detach(), e.square().mean((1, 2, 3)))
+    denoiser, t = model.build(0), torch.tensor([0.01, 0.1], dtype=torch.float64)
+    x_t, eps = denoiser.process.perturb(e, t, sf.generators(0, range(2)))
+    own = denoiser.residual(x_t, t, e, eps).square().mean((1, 2, 3))
+    got = fields.field_loss(model)(denoiser, Part(e, t, None, sf.generators(0, range(2))))
+    torch.testing.assert_close(got, own)
 
 
 @pytest.mark.parametrize("norm", [fields.Norm.L2, fields.Norm.CAMERON_MARTIN])
