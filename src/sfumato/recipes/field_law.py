@@ -77,8 +77,8 @@ def _kernel(power: Tensor, shells: list[Shell], dims: int, smoothest: float) -> 
         densities.append(mean)
     if len(waves) < 3:
         raise UsageError(
-            f"expected fields with waves of at least 3 lengths to measure, got {len(waves)}; take a "
-            "finer grid"
+            f"expected fields with waves of at least 3 lengths to measure, got {len(waves)}; "
+            "take a finer grid"
         )
     zero = float(power.flatten()[0])
     if zero < min(1e-4 * max(densities), densities[-1]):  # nothing but what folds onto it
