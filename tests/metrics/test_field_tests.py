@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sfumato as sf
 from sfumato.metrics.field_compare import compare_fields, field_statistics
 from sfumato.metrics.field_moments import (
     Statistics,
@@ -265,6 +266,23 @@ def test_each_kind_of_fault_shows_in_its_own_figure() -> None:
     assert cubed["KS p of kurtosis"].value < 1e-3
     assert cubed["two-sample p"].value < 0.02
     assert figures(loud)["two-sample p"].value < 0.02
+
+
+def test_means_that_are_next_to_nothing_count_as_equal() -> None:
+    """Two channels of zero mean to rounding, one of which is given one of a hundredth."""
+    field = sf.GaussianField(sf.Laplacian(2.0))
+    x = field.sample(torch.zeros(120, 2, 16, 16, dtype=torch.float64), sf.generator(0))
+    real = x - x.mean((2, 3), keepdim=True)
+    made = real.flip(0) + 3e-4 * torch.randn(120, 2, 1, 1, generator=sf.generator(1))
+
+    def p_of_means(made: torch.Tensor) -> list[float]:
+        found = compare_fields(made, real, Domain.PERIODIC, generator=sf.generator(2))
+        return [s.value for s in found if s.metric == "KS p of mean"] + [found[-1].value]
+
+    assert p_of_means(made)[:2] == [1.0, 1.0] and p_of_means(made)[2] > 0.5
+    made[:, 1] += 0.01
+    one, other, both = p_of_means(made)
+    assert one == 1.0 and other < 1e-6 and both < 0.01
 
 
 def test_another_grid_may_be_compared() -> None:
