@@ -49,6 +49,7 @@ THIRD_PARTY = {"torch", "numpy"}
 LATE = {
     "dicebear_core", "dicebear_styles", "dicebear", "resvg_py", "tensorboard", "diffusers",
     "scipy", "matplotlib", "png", "tifffile", "xarray", "h5py", "h5netcdf", "zarr",
+    "transformers", "tokenizers",
 }  # fmt: skip
 
 

@@ -1,0 +1,272 @@
+"""Encoders of sentences and pictures, as `transformers` knows them: T5, CLIP, BERT.
+
+What they say is an `Encoded`: one vector for each token, and one for the whole where the model has
+one. Models come from a folder, or by name from the Hugging Face hub, which is asked if allowed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor
+
+from sfumato.errors import SfumatoError, UsageError, require
+from sfumato.nn import Encoded, EncoderWidths
+from sfumato.text.phrases import Offsets
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Sentences:
+    """Encoded sentences, and for each the characters that its tokens stand for."""
+
+    encoded: Encoded
+    offsets: tuple[tuple[tuple[int, int], ...], ...]
+
+
+class TextEncoder(ABC):
+    """Sentences to vectors."""
+
+    widths: EncoderWidths
+    name: str
+
+    @abstractmethod
+    def encode(self, sentences: Sequence[str]) -> Sentences:
+        """(B,) sentences, the shorter ones padded; an empty one is silence: no tokens at all."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How a family of models is read."""
+
+    model: str
+    pooled: str
+    """The vector of the whole: "none", "mean" of the tokens, or "projected" by the model."""
+
+
+_KINDS = {
+    "t5": _Kind("T5EncoderModel", "none"),
+    "clip": _Kind("CLIPTextModelWithProjection", "projected"),
+    "bert": _Kind("BertModel", "mean"),
+}
+FAMILIES = tuple(_KINDS)
+
+
+@final
+class Transformer(TextEncoder):
+    """A text encoder of the families T5, CLIP and BERT.
+
+    The vectors of tokens are the last hidden state. The whole is: nothing (T5), the projected
+    embedding that is compared with pictures (CLIP), the mean over the tokens (BERT, as sentence
+    encoders are trained), the latter two of length √P, so that each number has variance about 1.
+
+    Args:
+        source: a folder with weights, configuration and tokeniser, or a name on the hub.
+        family: "t5", "clip" or "bert"; "" reads it from the configuration.
+        length: at most so many tokens are read, the rest of a sentence is cut off.
+        device: where it runs.
+        download: ask the hub if the name is no folder.
+
+    Raises:
+        UsageError: no such folder, or a family that is not known.
+        MissingExtra: transformers is not installed.
+        SfumatoError: what is there cannot be read.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        family: str = "",
+        length: int = 77,
+        device: torch.device | str = "cpu",
+        download: bool = False,
+    ) -> None:
+        library = require("transformers", "text")
+        _there(source, download)
+        how = {"local_files_only": not download}
+        try:
+            config = library.AutoConfig.from_pretrained(str(source), **how)
+            family = family or _family(config.model_type)
+            if family not in _KINDS:
+                raise UsageError(f"expected a family of {', '.join(_KINDS)}, got {family!r}")
+            self.kind = _KINDS[family]
+            self.tokenizer: Any = library.AutoTokenizer.from_pretrained(
+                str(source), use_fast=True, **how
+            )
+            self.model: Any = getattr(library, self.kind.model).from_pretrained(str(source), **how)
+        except (OSError, ValueError) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise SfumatoError(f"{source} cannot be read as a text encoder: {error}") from error
+        if not self.tokenizer.is_fast:
+            raise SfumatoError(
+                f"{source} has no fast tokeniser (tokenizer.json), without which phrases cannot be "
+                "found in sentences"
+            )
+        self.model.requires_grad_(requires_grad=False).eval().to(device)
+        self.device = torch.device(device)
+        self.name = f"{family}:{Path(str(source)).name}"
+        self.length = min(length, _longest(self.model.config, length))
+        self.widths = _widths(self.model.config, self.kind)
+
+    @torch.no_grad()
+    def encode(self, sentences: Sequence[str]) -> Sentences:
+        """One pass over all."""
+        words = [s.strip() for s in sentences]
+        read = self.tokenizer(
+            words,
+            padding=True,
+            truncation=True,
+            max_length=self.length,
+            return_offsets_mapping=True,
+            return_tensors="pt",
+        )
+        offsets = read.pop("offset_mapping")
+        read = {k: v.to(self.device) for k, v in read.items() if k != "token_type_ids"}
+        out = self.model(**read)
+        tokens, mask = out.last_hidden_state.float(), read["attention_mask"].bool()
+        if self.kind.pooled == "none":
+            pooled = tokens.new_zeros(len(words), 0)
+        elif self.kind.pooled == "projected":
+            pooled = _unit(out.text_embeds.float())
+        else:
+            share = mask[..., None].float()
+            pooled = _unit((tokens * share).sum(1) / share.sum(1))
+        silent = torch.tensor([not w for w in words], device=self.device)
+        mask = mask & ~silent[:, None]
+        places = tuple(tuple((int(a), int(b)) for a, b in row) for row in offsets.tolist())
+        return Sentences(Encoded(tokens, mask, pooled), places)
+
+
+@final
+class PictureEncoder:
+    """The CLIP embedding of a picture: one token, and the same vector as the whole.
+
+    Args:
+        source: a folder with a CLIP model, or a name on the hub.
+        device, download: as of `Transformer`.
+
+    Raises:
+        UsageError, MissingExtra, SfumatoError: as `Transformer`.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        device: torch.device | str = "cpu",
+        download: bool = False,
+    ) -> None:
+        library = require("transformers", "text")
+        _there(source, download)
+        try:
+            self.model: Any = library.CLIPVisionModelWithProjection.from_pretrained(
+                str(source), local_files_only=not download
+            )
+        except (OSError, ValueError) as error:
+            raise SfumatoError(f"{source} cannot be read as a CLIP model: {error}") from error
+        self.model.requires_grad_(requires_grad=False).eval().to(device)
+        self.device = torch.device(device)
+        self.name = f"clip-picture:{Path(str(source)).name}"
+        width = int(self.model.config.projection_dim)
+        self.widths = EncoderWidths(width, width)
+
+    MEAN: ClassVar = (0.48145466, 0.4578275, 0.40821073)
+    DEVIATION: ClassVar = (0.26862954, 0.26130258, 0.27577711)
+
+    @torch.no_grad()
+    def encode(self, pictures: Tensor) -> Encoded:
+        """Pictures (B, 3, H, W) in [-1, 1], any size, scaled to the model's (bicubic, whole)."""
+        side = int(self.model.config.image_size)
+        x = (pictures.to(self.device).float() + 1) / 2
+        if tuple(x.shape[2:]) != (side, side):
+            x = torch.nn.functional.interpolate(
+                x, (side, side), mode="bicubic", antialias=True, align_corners=False
+            ).clamp(0, 1)
+        mean, deviation = (x.new_tensor(v)[:, None, None] for v in (self.MEAN, self.DEVIATION))
+        whole = _unit(self.model(pixel_values=(x - mean) / deviation).image_embeds.float())
+        mask = torch.ones(len(whole), 1, dtype=torch.bool, device=whole.device)
+        return Encoded(whole[:, None], mask, whole)
+
+
+@final
+class Remembered(TextEncoder):
+    """An encoder that keeps what it said of the last sentences, on the CPU.
+
+    Args:
+        encoder: any.
+        most: so many sentences are kept.
+    """
+
+    def __init__(self, encoder: TextEncoder, most: int = 4096) -> None:
+        self.encoder, self.most = encoder, most
+        self.name, self.widths = encoder.name, encoder.widths
+        self.kept: OrderedDict[str, tuple[Tensor, Tensor, tuple[tuple[int, int], ...]]] = (
+            OrderedDict()
+        )
+
+    def encode(self, sentences: Sequence[str]) -> Sentences:
+        """Those that are not known, by the encoder; all, padded to the longest."""
+        new = [s for s in dict.fromkeys(sentences) if s not in self.kept]
+        fresh = {}
+        if new:
+            said = self.encoder.encode(new)
+            for i, s in enumerate(new):
+                n = int(said.encoded.mask[i].sum())
+                tokens = said.encoded.tokens[i, :n].cpu()  # padding is on the right
+                fresh[s] = (tokens, said.encoded.pooled[i].cpu(), said.offsets[i][:n])
+        rows = [fresh[s] if s in fresh else self.kept[s] for s in sentences]
+        self.kept.update(fresh)
+        for s in sentences:
+            self.kept.move_to_end(s)
+        while len(self.kept) > self.most:
+            self.kept.popitem(last=False)
+        longest = max(1, *(len(t) for t, _, _ in rows))
+        tokens = torch.zeros(len(rows), longest, self.widths.tokens)
+        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+        for i, (t, _, _) in enumerate(rows):
+            tokens[i, : len(t)] = t
+            mask[i, : len(t)] = True
+        pooled = torch.stack([p for _, p, _ in rows])
+        return Sentences(Encoded(tokens, mask, pooled), tuple(o for _, _, o in rows))
+
+
+def joined_offsets(said: Sequence[Sentences], sample: int) -> list[Offsets]:
+    """The offsets of one sample's tokens by each encoder, in the order of a `Prompt`."""
+    return [s.offsets[sample] for s in said]
+
+
+def _there(source: str | Path, download: bool) -> None:
+    if not download and not Path(source).is_dir():
+        raise UsageError(
+            f"there is no folder {str(source)!r}; give one with weights and tokeniser, or allow "
+            "the hub to be asked"
+        )
+
+
+def _family(model_type: str) -> str:
+    return {"clip_text_model": "clip", "mt5": "t5", "umt5": "t5"}.get(model_type, model_type)
+
+
+def _longest(config: Any, length: int) -> int:
+    """Positions that a model has; T5 has no limit."""
+    text = getattr(config, "text_config", config)
+    return int(getattr(text, "max_position_embeddings", length) or length)
+
+
+def _widths(config: Any, kind: _Kind) -> EncoderWidths:
+    text = getattr(config, "text_config", config)
+    width = int(getattr(text, "hidden_size", 0) or config.d_model)
+    if kind.pooled == "none":
+        return EncoderWidths(width)
+    return EncoderWidths(width, int(config.projection_dim) if kind.pooled == "projected" else width)
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Of length √P: each number has mean square 1."""
+    return x / x.norm(dim=1, keepdim=True).clamp_min(1e-12) * x.shape[1] ** 0.5
