@@ -28,6 +28,7 @@ import tyro
 from rich.console import Console
 
 import sfumato as sf
+from sfumato import zoo
 from sfumato.cards import find
 from sfumato.data.fields.mixture import Mixture, mixture
 from sfumato.data.fields.navier_stokes import NavierStokes
@@ -39,7 +40,7 @@ from sfumato.metrics.fields import Spectrum, energy_spectrum, spectrum_ratio
 from sfumato.nn.harmonic import Domain, evaluate, filtered, resample
 from sfumato.pictures import save
 from sfumato.recipes.field_data import load_fields
-from sfumato.recipes.field_model import FieldModel
+from sfumato.recipes.field_model import FieldModel, told_values
 from sfumato.recipes.field_sampling import FieldSolver, draw_fields, field_walk
 from sfumato.recipes.load import load_model
 
@@ -324,22 +325,28 @@ def vorticity(options: Options) -> dict[str, Any]:
 
 def pictures(options: Options) -> dict[str, Any]:
     """The same seeds on three grids, of every shipped model in the plane."""
-    for name in PICTURED:
-        denoiser, model = load(name)
+    drawn = []
+    for card in zoo.cards():
+        if card.kind != "field model":
+            continue
+        denoiser, model = load(card.name)
+        if model.frame.dims != 2:
+            continue
+        names = [q.name for q in model.given]
+        given = told_values(load_fields(model.data, "test").subset(range(6)), names)
         sides = [model.grid[0] * k // 2 for k in (1, 2, 4)]
         made = [
-            draw_fields(denoiser, model, (n, n), options.seed, range(6)).values.numpy()
+            draw_fields(
+                denoiser, model, (n, n), options.seed, range(6), given=given if names else None
+            ).values.numpy()
             for n in sides
         ]
         labels = [f"{n} x {n}" for n in sides]
-        sheet = field_sheet(
-            made,
-            label=model.frame.quantities[0].label,
-            row_labels=labels,
-            extent=model.frame.extent,
-        )
-        save(sheet, options.img / f"fields-{name}.webp")
-    return {"models": PICTURED}
+        title = model.frame.quantities[0].label
+        sheet = field_sheet(made, label=title, row_labels=labels, extent=model.frame.extent)
+        save(sheet, options.img / f"fields-{card.name}.webp")
+        drawn.append({"model": card.name, "grids": sides})
+    return {"rows": drawn}
 
 
 def cost(options: Options) -> dict[str, Any]:
@@ -403,8 +410,6 @@ def plot_cost(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
-
-PICTURED = ("vorticity", "mixture", "darcy", "digits-sdf", "icons-sdf")
 
 PARTS = {
     "noise": noise,

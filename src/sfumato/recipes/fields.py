@@ -98,8 +98,8 @@ class Config:
     white: bool = False
     estimate: Literal["wiener", "edm", "v", "x0", "epsilon"] = "wiener"
     blur: float = 0.0
-    time_mean: float = -1.0
-    time_std: float = 1.6
+    time_mean: float = -0.5
+    time_std: float = 2.0
     norm: Norm = Norm.MARGINAL
     translate: bool = False
     train: TrainConfig = TrainConfig(steps=8_000, batch=32, lr=1e-3, warmup=300)
