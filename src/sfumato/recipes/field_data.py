@@ -18,7 +18,7 @@ Grid = tuple[int, ...]
 def _mixture(split: Split, grid: Grid) -> FieldSet:
     from sfumato.data.fields.mixture import mixture
 
-    return mixture(split, 8_000 if split == "train" else 2_000, grid[0] if grid else 32)
+    return mixture(split, 8_000 if split == "train" else 4_000, grid[0] if grid else 32)
 
 
 def _vorticity(split: Split, grid: Grid) -> FieldSet:
