@@ -1,0 +1,158 @@
+"""What a captioned set is: pictures, and for each one or more sentences that are true of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias, final, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sfumato.data.lazy import Lazy
+from sfumato.data.sets import Card, Indices, _index
+from sfumato.seeds import Generators, generators, rand
+
+Captions: TypeAlias = Sequence[tuple[str, ...]]
+"""For each picture its sentences, at least one."""
+
+
+@final
+class Said(Sequence[tuple[str, ...]]):
+    """Sentences that are made when they are asked for.
+
+    Args:
+        n: of so many pictures.
+        of: the sentences of picture i, 0 <= i < n; a function of i alone.
+    """
+
+    def __init__(self, n: int, of: Callable[[int], tuple[str, ...]]) -> None:
+        self.n, self.of = n, of
+
+    def __len__(self) -> int:
+        return self.n
+
+    @overload
+    def __getitem__(self, key: int) -> tuple[str, ...]: ...
+    @overload
+    def __getitem__(self, key: slice) -> tuple[tuple[str, ...], ...]: ...
+    def __getitem__(self, key: int | slice) -> tuple[str, ...] | tuple[tuple[str, ...], ...]:
+        if isinstance(key, slice):
+            return tuple(self.of(i) for i in range(*key.indices(self.n)))
+        i = int(key)
+        if not -self.n <= i < self.n:
+            raise IndexError(f"caption {i} is out of range for {self.n} pictures")
+        return self.of(i % self.n)
+
+    def __iter__(self) -> Iterator[tuple[str, ...]]:
+        return map(self.of, range(self.n))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Captioned:
+    """Pictures with sentences.
+
+    Args:
+        name: short name.
+        images: uint8 (N, 3, R, R); an array, a read-only memory map, or a `Lazy` array.
+        captions: N times one or more sentences; tuples of strings, or `Said`.
+        card: source, licence, size.
+
+    Raises:
+        ValueError: images of another shape or type, another number of captions than of images,
+            or (unless they are made when asked for) a picture without one, or an empty one.
+    """
+
+    name: str
+    images: np.ndarray | Lazy
+    captions: Captions
+    card: Card
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.images.shape)
+        if (
+            self.images.dtype != np.uint8
+            or len(shape) != 4
+            or shape[1] != 3
+            or shape[2] != shape[3]
+        ):
+            raise ValueError(
+                f"{self.name}: images must be uint8 of shape (N, 3, R, R), "
+                f"got {self.images.dtype} of shape {shape}"
+            )
+        if len(self.captions) != shape[0]:
+            raise ValueError(
+                f"{self.name}: {shape[0]} images need as many groups of captions, "
+                f"got {len(self.captions)}"
+            )
+        if not isinstance(self.captions, Said):
+            for i, group in enumerate(self.captions):
+                self._check(i, group)
+
+    def _check(self, i: int, group: tuple[str, ...]) -> None:
+        if not isinstance(group, tuple) or not group:
+            raise ValueError(
+                f"{self.name}: expected a tuple of one or more captions for image {i}, "
+                f"got {group!r}"
+            )
+        if not all(isinstance(text, str) and text.strip() for text in group):
+            raise ValueError(f"{self.name}: image {i} has an empty caption: {group!r}")
+
+    def __len__(self) -> int:
+        return int(self.images.shape[0])
+
+    @property
+    def resolution(self) -> int:
+        """Height and width in pixels."""
+        return int(self.images.shape[-1])
+
+    def batch(self, indices: Indices) -> tuple[Tensor, None]:
+        """The pictures at `indices`, in that order; as `ImageSet.batch` of an unlabelled set.
+
+        Returns:
+            x = images / 127.5 - 1 in [-1, 1], float32 (B, 3, R, R), and None.
+
+        Raises:
+            ValueError: indices that are not integers, or out of range.
+        """
+        images = self.images[_index(indices, len(self), self.name)]
+        return torch.from_numpy(images).float().div_(127.5).sub_(1.0), None
+
+    def said(self, indices: Indices, generator: Generators | int = None) -> tuple[str, ...]:
+        """One sentence for each picture at `indices`, in that order, each equally likely.
+
+        Args:
+            indices: (B,).
+            generator: an integer is a seed: the sentence of picture i then depends on it and on
+                i alone, not on what else is asked for. Or one generator, or one for each
+                picture, or None (torch's own); see `sfumato.seeds`.
+
+        Returns:
+            B sentences.
+
+        Raises:
+            ValueError: indices that are not integers or are out of range, another number of
+                generators than of pictures, or a picture that has no sentence.
+        """
+        index = _index(indices, len(self), self.name).tolist()
+        if isinstance(generator, int):
+            generator = generators(generator, index)
+        if not index:
+            return ()
+        groups = [self.captions[i] for i in index]
+        for i, group in zip(index, groups, strict=True):
+            self._check(i, group)
+        drawn = rand((len(index), 1), generator)[:, 0].tolist()
+        return tuple(group[int(u * len(group))] for group, u in zip(groups, drawn, strict=True))
+
+    def subset(self, indices: Indices) -> Captioned:
+        """The same set holding only `indices` (pictures and sentences made and kept in memory).
+
+        Raises:
+            ValueError: indices that are not integers, or out of range.
+        """
+        index = _index(indices, len(self), self.name)
+        captions = tuple(self.captions[i] for i in index.tolist())
+        return replace(self, images=self.images[index], captions=captions)
