@@ -15,7 +15,6 @@ Each part writes `benchmarks/results/fields-PART.json`; `invariance`, `vorticity
 from __future__ import annotations
 
 import math
-import resource
 import subprocess
 import sys
 import time
@@ -355,7 +354,7 @@ def cost(options: Options) -> dict[str, Any]:
         return one_cost(options)
     rows = []
     for n in (64, 128, 256, 512):
-        command = [sys.executable, __file__, "cost", "--model", options.model or "vorticity"]
+        command = [sys.executable, __file__, "cost", "--model", options.model or "mixture"]
         done = subprocess.run(
             [*command, "--point", str(n)], capture_output=True, text=True, check=True
         )
@@ -372,13 +371,14 @@ def one_cost(options: Options) -> dict[str, Any]:
     denoiser, model = load(options.model)
     n = options.point
     draw_fields(denoiser, model, (16, 16), 0, [0])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = resident("VmRSS")
     times = []
     for i in range(3):
         began = time.perf_counter()
         drawn = draw_fields(denoiser, model, (n, n), 0, [i])
         times.append(time.perf_counter() - began)
-    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    more = resident("VmHWM") - before
     seconds = min(times)
     figures = {
         "nfe": drawn.nfe,
@@ -389,6 +389,12 @@ def one_cost(options: Options) -> dict[str, Any]:
     }
     print(" ".join(f"{k}={v}" for k, v in figures.items()))
     return {}
+
+
+def resident(what: str) -> int:
+    """Memory of this process in kilobytes: VmRSS now, VmHWM at its peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
 
 
 def plot_cost(rows: list[dict[str, Any]], path: Path) -> None:

@@ -24,8 +24,8 @@ def overview() -> str:
     )
     examples = (
         "train --data vorticity --translate --out runs/vorticity",
-        "sample runs/vorticity --resolution 256x256 --n 4 --out fields.nc",
-        "evaluate runs/vorticity --n 500 --resolution 128x128 --picture report.png",
+        "sample mixture --resolution 256x256 --n 4 --out fields.nc",
+        "evaluate mixture --n 500 --resolution 64x64 --picture report.png",
         "train --data rain.nc --variables rain --sample-dim time --out runs/rain",
     )
     return verbs.overview("fields", Verbs, about, examples)
