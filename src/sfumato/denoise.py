@@ -58,9 +58,14 @@ Cond = Tensor | Prompt | Beside | None
 """Labels (int64, (B,) or (B, axes)), an embedding (float, (B, D)), a prompt, a picture, nothing."""
 
 
+def with_labels(cond: Cond, labels: Tensor | Prompt | None) -> Cond:
+    """The condition with other labels (an embedding, a prompt), and the picture as it was."""
+    return Beside(cond.image, labels) if isinstance(cond, Beside) else labels
+
+
 def unlabelled(cond: Cond) -> Cond:
     """The condition without its labels: what classifier-free guidance goes away from."""
-    return Beside(cond.image) if isinstance(cond, Beside) else None
+    return with_labels(cond, None)
 
 
 def labels_of(labels: Tensor | Prompt | None, rows: Tensor) -> Tensor | Prompt | None:
@@ -76,10 +81,10 @@ def _device(labels: Tensor | Prompt) -> torch.device:
 
 def of_samples(cond: Cond, rows: Tensor) -> Cond:
     """The condition of some samples, int64 numbers; one for all is that of each."""
-    if isinstance(cond, Beside):
-        image = cond.image if len(cond.image) == 1 else cond.image[rows.to(cond.image.device)]
-        return Beside(image, labels_of(cond.labels, rows))
-    return labels_of(cond, rows)
+    if not isinstance(cond, Beside):
+        return labels_of(cond, rows)
+    image = cond.image if len(cond.image) == 1 else cond.image[rows.to(cond.image.device)]
+    return Beside(image, labels_of(cond.labels, rows))
 
 
 def beside(x: Tensor, cond: Cond) -> tuple[Tensor, Tensor | Prompt | None]:

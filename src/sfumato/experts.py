@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.denoise import Cond, Denoiser, of_samples
-from sfumato.loss import LogNormal, Part
+from sfumato.loss import Between, LogNormal
 from sfumato.process import Process
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
@@ -100,7 +100,7 @@ class Split:
         """How many there are."""
         return 1 + max(expert for _, _, expert in self.pieces)
 
-    def part(self, expert: int, law: LogNormal) -> Part:
+    def part(self, expert: int, law: LogNormal) -> Between:
         """The law of the times that an expert is trained on.
 
         Raises:
@@ -109,7 +109,7 @@ class Split:
         ranges = tuple((low, high) for low, high, i in self.pieces if i == expert)
         if not ranges:
             raise ValueError(f"expected an expert below {self.experts}, got {expert}")
-        return Part(law, ranges)
+        return Between(law, ranges)
 
     def route(self, law: LogNormal) -> Route:
         """Which expert is asked at which noise level."""

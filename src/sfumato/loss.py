@@ -69,6 +69,14 @@ class TimeLaw(ABC):
         """n independent times in (0, 1], float64, (n,)."""
 
 
+def _times(process: Process, log_ratio: Tensor) -> Tensor:
+    """Where ln(σ/α) has these values, clipped to (0, 1]."""
+    inner = process.inner if isinstance(process, Pinned) else process
+    if not isinstance(inner, Scheduled):
+        raise ValueError(f"LogNormal times need a scheduled process, got {process!r}")
+    return inner.schedule.time(-2 * log_ratio).clamp(1e-7, 1.0)
+
+
 @final
 @dataclass(frozen=True)
 class LogNormal(TimeLaw):
@@ -83,11 +91,8 @@ class LogNormal(TimeLaw):
         Raises:
             ValueError: the process has no σ/α, as in phase space.
         """
-        inner = process.inner if isinstance(process, Pinned) else process
-        if not isinstance(inner, Scheduled):
-            raise ValueError(f"LogNormal times need a scheduled process, got {process!r}")
         z = torch.randn(n, generator=generator, dtype=torch.float64)
-        return inner.schedule.time(-2 * (self.mean + self.std * z)).clamp(1e-7, 1.0)
+        return _times(process, self.mean + self.std * z)
 
     def quantile(self, share: Tensor) -> Tensor:
         """The σ/α below which a share in [0, 1] of the law lies; 0 and infinity at the ends."""
@@ -96,7 +101,7 @@ class LogNormal(TimeLaw):
 
 @final
 @dataclass(frozen=True)
-class Part(TimeLaw):
+class Between(TimeLaw):
     """A log-normal law between some of its quantiles: by the inverse, no draw is thrown away.
 
     Args:
@@ -126,9 +131,6 @@ class Part(TimeLaw):
 
     def draw(self, process: Process, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Times of the law, given that they lie in the ranges; clipped to (0, 1]."""
-        inner = process.inner if isinstance(process, Pinned) else process
-        if not isinstance(inner, Scheduled):
-            raise ValueError(f"log-normal times need a scheduled process, got {process!r}")
         u = torch.rand(n, generator=generator, dtype=torch.float64) * self.share
         share = torch.zeros_like(u)
         passed = 0.0
@@ -137,7 +139,7 @@ class Part(TimeLaw):
             share = torch.where(here, low + u - passed, share)
             passed += high - low
         share = share.clamp(1e-12, 1 - 1e-12)
-        return inner.schedule.time(-2 * self.law.quantile(share).log()).clamp(1e-7, 1.0)
+        return _times(process, self.law.quantile(share).log())
 
 
 @final

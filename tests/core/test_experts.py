@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import sfumato as sf
 from sfumato.denoise import Denoiser
 from sfumato.experts import Experts, Node, Route, Split
-from sfumato.loss import LogNormal, Part
+from sfumato.loss import Between, LogNormal
 
 F64 = torch.float64
 LAW = LogNormal(-1.2, 1.2)
@@ -189,6 +189,6 @@ def test_misfits_are_named() -> None:
     with pytest.raises(ValueError, match="0 <= i < 2"):
         Node(2, 4)
     with pytest.raises(ValueError, match="ranges apart"):
-        Part(LAW, ((0.0, 0.5), (0.4, 1.0)))
+        Between(LAW, ((0.0, 0.5), (0.4, 1.0)))
     with pytest.raises(ValueError, match="an expert below 3"):
         PUBLISHED.part(3, LAW)

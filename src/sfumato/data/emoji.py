@@ -38,14 +38,23 @@ _SPLITS: Final = ("train", "test")
 _GENERATION = 1
 
 
+def emoji_source() -> str:
+    """The packages that emoji come from, and what draws them."""
+    names = ", ".join(f"{p.name} {p.version}" for p in EMOJI)
+    return f"npm packages {names}, rasterised by resvg (PyPI resvg-py)"
+
+
+def emoji_licence() -> str:
+    """The licences of the four vendors."""
+    return "; ".join(f"{p.key.removeprefix('emoji-')}: {p.licence}" for p in EMOJI)
+
+
 def emoji_card(n: int, resolution: int, split: Split, concepts: int) -> Card:
     """The card of n pictures of so many concepts."""
     return Card(
         name="emoji",
-        source="npm packages "
-        + ", ".join(f"{p.name} {p.version}" for p in EMOJI)
-        + ", rasterised by resvg (PyPI resvg-py)",
-        licence="; ".join(f"{p.key.removeprefix('emoji-')}: {p.licence}" for p in EMOJI),
+        source=emoji_source(),
+        licence=emoji_licence(),
         size=f"{n:,} {split} images of {concepts:,} things, {resolution}x{resolution} RGB on "
         f"white, {len(EMOJI_AXES)} label axes",
         note="Drawings. Only what all four vendors draw under the same name; split by name, so "

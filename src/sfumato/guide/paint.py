@@ -18,7 +18,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Beside, Cond, Denoiser
+from sfumato.denoise import Beside, Cond, Denoiser, with_labels
 from sfumato.nn import Prompt
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
@@ -112,15 +112,14 @@ class Painted(Denoiser):
         return self.strength * (q.cov[..., 0, 0].sqrt() / q.A[..., 0, 0]).log1p()
 
     def _painted(self, cond: Cond, t: Time) -> Cond:
-        if isinstance(cond, Beside):
-            labels = self._painted(cond.labels, t)
-            return Beside(cond.image, labels if isinstance(labels, Tensor | Prompt) else None)
-        if not isinstance(cond, Prompt) or self.strength == 0:
+        prompt = cond.labels if isinstance(cond, Beside) else cond
+        if not isinstance(prompt, Prompt) or self.strength == 0:
             return cond
-        tokens = sum(e.tokens.shape[1] for e in cond.encoded)
-        a = attention_map(self.strokes, tokens, len(cond))
+        tokens = sum(e.tokens.shape[1] for e in prompt.encoded)
+        a = attention_map(self.strokes, tokens, len(prompt))
         factor = self.weight(t).reshape(-1, 1, 1, 1).to(a)
-        return cond.biased((factor * a).to(cond.encoded[0].tokens.device))
+        bias = (factor * a).to(prompt.encoded[0].tokens.device)
+        return with_labels(cond, prompt.biased(bias))
 
     def forward(
         self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None

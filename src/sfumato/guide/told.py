@@ -8,15 +8,10 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Beside, Cond, Denoiser, unlabelled
+from sfumato.denoise import Beside, Cond, Denoiser, labels_of, unlabelled, with_labels
 from sfumato.nn import Prompt
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
-
-
-def with_labels(cond: Cond, labels: Tensor | Prompt | None) -> Cond:
-    """The condition with other labels, and the picture beside as it was."""
-    return Beside(cond.image, labels) if isinstance(cond, Beside) else labels
 
 
 @final
@@ -45,9 +40,7 @@ class Told(Denoiser):
         self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
     ) -> Tensor:
         """The denoiser's, told its own labels; a picture beside is that of the caller."""
-        labels = self.labels
-        if len(labels) == 1:
-            labels = labels[torch.zeros(len(x_t), dtype=torch.int64)]
+        labels = labels_of(self.labels, torch.arange(len(x_t)))
         return self.denoiser(x_t, t, with_labels(cond, labels), generator)
 
 

@@ -28,8 +28,9 @@ def measured_law(x: Tensor, frame: Frame, smoothest: float = 1e-12) -> GaussianF
         UsageError: fields with so few waves that there is no spectrum.
     """
     dims, domain, grid = frame.dims, frame.domain, tuple(x.shape[1:])
-    modes = to_modes(x.double(), dims, domain)
-    power = modes.abs().square().mean(0)
+    power = torch.zeros(grid, dtype=torch.float64)
+    for part in x.split(512):  # all modes of a large set at once are gigabytes
+        power += to_modes(part.double(), dims, domain).abs().square().sum(0) / len(x)
     if domain is Domain.REFLECTING:  # of cosines, whose mean square is 1/2 on each axis
         for a, n in enumerate(grid):
             half = torch.full((n,), 0.5, dtype=torch.float64)

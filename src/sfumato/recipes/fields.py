@@ -4,7 +4,7 @@ The noise is one continuous random field seen on the data's grid, rougher than t
 is a neural operator; so a model that was trained at one resolution is sampled at any. The
 denoiser is the Wiener filter for the data's spectrum and an operator for the rest, see
 `sfumato.wiener`; the loss is that of score matching in function space with the well-posed target,
-in L².
+whitened by the covariance of the noisy data unless another norm is asked for.
 
 The paper's own noise levels, steps and operator sizes are not known to us; these are ours.
 """

@@ -1,1 +1,1 @@
-"""Words: which tokens of a sentence are a phrase."""
+"""Words: encoders of sentences and pictures, and which tokens of a sentence are a phrase."""

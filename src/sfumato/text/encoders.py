@@ -18,7 +18,6 @@ from torch import Tensor
 
 from sfumato.errors import SfumatoError, UsageError, require
 from sfumato.nn import Encoded, EncoderWidths
-from sfumato.text.phrases import Offsets
 
 
 @final
@@ -55,7 +54,6 @@ _KINDS = {
     "clip": _Kind("CLIPTextModelWithProjection", "projected"),
     "bert": _Kind("BertModel", "mean"),
 }
-FAMILIES = tuple(_KINDS)
 
 
 @final
@@ -234,11 +232,6 @@ class Remembered(TextEncoder):
             mask[i, : len(t)] = True
         pooled = torch.stack([p for _, p, _ in rows])
         return Sentences(Encoded(tokens, mask, pooled), tuple(o for _, _, o in rows))
-
-
-def joined_offsets(said: Sequence[Sentences], sample: int) -> list[Offsets]:
-    """The offsets of one sample's tokens by each encoder, in the order of a `Prompt`."""
-    return [s.offsets[sample] for s in said]
 
 
 def _there(source: str | Path, download: bool) -> None:

@@ -144,7 +144,7 @@ def test_a_scene_depends_on_seed_split_and_number_alone(root: Path) -> None:
     assert np.array_equal(made.scene(7).image, everything[7])
     assert not np.array_equal(Scenes("train", 32, 40, seed=1, root=root)[7], everything[7])
     assert not np.array_equal(Scenes("test", 32, 40, root=root)[7], everything[7])
-    data = scenes("train", 32, 40, root=root)
+    data = scenes(Scenes("train", 32, 40, root=root))
     assert data.captions[7] == made.scene(7).captions
     part = data.subset([30, 7])
     assert np.array_equal(part.images[1], everything[7])
@@ -228,16 +228,16 @@ def test_the_style_is_said_only_when_asked_for(root: Path) -> None:
 
 def test_wrong_wishes(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown split 'tests'; did you mean 'test'"):
-        scenes("tests", root=root)  # type: ignore[arg-type]
+        Scenes("tests", root=root)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="unknown vendor 'flunt'; did you mean 'fluent'"):
-        scenes(vendor="flunt", root=root)
+        Scenes(vendor="flunt", root=root)
     for resolution in (31, 129):
         with pytest.raises(UsageError, match=rf"resolution must lie in 32..128, got {resolution}"):
-            scenes("train", resolution, root=root)
+            Scenes("train", resolution, root=root)
     with pytest.raises(UsageError, match=r"n must lie in 1..1000000000, got 0"):
-        scenes("train", n=0, root=root)
+        Scenes("train", n=0, root=root)
     with pytest.raises(SfumatoError, match="sfumato data fetch emoji"):
-        scenes("train", root=tmp_path / "nothing")
+        Scenes("train", root=tmp_path / "nothing")
     with pytest.raises(IndexError, match="scene 4 is out of range for 4 scenes"):
         Scenes("train", n=4, root=root).scene(4)
     lacking = Scenes("train", n=400, root=write_toy_emoji(tmp_path, without="owl"))

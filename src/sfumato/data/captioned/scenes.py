@@ -14,10 +14,9 @@ from sfumato.data.captioned.grounds import GROUNDS, draw_ground
 from sfumato.data.captioned.layout import GRID, Plan, plan, sentences
 from sfumato.data.captioned.sprites import sprite
 from sfumato.data.captioned.things import THINGS
-from sfumato.data.emoji import VENDORS, _folder
+from sfumato.data.emoji import VENDORS, _folder, emoji_licence, emoji_source
 from sfumato.data.kept import Split
 from sfumato.data.lazy import Lazy
-from sfumato.data.packages import EMOJI
 from sfumato.data.places import data_root
 from sfumato.data.sets import Card
 from sfumato.errors import UsageError, require, unknown
@@ -67,7 +66,7 @@ class Scenes(Lazy):
             show it on a ground that it is never alone on in train. So no sentence of a test
             scene is ever one of a train scene.
         resolution: R, 32..128.
-        n: N.
+        n: N; 50,000 for train and 2,000 for test when None.
         vendor: one of "noto", "twemoji", "openmoji", "fluent"; each scene's own draw when None.
         seed: of all draws.
         style: say the vendor in the sentences.
@@ -189,10 +188,8 @@ def scene_card(n: int, resolution: int, split: Split) -> Card:
     """The card of n scenes."""
     return Card(
         name="scenes",
-        source="composed by sfumato of emoji (npm packages "
-        + ", ".join(f"{p.name} {p.version}" for p in EMOJI)
-        + ", rasterised by resvg) on grounds drawn from noise",
-        licence="; ".join(f"{p.key.removeprefix('emoji-')}: {p.licence}" for p in EMOJI),
+        source=f"composed by sfumato of emoji ({emoji_source()}) on grounds drawn from noise",
+        licence=emoji_licence(),
         size=f"{n:,} {split} images, {resolution}x{resolution} RGB, of {len(THINGS)} things on "
         f"{len(GROUNDS)} grounds, 3 or more sentences each",
         note="Drawings on procedural grounds, made when asked for. Sentences are true by "
@@ -200,30 +197,12 @@ def scene_card(n: int, resolution: int, split: Split) -> Card:
     )
 
 
-def scenes(
-    split: Split = "train",
-    resolution: int = 32,
-    n: int | None = None,
-    *,
-    vendor: str | None = None,
-    seed: int = 0,
-    style: bool = False,
-    root: Path | None = None,
-) -> Captioned:
+def scenes(images: Scenes) -> Captioned:
     """Scenes with sentences such as "a red apple left of a blue book on grass".
 
-    `Scenes`, which is their `images`, also tells boxes, masks and things: `Scenes.scene`.
-
-    Args:
-        split, resolution, n, vendor, seed, style, root: as `Scenes`; n is 50,000 for train and
-            2,000 for test when None.
-
     Returns:
-        images uint8 (n, 3, R, R), made when asked for.
-
-    Raises:
-        UsageError, MissingExtra, SfumatoError: as `Scenes`.
+        a set whose ``images`` they are, made when asked for; boxes, masks and things are told by
+        `Scenes.scene`.
     """
-    images = Scenes(split, resolution, n, vendor=vendor, seed=seed, style=style, root=root)
-    card = scene_card(len(images), resolution, split)
+    card = scene_card(len(images), images.resolution, images.split)
     return Captioned("scenes", images, Said(len(images), images.captions), card)
