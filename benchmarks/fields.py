@@ -35,7 +35,7 @@ from sfumato.data.fields.vorticity import STEPS, TIME, VISCOSITY, forcing
 from sfumato.field_pictures import field_sheet
 from sfumato.guide import Observed
 from sfumato.metrics.field_compare import compare_fields
-from sfumato.metrics.fields import Spectrum, energy_spectrum, spectrum_ratio
+from sfumato.metrics.fields import energy_spectrum, spectrum_ratio
 from sfumato.nn.harmonic import Domain, evaluate, filtered, resample
 from sfumato.pictures import save
 from sfumato.recipes.field_data import load_fields
@@ -44,6 +44,7 @@ from sfumato.recipes.field_sampling import FieldSolver, draw_fields, field_walk
 from sfumato.recipes.load import load_model
 
 sys.path.insert(0, str(Path(__file__).parent))
+from fields_shown import plot_cost, plot_spectra, resident
 from written import write
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -250,30 +251,6 @@ def invariance(options: Options) -> dict[str, Any]:
     return {"weight": law.weights[0], "deviation": float(real.std()), "rows": rows}
 
 
-def plot_spectra(spectra: dict[str, Spectrum], path: Path) -> None:
-    """Mean square per shell over the wave number."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, panel = plt.subplots(figsize=(5.6, 3.4))
-    low = 1e-8 * float(spectra["real"].power.max())
-    for i, (title, spectrum) in enumerate(spectra.items()):
-        k, power = spectrum.wave_numbers, spectrum.power[0]
-        here = (k > 0) & (power > low)
-        how: dict[str, Any] = {"color": f"C{(i - 1) % 3}", "lw": 1.2}
-        if title == "real":
-            how = {"color": "black", "lw": 3, "alpha": 0.5}
-        panel.loglog(k[here], power[here], "--" if "white" in title else "-", label=title, **how)
-    panel.set_xlabel("waves per length")
-    panel.set_ylabel("mean square per shell")
-    panel.legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
-
-
 def vorticity(options: Options) -> dict[str, Any]:
     """Vorticity learned at 64, drawn at 64, 128 and 256, against simulations it did not see."""
     torch.set_num_threads(1)
@@ -389,32 +366,6 @@ def one_cost(options: Options) -> dict[str, Any]:
     }
     print(" ".join(f"{k}={v}" for k, v in figures.items()))
     return {}
-
-
-def resident(what: str) -> int:
-    """Memory of this process in kilobytes: VmRSS now, VmHWM at its peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
-
-
-def plot_cost(rows: list[dict[str, Any]], path: Path) -> None:
-    """Time and memory per point over the number of points."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.6))
-    what = (("microseconds_per_point", "µs per point"), ("bytes_per_point", "bytes per point"))
-    for panel, (key, title) in zip(axes, what, strict=True):
-        panel.plot([r["points"] for r in rows], [r[key] for r in rows], "o-", color="C0")
-        panel.set_xscale("log")
-        panel.set_ylim(bottom=0)
-        panel.set_ylabel(title)
-        panel.set_xlabel("points")
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
 
 
 PARTS = {
