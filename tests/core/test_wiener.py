@@ -121,6 +121,30 @@ def test_inputs_and_target_have_variance_one_at_every_level(t: float) -> None:
     torch.testing.assert_close(error, residual, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("t", [0.1, 0.5, 0.9])
+def test_inputs_and_target_have_variance_one_where_the_signal_fades(t: float) -> None:
+    """α < 1: P is not G there."""
+    net = Recorder()
+    noise, data = sf.GaussianField(ROUGH, 1), sf.GaussianField(SMOOTH, 1)
+    w = sf.Wiener(net, sf.Scheduled(sf.VPCosine(), noise), data, (32,))
+    g = sf.generator(3)
+    x0 = data.sample(torch.zeros(8000, 1, 32, dtype=F64), g)
+    x_t, eps = w.process.perturb(x0, t, g)
+    residual = w.residual(x_t, t, x0, eps).detach()
+    scales = w.scales(t)
+    said = 0.5 * (w.spectra(t, (32,)).left / scales.most).sqrt()[0, 0, 0]
+    assert net.seen is not None
+    for part in (*net.seen.unbind(1), residual - said):
+        assert float(part.detach().double().square().mean()) == pytest.approx(1, abs=0.06)
+    # and P of the white one: what is correlated with α x_0, whitened
+    white, known = (v.double() for v in net.seen[:, :2].unbind(1))
+    share = (torch.fft.fft(known) / torch.fft.fft(white)).real[0] / float(scales.known) / 32**0.5
+    k, c = data.power((32,)), noise.power((32,))
+    alpha, sigma = math.cos(math.pi * t / 2), math.sin(math.pi * t / 2)
+    want = alpha**2 * k / (alpha**2 * k + sigma**2 * c)
+    torch.testing.assert_close(share, want, atol=1e-3, rtol=1e-3)
+
+
 class Waves(nn.Module):
     """A network that makes 1/2 and a wave, of another size in each sample and channel."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 import sfumato as sf
 from sfumato.data.fields.base import Axis, Frame, Quantity
 from sfumato.nn.harmonic import Domain as Box
+from sfumato.nn.harmonic import highest
 from sfumato.recipes.field_law import measured_law
 
 LAWS = [
@@ -37,6 +39,11 @@ def test_the_measured_law_is_the_one_drawn_from(law: sf.GaussianField) -> None:
     assert (found.own_power([side] * dims).flatten()[0] > 0) == (
         law.own_power([side] * dims).flatten()[0] > 0
     )
+    # the shortest waves that are measured have their own power, without what folds onto them
+    top = [0] * dims
+    top[int(np.argmax(extent))] = highest(side, law.domain) - 1
+    share = found.own_power([side] * dims)[tuple(top)] / law.own_power([side] * dims)[tuple(top)]
+    assert float(share) == pytest.approx(1, abs=0.15)
     # the filter's error is uncorrelated with what it saw, at every noise level
     process = sf.Scheduled(sf.EDM(), sf.GaussianField(sf.Matern(0.1, 0.75), dims, law.domain))
     if law.extent:

@@ -134,8 +134,7 @@ class Transformer(TextEncoder):
         elif self.kind.pooled == "projected":
             pooled = _unit(out.text_embeds.float())
         else:
-            share = mask[..., None].float()
-            pooled = _unit((tokens * share).sum(1) / share.sum(1))
+            pooled = _unit((tokens * mask[..., None]).sum(1))  # of the mean, whose length is lost
         silent = torch.tensor([not w for w in words], device=self.device)
         mask = mask & ~silent[:, None]
         places = tuple(tuple((int(a), int(b)) for a, b in row) for row in offsets.tolist())
