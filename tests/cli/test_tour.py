@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from sfumato.cli import datasets, main
+from sfumato.cli.tour.functions import functions
+from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.plot import lines, ticks
 from sfumato.errors import SfumatoError
 
@@ -131,3 +133,12 @@ def test_plots_keep_their_points_inside() -> None:
     with pytest.raises(ValueError, match="at least one point"):
         lines({"a": [(1, -1.0)]}, "x", "y")
     assert ticks(3, 60) == [5, 10, 20, 50]
+
+
+def test_the_section_on_functions_names_the_model_that_it_shows() -> None:
+    """A 1-D model, and one that has to be told something, come before it in the zoo."""
+    section = Section("Functions")
+    functions(section, [], 0.0)
+    shown = re.findall(r"([\w-]+), trained on", " ".join(section.parts))
+    named = re.findall(r"fields sample ([\w-]+)", " ".join(section.parts))
+    assert shown and set(named) == set(shown[:1])

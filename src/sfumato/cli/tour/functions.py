@@ -22,15 +22,15 @@ def functions(section: Section, shown: list[Shown], seconds: float) -> None:
     """A sheet for each shipped model of fields in the plane, as far as there is time."""
     cards = [card for card in zoo.cards() if card.kind == "field model"]
     device = shown[0].device if shown else torch_device(DeviceName.AUTO)
-    began, done = time.perf_counter(), 0
+    began, drawn = time.perf_counter(), list[str]()
     for card in cards:
         denoiser, model = zoo.load(card.name, "field model")
         if not isinstance(model, FieldModel) or model.frame.dims != 2 or model.given:
             continue
         spent = time.perf_counter() - began
-        if done and spent * (done + 1) / done > seconds:
+        if drawn and spent * (len(drawn) + 1) / len(drawn) > seconds:
             break
-        if not done:
+        if not drawn:
             section.text(
                 "Data may be functions: noise is one continuous random field, seen on whatever "
                 "grid is asked for, and the network takes functions to functions. So a model "
@@ -63,9 +63,9 @@ def functions(section: Section, shown: list[Shown], seconds: float) -> None:
             "the middle, high at three quarters.",
             smooth=True,
         )
-        done += 1
-    if done:
-        section.code(f"sfumato fields sample {cards[0].name} --resolution 256 --out fields.nc")
+        drawn.append(card.name)
+    if drawn:
+        section.code(f"sfumato fields sample {drawn[0]} --resolution 256 --out fields.nc")
 
 
 def three_points(model: FieldModel) -> Seen:
