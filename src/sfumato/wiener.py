@@ -11,18 +11,25 @@ For Gaussian data this is E[x_0 | x_t] = K(K + σ²C)⁻¹x_t (Lim et al. 2023, 
 score operator in closed form). For other data a network adds what is left. With the covariance of
 x_t, W = α²K + σ²C, of eigenvalues w, and the share P = α²k/w of the signal in each mode,
 
-.. math:: \hat x_0 = G x_t + c_{out}\, S W^{1/2} F(W^{-1/2} x_t,\; P W^{-1/2} x_t,\; G x_t,\; t),
-          \quad c_{out}^2 = \sum \frac{r}{w}, \quad S^2 = \frac{r/w}{\max r/w},
+.. math:: \hat x_0 = G x_t
+              + c_{out}\, (\sigma^2 C)^{1/2} S F(W^{-1/2} x_t,\; P W^{-1/2} x_t,\; G x_t,\; t),
+          \quad c_{out}^2 = \sum \frac{P}{\alpha^2}, \quad S^2 = \frac{P}{\max P},
 
 F's arguments scaled to variance 1; sum and maximum over the modes of the grid that it was trained
-on. This is EDM's preconditioning mode by mode (σ_d² there is k here): S W^{1/2} is √r but for a
-factor, so what F gets wrong is in each mode the same share of what is not known of it.
+on. Up to a factor, (σ²C)^{1/2} S is √r, so what F gets wrong is in each mode the same share of what
+is not known of it. This is EDM's preconditioning mode by mode (σ_d² there is k here).
 
-The error is measured whitened by W: S F against W^{-1/2}(x_0 - G x_t)/c_out, which has variance 1
-at every noise level and, in mode j, the share P(1 - P) of it (for α = 1). So the modes that count
-are those that are being decided at this noise level, be their power large or small. In L² the few
-modes of great power are nearly all that counts: of two mixed Gaussian fields, a network so trained
-had learned next to nothing, after four times as many steps, of the modes from the 11th on.
+The error is measured in the noise's Cameron-Martin norm: S F against
+(σ²C)^{-1/2}(x_0 - G x_t)/c_out, which has variance 1 at every noise level and, in mode j, the share
+P of it (but for a common factor). Up to its weight this is the Kullback-Leibler divergence between
+the laws of the exact walk and of the walk with F (Girsanov), and with white noise the loss of every
+diffusion of pictures. A mode counts from when it begins to be decided, and goes on to count: of an
+error in what is known already, however small beside the noise, the walk makes a drift. Two norms
+that seem as natural do worse. In L² the few modes of great power are nearly all that counts: of two
+mixed Gaussian fields, a network so trained had learned next to nothing, after four times as many
+steps, of the modes from the 11th on. Whitened by W, modes count as P(1 - P), while they are being
+decided: of signed distances the longest waves then lost a third of their variance at noise levels
+where they had long been known.
 
 What is added is as smooth as the noise, and no larger in any mode than what is not known of the
 data, whatever F says. Waves that the network does not have are estimated by the filter, with the
@@ -52,19 +59,16 @@ from sfumato.seeds import Generators
 class Spectra:
     """What is known at one time, mode by mode: float64, (B or 1, C or 1, *grid).
 
-    total: w, the power of x_t.  share: P = α²k/w.  gain: G = P/α.
-    unexplained: r, the variance of x_0 given x_t.
+    noise: σ²c.  total: w, the power of x_t.  share: P = α²k/w.  gain: G = P/α.
+    decided: P/α² = k/w.  unexplained: r, the variance of x_0 given x_t.
     """
 
+    noise: Tensor
     total: Tensor
     share: Tensor
     gain: Tensor
+    decided: Tensor
     unexplained: Tensor
-
-    @property
-    def left(self) -> Tensor:
-        """r/w."""
-        return _over(self.unexplained, self.total)
 
     @property
     def whitening(self) -> Tensor:
@@ -77,7 +81,7 @@ class Spectra:
 class Scales:
     """Factors that do not depend on the grid: float64, (B or 1, C or 1, 1, ...).
 
-    known, linear: of P W^{-1/2} x_t and of G x_t.  out: c_out.  most: max r/w.
+    known, linear: of P W^{-1/2} x_t and of G x_t.  out: c_out.  most: max P/α².
     size: √Σ r, the deviation of x_0 - G x_t.
     """
 
@@ -90,7 +94,7 @@ class Scales:
 
 @final
 class Wiener(Denoiser):
-    """x̂_0 = G x_t + c_out S W^{1/2} F(3 functions, level); see the module's text.
+    """x̂_0 = G x_t + c_out (σ²C)^{1/2} S F(3 functions, level); see the module's text.
 
     Args:
         network: takes 3C channels (and those of a picture `Beside`) to C, on any grid; None is the
@@ -143,9 +147,11 @@ class Wiener(Denoiser):
         total = alpha.square() * k + noise
         share = _over(alpha.square() * k, total)
         return Spectra(
+            noise,
             total,
             share,
             torch.where(alpha > 0, share / alpha, torch.zeros_like(share)),
+            _over(k, total),
             k * torch.where(total > 0, noise / total, torch.ones_like(total)),
         )
 
@@ -157,8 +163,8 @@ class Wiener(Denoiser):
         return Scales(
             at.share.square().sum(axes, keepdim=True).clamp_min(least).rsqrt(),
             linear.sum(axes, keepdim=True).clamp_min(least).rsqrt(),
-            at.left.sum(axes, keepdim=True).clamp_min(least).sqrt(),
-            at.left.amax(axes, keepdim=True),
+            at.decided.sum(axes, keepdim=True).clamp_min(least).sqrt(),
+            at.decided.amax(axes, keepdim=True),
             at.unexplained.sum(axes, keepdim=True).sqrt(),
         )
 
@@ -206,22 +212,23 @@ class Wiener(Denoiser):
     def forward(
         self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
     ) -> Tensor:
-        """G x_t + c_out S W^{1/2} F."""
+        """G x_t + c_out (σ²C)^{1/2} S F."""
         if self.network is None:
             return self.linear(x_t, t)
         here, scales = self._both(x_t, t)
         linear = self._filtered(x_t, here.gain)
         said = self.predict(x_t, linear, t, here, scales, cond)
-        root = scales.out * (_over(here.unexplained, scales.most)).sqrt()  # c_out S W^{1/2}
+        root = scales.out * (_over(here.unexplained, scales.most)).sqrt()  # c_out (σ²C)^{1/2} S
         return linear + self._filtered(said, root)
 
     def residual(self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Cond = None) -> Tensor:
-        """S F - W^{-1/2}(x_0 - G x_t)/c_out."""
+        """S F - (σ²C)^{-1/2}(x_0 - G x_t)/c_out."""
         here, scales = self._both(x_t, t)
         linear = self._filtered(x_t, here.gain)
         said = self.predict(x_t, linear, t, here, scales, cond)
-        shape = _over(here.left, scales.most).sqrt()
-        left = self._filtered(x0 - linear, here.whitening / scales.out)
+        shape = _over(here.decided, scales.most).sqrt()
+        whiten = _over(torch.ones_like(here.noise), here.noise).sqrt()
+        left = self._filtered(x0 - linear, whiten / scales.out)
         return self._filtered(said, shape) - left
 
 

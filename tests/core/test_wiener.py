@@ -109,7 +109,7 @@ def test_inputs_and_target_have_variance_one_at_every_level(t: float) -> None:
         )  # in this order: what a checkpoint's weights expect
     assert net.level.shape == (8000,) and bool((net.level == net.level[0]).all())
     assert float(net.level[0]) == pytest.approx(math.log(80 * t) / 4, abs=1e-6)
-    shape = (w.spectra(t, (32,)).left / scales.most).sqrt()
+    shape = (w.spectra(t, (32,)).decided / scales.most).sqrt()
     said = 0.5 * float(shape.flatten()[0])  # S of what the network said, 1/2 everywhere
     for part in (*net.seen.unbind(1), residual - said):
         assert float(part.detach().double().square().mean()) == pytest.approx(1, abs=0.06)
@@ -117,7 +117,9 @@ def test_inputs_and_target_have_variance_one_at_every_level(t: float) -> None:
     power = torch.fft.fft(target[:, 0], norm="forward").abs().square().mean(0)
     torch.testing.assert_close(power, power.mean().expand(32), rtol=0.1, atol=0)
     # the estimate is what the residual is of
-    error = (w(x_t, t) - x0).detach() @ white.T * 32**0.5 / scales.out
+    values, vectors = torch.linalg.eigh(c)
+    inverse = vectors @ values.rsqrt().diag() @ vectors.T  # (σ²C)^{-1/2}
+    error = (w(x_t, t) - x0).detach() @ inverse.T * 32**0.5 / scales.out
     torch.testing.assert_close(error, residual, atol=1e-5, rtol=1e-4)
 
 
@@ -132,7 +134,7 @@ def test_inputs_and_target_have_variance_one_where_the_signal_fades(t: float) ->
     x_t, eps = w.process.perturb(x0, t, g)
     residual = w.residual(x_t, t, x0, eps).detach()
     scales = w.scales(t)
-    said = 0.5 * (w.spectra(t, (32,)).left / scales.most).sqrt()[0, 0, 0]
+    said = 0.5 * (w.spectra(t, (32,)).decided / scales.most).sqrt()[0, 0, 0]
     assert net.seen is not None
     for part in (*net.seen.unbind(1), residual - said):
         assert float(part.detach().double().square().mean()) == pytest.approx(1, abs=0.06)
@@ -179,10 +181,10 @@ def test_the_network_is_shaped_by_what_is_not_known(varies: tuple[bool, bool], n
 
             def both(m: int, law: sf.GaussianField = law, sigma: float = sigma) -> list[Tensor]:
                 k, noisy = dense(law, m), sigma**2 * dense(noise, m)
-                return [k - k @ torch.linalg.inv(k + noisy) @ k, k + noisy]
+                return [k - k @ torch.linalg.inv(k + noisy) @ k, noisy]
 
-            unknown, total = both(reference)
-            ratio = torch.linalg.eigvals(unknown @ torch.linalg.inv(total)).real  # r/w
+            unknown, noisy = both(reference)
+            ratio = torch.linalg.eigvals(unknown @ torch.linalg.inv(noisy)).real  # r/σ²c = k/w
             values, vectors = torch.linalg.eigh(both(n)[0] / n * ratio.sum() / ratio.max())
             shaped[b, c] = vectors @ values.clamp_min(0).sqrt().diag() @ vectors.T @ made[b, c]
             values, vectors = torch.linalg.eigh(both(n)[1] / n * ratio.sum())

@@ -4,7 +4,7 @@ The noise is one continuous random field seen on the data's grid, rougher than t
 is a neural operator; so a model that was trained at one resolution is sampled at any. The
 denoiser is the Wiener filter for the data's spectrum and an operator for the rest, see
 `sfumato.wiener`; the loss is that of score matching in function space with the well-posed target,
-whitened by the covariance of the noisy data unless another norm is asked for.
+in the Cameron-Martin norm of the noise unless L² is asked for.
 
 The paper's own noise levels, steps and operator sizes are not known to us; these are ours.
 """
@@ -44,7 +44,7 @@ from sfumato.wiener import Wiener
 class Norm(Enum):
     """In which norm the estimate's error is measured."""
 
-    MARGINAL = "marginal"
+    USUAL = "usual"
     L2 = "l2"
     CAMERON_MARTIN = "cameron-martin"
 
@@ -72,10 +72,10 @@ class Config:
             diffusion of pictures (edm, v, x0, epsilon).
         blur: also blur on the way, by so much at t = 1 (about 0.25; mirrors, and v, x0 or edm).
         time_mean, time_std: of ln σ in training.
-        norm: of the error: whitened by the covariance of the noisy data, which weighs each wave by
-            what is decided at the noise level; L², in which long waves are nearly all that counts;
-            or the Cameron-Martin norm of the noise. Without the Wiener filter, L² is of what the
-            network predicts.
+        norm: of the error: the usual one is the Cameron-Martin norm of the noise behind the
+            Wiener filter, in which a wave counts once it begins to be decided, and L² of what is
+            predicted otherwise; or one of the two (in L² behind the filter long waves are nearly
+            all that counts).
         translate: move each example by a random vector (periodic data without preferred places);
             the network is then not told where it is.
         train: how to train.
@@ -100,7 +100,7 @@ class Config:
     blur: float = 0.0
     time_mean: float = -0.5
     time_std: float = 2.0
-    norm: Norm = Norm.MARGINAL
+    norm: Norm = Norm.USUAL
     translate: bool = False
     train: TrainConfig = TrainConfig(steps=8_000, batch=32, lr=1e-3, warmup=300)
     resume: bool = False
@@ -159,13 +159,14 @@ def moved(x: Tensor, g: Generators) -> Tensor:
     return torch.stack([torch.roll(f, s, axes) for f, s in zip(x, steps, strict=True)])
 
 
-def field_loss(model: FieldModel, norm: Norm = Norm.MARGINAL, translate: bool = False) -> Loss:
+def field_loss(model: FieldModel, norm: Norm = Norm.USUAL, translate: bool = False) -> Loss:
     r"""Score matching in function space, with the target x_0 (Lim et al. 2023, section 3).
 
-    MARGINAL: the mean square of the network's own error, see `sfumato.wiener`. L2: that of
-    (x̂_0 - x_0)/c, with c the deviation of what the Wiener filter does not know. CAMERON_MARTIN:
-    that of K^{-1/2} of it, with K the noise's covariance, finite since x̂_0 - x_0 is as smooth as
-    the data; an error in predicting the noise itself would not be.
+    USUAL: the mean square of the network's own error. Behind the Wiener filter that is the
+    Cameron-Martin norm of the noise, finite since x̂_0 - x_0 is as smooth as the data (see
+    `sfumato.wiener`); of another prediction its L², as an error in predicting the noise itself has
+    no finite Cameron-Martin norm, which CAMERON_MARTIN asks for nevertheless. L2 behind the
+    filter: of (x̂_0 - x_0)/c, with c the deviation of what the filter does not know.
     """
     channels = len(model.frame.quantities)
 
@@ -173,20 +174,18 @@ def field_loss(model: FieldModel, norm: Norm = Norm.MARGINAL, translate: bool = 
         values = moved(part.x0, part.generators) if translate else part.x0
         x0, image = model.state(values[:, :channels]), values[:, channels:]
         cond = Beside(image) if image.shape[1] else None
-        if norm is Norm.MARGINAL or not isinstance(denoiser, Wiener):
-            return denoising_loss(
-                denoiser,
-                x0,
-                part.t,
-                cond=cond,
-                generator=part.generators,
-                whiten=norm is Norm.CAMERON_MARTIN,
-            )
-        x_t, _ = denoiser.process.perturb(x0, part.t, part.generators)
-        error = (denoiser(x_t, part.t, cond) - x0) / denoiser.scales(part.t).size.to(x0)
-        if norm is Norm.CAMERON_MARTIN:
-            error = denoiser.noise.whiten(error)
-        return error.square().flatten(1).mean(1)
+        if norm is Norm.L2 and isinstance(denoiser, Wiener):
+            x_t, _ = denoiser.process.perturb(x0, part.t, part.generators)
+            error = (denoiser(x_t, part.t, cond) - x0) / denoiser.scales(part.t).size.to(x0)
+            return error.square().flatten(1).mean(1)
+        return denoising_loss(
+            denoiser,
+            x0,
+            part.t,
+            cond=cond,
+            generator=part.generators,
+            whiten=norm is Norm.CAMERON_MARTIN and not isinstance(denoiser, Wiener),
+        )
 
     return loss
 
