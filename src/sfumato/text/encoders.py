@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -97,7 +97,9 @@ class Transformer(TextEncoder):
             self.tokenizer: Any = library.AutoTokenizer.from_pretrained(
                 str(source), use_fast=True, **how
             )
-            self.model: Any = getattr(library, self.kind.model).from_pretrained(str(source), **how)
+            self.model: Any = getattr(library, self.kind.model).from_pretrained(
+                str(source), dtype=torch.float32, **how
+            )
         except (OSError, ValueError) as error:
             if isinstance(error, UsageError):
                 raise
@@ -163,7 +165,7 @@ class PictureEncoder:
         _there(source, download)
         try:
             self.model: Any = library.CLIPVisionModelWithProjection.from_pretrained(
-                str(source), local_files_only=not download
+                str(source), dtype=torch.float32, local_files_only=not download
             )
         except (OSError, ValueError) as error:
             raise SfumatoError(f"{source} cannot be read as a CLIP model: {error}") from error
@@ -173,22 +175,28 @@ class PictureEncoder:
         width = int(self.model.config.projection_dim)
         self.widths = EncoderWidths(width, width)
 
-    MEAN: ClassVar = (0.48145466, 0.4578275, 0.40821073)
-    DEVIATION: ClassVar = (0.26862954, 0.26130258, 0.27577711)
-
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Encoded:
         """Pictures (B, 3, H, W) in [-1, 1], any size, scaled to the model's (bicubic, whole)."""
-        side = int(self.model.config.image_size)
-        x = (pictures.to(self.device).float() + 1) / 2
-        if tuple(x.shape[2:]) != (side, side):
-            x = torch.nn.functional.interpolate(
-                x, (side, side), mode="bicubic", antialias=True, align_corners=False
-            ).clamp(0, 1)
-        mean, deviation = (x.new_tensor(v)[:, None, None] for v in (self.MEAN, self.DEVIATION))
-        whole = _unit(self.model(pixel_values=(x - mean) / deviation).image_embeds.float())
+        values = picture_values(pictures.to(self.device), int(self.model.config.image_size))
+        whole = _unit(self.model(pixel_values=values).image_embeds.float())
         mask = torch.ones(len(whole), 1, dtype=torch.bool, device=whole.device)
         return Encoded(whole[:, None], mask, whole)
+
+
+_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+
+
+def picture_values(pictures: Tensor, side: int) -> Tensor:
+    """Pictures (B, 3, H, W) in [-1, 1] as CLIP models take them: (B, 3, side, side), scaled."""
+    x = (pictures.float() + 1) / 2
+    if tuple(x.shape[2:]) != (side, side):
+        x = torch.nn.functional.interpolate(
+            x, (side, side), mode="bicubic", antialias=True, align_corners=False
+        ).clamp(0, 1)
+    mean, deviation = (x.new_tensor(v)[:, None, None] for v in (_MEAN, _DEVIATION))
+    return (x - mean) / deviation
 
 
 @final

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.data.captioned.base import Captioned, Said
+from sfumato.data.captioned.base import Captioned, Made
 from sfumato.data.lazy import Lazy
 from sfumato.data.sets import Card
 from sfumato.seeds import generator, generators
@@ -37,7 +37,7 @@ def words(i: int) -> tuple[str, ...]:
 def toy(n: int = 9, lazy: bool = False) -> Captioned:
     images = Grey(n)
     if lazy:
-        return Captioned("toy", images, Said(n, words), CARD)
+        return Captioned("toy", images, Made(n, words), CARD)
     return Captioned("toy", np.array(images[:]), tuple(words(i) for i in range(n)), CARD)
 
 
@@ -79,13 +79,13 @@ def test_every_sentence_is_as_likely() -> None:
 
 
 def test_sentences_made_when_asked_for_read_like_a_tuple() -> None:
-    said = Said(7, words)
+    said = Made(7, words)
     assert tuple(said) == tuple(words(i) for i in range(7))
     assert said[-1] == words(6)
     assert said[2:6:2] == (words(2), words(4))
     assert len(said) == 7
     for i in (7, -8):
-        with pytest.raises(IndexError, match=f"caption {i} is out of range for 7"):
+        with pytest.raises(IndexError, match=f"picture {i} is out of range for 7"):
             said[i]
 
 
@@ -103,7 +103,7 @@ def test_what_does_not_go_together_is_refused() -> None:
         Captioned("toy", images, ("red", "blue"), CARD)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="image 0 has an empty caption"):
         Captioned("toy", images, (("a", " "), ("b",)), CARD)
-    silent = Captioned("toy", images, Said(2, lambda i: ("a",) * i), CARD)
+    silent = Captioned("toy", images, Made(2, lambda i: ("a",) * i), CARD)
     assert silent.said([1], 0) == ("a",)
     with pytest.raises(ValueError, match="captions for image 0"):
         silent.said([0], 0)

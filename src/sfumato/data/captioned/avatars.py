@@ -8,7 +8,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Final
 
-from sfumato.data.captioned.base import Captioned, Said
+from sfumato.data.captioned.base import Captioned, Made
 from sfumato.data.captioned.words import article, with_article
 from sfumato.data.faces.cache import Split, avatars
 from sfumato.data.faces.styles import AVATAR_AXES
@@ -91,4 +91,4 @@ def captioned_avatars(
         return avatar_sentences(values, i)
 
     card = replace(faces.card, size=f"{faces.card.size}, 4 sentences each")
-    return Captioned("avatars", faces.images, Said(len(faces), of), card)
+    return Captioned("avatars", faces.images, Made(len(faces), of), card)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias, final, overload
+from typing import TypeAlias, TypeVar, final, overload
 
 import numpy as np
 import torch
@@ -18,34 +18,37 @@ Captions: TypeAlias = Sequence[tuple[str, ...]]
 """For each picture its sentences, at least one."""
 
 
+T = TypeVar("T")
+
+
 @final
-class Said(Sequence[tuple[str, ...]]):
-    """Sentences that are made when they are asked for.
+class Made(Sequence[T]):
+    """What is known of n pictures, made when it is asked for.
 
     Args:
         n: of so many pictures.
-        of: the sentences of picture i, 0 <= i < n; a function of i alone.
+        of: what is known of picture i, 0 <= i < n; a function of i alone.
     """
 
-    def __init__(self, n: int, of: Callable[[int], tuple[str, ...]]) -> None:
+    def __init__(self, n: int, of: Callable[[int], T]) -> None:
         self.n, self.of = n, of
 
     def __len__(self) -> int:
         return self.n
 
     @overload
-    def __getitem__(self, key: int) -> tuple[str, ...]: ...
+    def __getitem__(self, key: int) -> T: ...
     @overload
-    def __getitem__(self, key: slice) -> tuple[tuple[str, ...], ...]: ...
-    def __getitem__(self, key: int | slice) -> tuple[str, ...] | tuple[tuple[str, ...], ...]:
+    def __getitem__(self, key: slice) -> tuple[T, ...]: ...
+    def __getitem__(self, key: int | slice) -> T | tuple[T, ...]:
         if isinstance(key, slice):
             return tuple(self.of(i) for i in range(*key.indices(self.n)))
         i = int(key)
         if not -self.n <= i < self.n:
-            raise IndexError(f"caption {i} is out of range for {self.n} pictures")
+            raise IndexError(f"picture {i} is out of range for {self.n} pictures")
         return self.of(i % self.n)
 
-    def __iter__(self) -> Iterator[tuple[str, ...]]:
+    def __iter__(self) -> Iterator[T]:
         return map(self.of, range(self.n))
 
 
@@ -57,11 +60,12 @@ class Captioned:
     Args:
         name: short name.
         images: uint8 (N, 3, R, R); an array, a read-only memory map, or a `Lazy` array.
-        captions: N times one or more sentences; tuples of strings, or `Said`.
+        captions: N times one or more sentences; tuples of strings, or `Made`.
         card: source, licence, size.
+        styles: for each picture its style, such as who drew it; None if that is not known.
 
     Raises:
-        ValueError: images of another shape or type, another number of captions than of images,
+        ValueError: images of another shape or type, another number of captions or styles,
             or (unless they are made when asked for) a picture without one, or an empty one.
     """
 
@@ -69,6 +73,7 @@ class Captioned:
     images: np.ndarray | Lazy
     captions: Captions
     card: Card
+    styles: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.images.shape)
@@ -87,7 +92,11 @@ class Captioned:
                 f"{self.name}: {shape[0]} images need as many groups of captions, "
                 f"got {len(self.captions)}"
             )
-        if not isinstance(self.captions, Said):
+        if self.styles is not None and len(self.styles) != shape[0]:
+            raise ValueError(
+                f"{self.name}: {shape[0]} images need as many styles, got {len(self.styles)}"
+            )
+        if not isinstance(self.captions, Made):
             for i, group in enumerate(self.captions):
                 self._check(i, group)
 
@@ -155,4 +164,5 @@ class Captioned:
         """
         index = _index(indices, len(self), self.name)
         captions = tuple(self.captions[i] for i in index.tolist())
-        return replace(self, images=self.images[index], captions=captions)
+        styles = None if self.styles is None else tuple(self.styles[i] for i in index.tolist())
+        return replace(self, images=self.images[index], captions=captions, styles=styles)

@@ -120,4 +120,5 @@ def captioned_emoji(
             card.note + " Sentences are made from names and categories, which say nothing of "
             "what else is in a drawing.",
         ),
+        tuple(vendors) * (len(captions) // len(vendors)),
     )

@@ -8,7 +8,7 @@ from typing import Final, final
 
 import numpy as np
 
-from sfumato.data.captioned.base import Captioned, Said
+from sfumato.data.captioned.base import Captioned, Made
 from sfumato.data.captioned.emoji import in_style
 from sfumato.data.captioned.grounds import GROUNDS, draw_ground
 from sfumato.data.captioned.layout import GRID, Plan, plan, sentences
@@ -130,6 +130,10 @@ class Scenes(Lazy):
         said = sentences(made)
         return tuple(in_style(s, self.vendor or made.vendor) for s in said) if self.style else said
 
+    def drawn_by(self, index: int) -> str:
+        """The vendor of a scene."""
+        return self.vendor or self.plan(index).vendor
+
     def ground(self, index: int) -> np.ndarray:
         """The ground of a scene without its things, uint8 (3, R, R)."""
         made = self.plan(index)
@@ -205,4 +209,5 @@ def scenes(images: Scenes) -> Captioned:
         `Scenes.scene`.
     """
     card = scene_card(len(images), images.resolution, images.split)
-    return Captioned("scenes", images, Said(len(images), images.captions), card)
+    n = len(images)
+    return Captioned("scenes", images, Made(n, images.captions), card, Made(n, images.drawn_by))

@@ -1,0 +1,302 @@
+r"""A small dual encoder of pictures and sentences, trained by contrast (CLIP).
+
+With unit vectors u_i of pictures and v_i of their sentences, and a scale s that is learned,
+
+.. math:: L = -\frac12 \sum_i \left[\log \frac{e^{s u_i \cdot v_i}}{\sum_j e^{s u_i \cdot v_j}}
+          + \log \frac{e^{s u_i \cdot v_i}}{\sum_j e^{s u_j \cdot v_i}}\right]
+
+(Radford et al. 2021, arXiv 2103.00020, figure 3). Pictures whose sentence is word for word that
+of another one are not told apart: such pairs are left out of the sums.
+
+The model is a `CLIPModel` of transformers with its own sub-words, so it is kept and read like any
+other, and bigger ones can take its place.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sfumato.data.captioned import Captioned
+from sfumato.errors import SfumatoError, UsageError, require
+from sfumato.seeds import fold, generator
+from sfumato.text.encoders import picture_values
+
+START, END, PAD, UNKNOWN = "<start>", "<end>", "<pad>", "<unknown>"
+
+
+@final
+@dataclass(frozen=True)
+class DualConfig:
+    """Sizes of a dual encoder, and how it is trained.
+
+    Args:
+        side, patch: of the pictures it sees, and of the squares that are its visual tokens.
+        width, heads: of both transformers.
+        picture_layers, text_layers: their depths.
+        shared: width of the vectors that are compared.
+        vocabulary: sub-words, at most.
+        length: tokens of a sentence, at most.
+        steps, batch, rate, decay: AdamW, with a warm-up over a twentieth and a cosine decay to 0.
+        hold: train on so many of the pictures, chosen once and kept in memory; 0 for all.
+        seed: of everything random.
+
+    Raises:
+        UsageError: a number out of range, or a size that the patch or the heads do not divide.
+    """
+
+    side: int = 64
+    patch: int = 8
+    width: int = 128
+    heads: int = 4
+    picture_layers: int = 6
+    text_layers: int = 4
+    shared: int = 128
+    vocabulary: int = 4096
+    length: int = 48
+    steps: int = 2500
+    batch: int = 160
+    rate: float = 1e-3
+    decay: float = 0.1
+    hold: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = dict.fromkeys(("side", "patch", "width", "heads", "shared", "steps"), 1)
+        least |= {"picture_layers": 1, "text_layers": 1, "hold": 0}
+        least |= {"batch": 2, "vocabulary": 260, "length": 4}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise UsageError(f"expected {name} >= {value}, got {getattr(self, name)}")
+        if not (0 < self.rate < math.inf and 0 <= self.decay < math.inf):
+            raise UsageError(
+                f"expected a rate above 0 and a decay of 0 or more, got {self.rate} and "
+                f"{self.decay}"
+            )
+        if self.side % self.patch or self.width % self.heads:
+            raise UsageError(
+                f"expected a side that {self.patch} divides and a width that {self.heads} divides, "
+                f"got {self.side} and {self.width}"
+            )
+
+
+def train_tokenizer(sentences: Iterable[str], config: DualConfig) -> Any:
+    """Sub-words of sentences by byte-pair encoding, without case, as a fast tokeniser."""
+    library, tokenizers = require("transformers", "text"), require("tokenizers", "text")
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token=UNKNOWN))
+    made.normalizer = tokenizers.normalizers.Sequence(
+        [tokenizers.normalizers.NFKC(), tokenizers.normalizers.Lowercase()]
+    )
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=True)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    # END must not be number 2: transformers then pools whichever token has the highest number.
+    special = [PAD, UNKNOWN, START, END]
+    made.train_from_iterator(
+        sentences,
+        tokenizers.trainers.BpeTrainer(
+            vocab_size=config.vocabulary,
+            special_tokens=special,
+            initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    made.post_processor = tokenizers.processors.Sequence(
+        [
+            tokenizers.processors.ByteLevel(trim_offsets=True),
+            tokenizers.processors.TemplateProcessing(
+                single=f"{START} $A {END}",
+                special_tokens=[(word, made.token_to_id(word)) for word in (START, END)],
+            ),
+        ]
+    )
+    return library.PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        bos_token=START,
+        eos_token=END,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        model_max_length=config.length,
+    )
+
+
+def dual_model(config: DualConfig, tokenizer: Any) -> Any:
+    """A `CLIPModel` with initial weights."""
+    library = require("transformers", "text")
+    both = {
+        "hidden_size": config.width,
+        "intermediate_size": 4 * config.width,
+        "num_attention_heads": config.heads,
+        "projection_dim": config.shared,
+    }
+    text = library.CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        num_hidden_layers=config.text_layers,
+        max_position_embeddings=config.length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **both,
+    )
+    picture = library.CLIPVisionConfig(
+        image_size=config.side,
+        patch_size=config.patch,
+        num_hidden_layers=config.picture_layers,
+        **both,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(fold(config.seed, "init"))
+        made = library.CLIPModel(
+            library.CLIPConfig(
+                text_config=text.to_dict(),
+                vision_config=picture.to_dict(),
+                projection_dim=config.shared,
+            )
+        )
+    made.set_attn_implementation("eager")  # on AMX half the time of a step with PyTorch's fused one
+    return made
+
+
+def contrastive_loss(pictures: Tensor, texts: Tensor, scale: Tensor, same: Tensor) -> Tensor:
+    """L / B of unit vectors (B, D); ``same`` (B, B), which sentences are word for word the same."""
+    logits = scale * pictures @ texts.T
+    others = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
+    logits = logits.masked_fill(others, -torch.inf)
+    target = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+@final
+@dataclass(frozen=True)
+class DualProgress:
+    """Where a training is: steps done of steps, mean loss of late, seconds so far."""
+
+    step: int
+    steps: int
+    loss: float
+    seconds: float
+
+
+def train_dual(
+    data: Captioned,
+    config: DualConfig,
+    *,
+    device: str = "cpu",
+    progress: Callable[[DualProgress], None] = lambda _: None,
+) -> tuple[Any, Any]:
+    """A trained `CLIPModel`, in evaluation mode, and its tokeniser.
+
+    Raises:
+        UsageError: fewer pictures than a batch.
+        SfumatoError: the loss is no longer finite.
+    """
+    n = min(config.hold or len(data), len(data))
+    if n < config.batch:
+        raise UsageError(f"expected as many pictures as a batch, {config.batch}, got {n}")
+    order = torch.randperm(len(data), generator=generator(config.seed, "held"))[:n].numpy()
+    held = data.subset(np.sort(order))
+    tokenizer = train_tokenizer((s for group in held.captions for s in group), config)
+    model = dual_model(config, tokenizer).to(device).train()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.rate, betas=(0.9, 0.98), weight_decay=config.decay
+    )
+    began, total, count = time.perf_counter(), 0.0, 0
+    for step in range(config.steps):
+        rate = _rate(step, config)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        g = generator(config.seed, "step", step)
+        index = torch.randperm(n, generator=g)[: config.batch].numpy()
+        said = held.said(index, g)
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            u, v = _vectors(model, tokenizer, held.batch(index)[0], said, device)
+        same = torch.tensor([[a == b for b in said] for a in said], device=u.device)
+        loss = contrastive_loss(u, v, model.logit_scale.exp(), same)
+        if not bool(loss.isfinite()):
+            raise SfumatoError(f"the loss is {float(loss)} at step {step}; lower the rate")
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        model.logit_scale.data.clamp_(max=math.log(100))
+        total, count = total + float(loss.detach()), count + 1
+        if (step + 1) % 50 == 0 or step + 1 == config.steps:
+            progress(
+                DualProgress(step + 1, config.steps, total / count, time.perf_counter() - began)
+            )
+            total, count = 0.0, 0
+    return model.eval(), tokenizer
+
+
+def _rate(step: int, config: DualConfig) -> float:
+    warm = max(1, config.steps // 20)
+    if step < warm:
+        return config.rate * (step + 1) / warm
+    done = (step - warm) / max(1, config.steps - warm)
+    return config.rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _vectors(
+    model: Any, tokenizer: Any, pictures: Tensor, said: Sequence[str], device: str
+) -> tuple[Tensor, Tensor]:
+    """Unit vectors of pictures (B, 3, R, R) in [-1, 1] and of sentences, each (B, D)."""
+    read = tokenizer(
+        list(said),
+        padding=True,
+        truncation=True,
+        max_length=tokenizer.model_max_length,
+        return_tensors="pt",
+    ).to(device)
+    values = picture_values(pictures.to(device), int(model.config.vision_config.image_size))
+    u = model.visual_projection(model.vision_model(pixel_values=values).pooler_output)
+    text = model.text_model(input_ids=read["input_ids"], attention_mask=read["attention_mask"])
+    v = model.text_projection(text.pooler_output)
+    return F.normalize(u.float(), dim=1), F.normalize(v.float(), dim=1)
+
+
+@torch.no_grad()
+def retrieval(
+    model: Any, tokenizer: Any, data: Captioned, n: int, among: int, seed: int = 0
+) -> tuple[float, float]:
+    """How often the nearest of ``among`` is the right one: sentence of a picture, and picture.
+
+    Sentences that are word for word the same count as one.
+
+    Args:
+        n: pictures in all; they are compared in groups of ``among``, of which there are n // among.
+
+    Raises:
+        UsageError: not two pictures to choose among, or fewer pictures than that.
+    """
+    if not 2 <= among <= min(n, len(data)):
+        raise UsageError(f"expected 2 to {min(n, len(data))} pictures to choose among, got {among}")
+    index = torch.randperm(len(data), generator=generator(seed, "asked"))[:n].numpy()
+    right = torch.zeros(2)
+    counted = 0
+    device = str(next(model.parameters()).device)
+    for start in range(0, len(index) - among + 1, among):
+        here = index[start : start + among]
+        said = data.said(here, seed)
+        u, v = _vectors(model, tokenizer, data.batch(here)[0], said, device)
+        likeness = u @ v.T
+        for axis in (1, 0):
+            best = likeness.argmax(axis).tolist()
+            right[1 - axis] += sum(said[a] == said[b] for a, b in enumerate(best))
+        counted += among
+    shares = right / counted
+    return float(shares[0]), float(shares[1])
+
+
+def save_dual(model: Any, tokenizer: Any, out: Path) -> None:
+    """The folder that `Transformer` and `PictureEncoder` read, in half precision."""
+    copy.deepcopy(model).half().save_pretrained(out, safe_serialization=True)
+    tokenizer.save_pretrained(out)

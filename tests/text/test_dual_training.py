@@ -1,0 +1,235 @@
+"""Training a dual encoder on what can be learned at once, and retrieval where it is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, Final
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sfumato.data.captioned import Captioned
+from sfumato.data.lazy import Lazy
+from sfumato.data.sets import Card
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.text import dual
+from sfumato.text.dual import (
+    DualConfig,
+    DualProgress,
+    dual_model,
+    retrieval,
+    train_dual,
+    train_tokenizer,
+)
+from toy_captioned import squares
+
+pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
+
+TINY: Final = DualConfig(
+    side=16, patch=8, width=32, heads=2, picture_layers=1, text_layers=1, shared=16,
+    vocabulary=300, length=12, steps=100, batch=8, rate=3e-3,
+)  # fmt: skip
+
+
+def doubled(data: Captioned) -> Captioned:
+    """Every picture twice, with the same sentence: what no encoder can tell apart."""
+    images = np.concatenate([data.images[:], data.images[:]])
+    return Captioned("twice", images, tuple(data.captions) * 2, data.card)
+
+
+def test_it_learns_what_can_be_learned_and_knows_nothing_before() -> None:
+    data, told = squares(8), list[DualProgress]()
+    model, words = train_dual(data, TINY, progress=told.append)
+    assert not model.training
+    assert retrieval(model, words, data, 8, 8) == (1.0, 1.0)
+    assert retrieval(model, words, doubled(data), 16, 16) == (1.0, 1.0)
+    wrong = retrieval(model, words, squares(8, shift=1), 8, 8)
+    assert wrong == (0.0, 0.0)  # each has the sentence of another one
+    assert [(p.step, p.steps) for p in told] == [(50, 100), (100, 100)]
+    assert 0 < told[1].loss < 0.1 < told[0].loss  # means of fifty steps each, not of all
+    assert 0 < told[0].seconds < told[1].seconds
+
+    tokenizer = train_tokenizer((s for group in data.captions for s in group), TINY)
+    shares = np.array(
+        [
+            retrieval(dual_model(replace(TINY, seed=seed), tokenizer).eval(), tokenizer, data, 8, 8)
+            for seed in range(20)
+        ]
+    )
+    assert (np.abs(shares.mean(0) - 1 / 8) < 0.1).all()
+
+
+def test_sentences_that_are_the_same_are_not_told_apart() -> None:
+    """With each sentence twice in every batch the loss goes to 0, not to log 2."""
+    data, told = doubled(squares(6)), list[DualProgress]()
+    model, words = train_dual(data, replace(TINY, batch=12), progress=told.append)
+    assert told[-1].loss < 0.2
+    assert retrieval(model, words, data, 12, 12) == (1.0, 1.0)
+
+
+def test_no_picture_is_twice_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+    plain = dual.contrastive_loss
+
+    def watched(u: Tensor, v: Tensor, scale: Tensor, same: Tensor) -> Tensor:
+        seen.append(same)
+        return plain(u, v, scale, same)
+
+    monkeypatch.setattr(dual, "contrastive_loss", watched)
+    train_dual(squares(8), replace(TINY, steps=20, batch=6))
+    assert len(seen) == 20
+    assert all(torch.equal(same, torch.eye(6, dtype=torch.bool)) for same in seen)
+
+
+def test_a_training_depends_on_its_seed_alone() -> None:
+    short = replace(TINY, steps=3, batch=4)
+    made = []
+    for seed in (0, 0, 1):
+        torch.rand(int(1 + len(made)))  # other uses of torch's own generator
+        made.append(train_dual(squares(8), replace(short, seed=seed))[0].state_dict())
+    assert all(torch.equal(made[0][k], made[1][k]) for k in made[0])
+    assert not torch.equal(made[0]["visual_projection.weight"], made[2]["visual_projection.weight"])
+
+
+class Watched(Lazy):
+    """The pictures of a set, and which of them were asked for."""
+
+    def __init__(self, data: Captioned) -> None:
+        self.data, self.asked = data, set[int]()
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return len(self.data), 3, self.data.resolution, self.data.resolution
+
+    def take(self, index: np.ndarray) -> np.ndarray:
+        self.asked.update(index.tolist())
+        return np.asarray(self.data.images[index])
+
+
+def test_so_many_are_held_and_no_others_are_asked_for() -> None:
+    plain = squares(8)
+    watched = Watched(plain)
+    data, asked = Captioned("watched", watched, plain.captions, plain.card), watched.asked
+    model, words = train_dual(data, replace(TINY, hold=5, batch=5))
+    assert len(asked) == 5
+    there = data.subset(sorted(asked))
+    assert retrieval(model, words, there, 5, 5) == (1.0, 1.0)
+    asked.clear()
+    train_dual(data, replace(TINY, hold=5, batch=5, steps=1, seed=1))
+    seen = frozenset(asked)
+    asked.clear()
+    train_dual(data, replace(TINY, hold=5, batch=5, steps=1, seed=2))
+    assert seen != asked  # which ones is drawn
+    asked.clear()
+    train_dual(data, replace(TINY, hold=0, steps=1))
+    assert asked == set(range(8))
+
+
+def test_the_scale_stays_below_a_hundred(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the model says the same by its own loss afterwards."""
+    seen: list[float] = []
+    plain = dual.contrastive_loss
+
+    def watched(u: Tensor, v: Tensor, scale: Tensor, same: Tensor) -> Tensor:
+        seen.append(float(scale.detach()))
+        return plain(u, v, scale, same) - 10 * scale.log()  # wants it larger
+
+    monkeypatch.setattr(dual, "contrastive_loss", watched)
+    model, _ = train_dual(squares(8), replace(TINY, rate=0.2, steps=60, decay=0))
+    assert 99 < max(seen) < 100.01
+    assert float(model.logit_scale.detach().exp()) == pytest.approx(100, rel=1e-3)
+
+
+def test_what_cannot_be_trained() -> None:
+    with pytest.raises(UsageError, match="as many pictures as a batch, 8, got 7"):
+        train_dual(squares(7), TINY)
+    with pytest.raises(UsageError, match="as many pictures as a batch, 8, got 6"):
+        train_dual(squares(8), replace(TINY, hold=6))
+    with pytest.raises(SfumatoError, match="the loss is (nan|inf) at step [1-9]; lower the rate"):
+        train_dual(squares(8), replace(TINY, rate=1e30))
+
+
+# --------------------------------------------------------------------------------------- retrieval
+
+
+class Known(nn.Module):
+    """Picture k, all of grey 10 k, and the sentence "n k" are vectors from two tables."""
+
+    def __init__(self, pictures: Tensor, sentences: Tensor) -> None:
+        super().__init__()
+        self.pictures = nn.Parameter(pictures)
+        self.sentences = nn.Parameter(sentences)
+        self.config = SimpleNamespace(vision_config=SimpleNamespace(image_size=4))
+        self.visual_projection = self.text_projection = nn.Identity()
+
+    def vision_model(self, pixel_values: Tensor) -> SimpleNamespace:
+        grey = (pixel_values[:, 0].mean((1, 2)) * 0.26862954 + 0.48145466) * 255
+        return SimpleNamespace(pooler_output=self.pictures[(grey / 10).round().long()])
+
+    def text_model(self, input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(pooler_output=self.sentences[input_ids[:, 0]])
+
+
+class Reader:
+    """The tokeniser of "n k"."""
+
+    model_max_length = 4
+
+    def __call__(self, said: list[str], **_: Any) -> Any:
+        ids = torch.tensor([[int(s.split()[1])] for s in said])
+
+        class Read(dict):  # type: ignore[type-arg]
+            def to(self, device: str) -> Any:
+                return self
+
+        return Read(input_ids=ids, attention_mask=torch.ones_like(ids))
+
+
+def greys(said: list[int]) -> Captioned:
+    """Picture k has grey 10 k and the sentence "n said[k]"."""
+    level = np.arange(len(said), dtype=np.uint8) * 10
+    images = np.broadcast_to(level[:, None, None, None], (len(said), 3, 4, 4)).copy()
+    return Captioned(
+        "greys", images, tuple((f"n {k}",) for k in said), Card("greys", "made", "none", "small")
+    )
+
+
+E = torch.eye(8)
+
+
+def test_retrieval_by_hand() -> None:
+    """Sentence 1 is nearest to picture 0, while every picture is nearest to its own sentence."""
+    sentences = E.clone()
+    sentences[1] = 0.9 * E[0] + 0.4 * E[1]
+    data = greys(list(range(8)))
+    assert retrieval(Known(E, sentences), Reader(), data, 8, 8) == (1.0, 0.875)
+    assert retrieval(Known(sentences, E), Reader(), data, 8, 8) == (0.875, 1.0)
+    shifted = E.roll(1, 0)
+    assert retrieval(Known(E, shifted), Reader(), data, 8, 8) == (0.0, 0.0)
+    plain = torch.ones(8, 8)  # says nothing: the first of each group
+    assert retrieval(Known(plain, plain), Reader(), data, 8, 4) == (0.25, 0.25)
+    assert retrieval(Known(E * 7, E * 0.1), Reader(), data, 8, 8) == (1.0, 1.0)  # directions
+
+
+def test_the_same_sentence_is_one() -> None:
+    data = greys([0, 0, 2, 3, 4, 5, 6, 7])
+    one_two = E.clone()
+    one_two[0] = one_two[1] = E[0]  # pictures 0 and 1 look alike, and are called alike
+    assert retrieval(Known(one_two, E), Reader(), data, 8, 8) == (1.0, 1.0)
+    other = greys(list(range(8)))  # called by two names, one is wrong
+    assert retrieval(Known(one_two, E), Reader(), other, 8, 8)[0] == 0.875
+
+
+def test_groups_are_drawn_and_only_whole_ones_count() -> None:
+    data = greys(list(range(8)))
+    assert retrieval(Known(E, E), Reader(), data, 7, 3) == (1.0, 1.0)  # two groups of three
+    sentences = E.clone()
+    sentences[1] = 0.9 * E[0] + 0.4 * E[1]
+    found = {retrieval(Known(E, sentences), Reader(), data, 8, 2, seed)[1] for seed in range(20)}
+    assert found == {0.875, 1.0}  # wrong only where pictures 0 and 1 meet
+    for n, among in ((8, 9), (3, 4), (8, 1), (8, 0)):
+        with pytest.raises(UsageError, match=f"to choose among, got {among}"):
+            retrieval(Known(E, E), Reader(), data, n, among)
