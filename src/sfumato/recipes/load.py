@@ -9,9 +9,11 @@ from sfumato.data import LabelAxis, degrade
 from sfumato.data.fields.base import Axis, Frame, Quantity
 from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
+from sfumato.experts import Node
 from sfumato.field import GaussianField, OpenField
 from sfumato.kernel import Laplacian, Matern, Measured, SquaredExponential
-from sfumato.nn import FNOConfig, MLPConfig, UNetConfig, UNOConfig
+from sfumato.loss import LogNormal
+from sfumato.nn import ContextConfig, EncoderWidths, FNOConfig, MLPConfig, UNetConfig, UNOConfig
 from sfumato.noise import White
 from sfumato.recipes.codec import decode
 from sfumato.recipes.ddgan_model import ImplicitModel
@@ -19,6 +21,7 @@ from sfumato.recipes.derivative_model import Base, DerivativeModel
 from sfumato.recipes.dsno_model import OperatorModel
 from sfumato.recipes.field_model import FieldModel, Scale
 from sfumato.recipes.model import CriticallyDampedConfig, Model, ModelConfig, ScheduledConfig
+from sfumato.recipes.prompted_model import Listener, PromptedModel
 from sfumato.recipes.restoration_model import PinnedConfig, RestorationModel
 from sfumato.schedule import (
     EDM,
@@ -38,6 +41,7 @@ KINDS: tuple[type[Model], ...] = (
     OperatorModel,
     RestorationModel,
     FieldModel,
+    PromptedModel,
 )
 """Every kind of model; a system adds its own here."""
 
@@ -69,6 +73,11 @@ PARTS = (
     Quantity,
     Scale,
     LabelAxis,
+    Listener,
+    Node,
+    LogNormal,
+    EncoderWidths,
+    ContextConfig,
     degrade.Task,
     *degrade.KINDS,
 )
