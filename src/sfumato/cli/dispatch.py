@@ -30,6 +30,10 @@ class Commands(Enum):
     """Every command of ``sfumato``."""
 
     SAMPLE = Command("sfumato.cli.sample", "draw samples: a sheet, a folder of pictures or an npz")
+    IMAGINE = Command(
+        "sfumato.cli.imagine",
+        "draw what a sentence says; paint its words, show a style (eDiff-I)",
+    )
     RESTORE = Command(
         "sfumato.cli.restore", "restore pictures: blur, noise, JPEG, lost pixels, colours or parts"
     )

@@ -33,6 +33,7 @@ class Recipes(Enum):
     DSNO = Recipe("sfumato.recipes.dsno", "an operator that learns whole trajectories of a model")
     I2SB = Recipe("sfumato.recipes.i2sb", "a restorer of pictures: a Schrödinger bridge (I²SB)")
     CLIP = Recipe("sfumato.recipes.clip", "a small CLIP of captioned pictures")
+    IMAGINE = Recipe("sfumato.recipes.imagine", "text to image, with experts (eDiff-I)")
     IMAGES = Recipe("sfumato.recipes.images", "your own folder or zip of images")
 
 

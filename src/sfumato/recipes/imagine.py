@@ -81,7 +81,7 @@ class Config:
     encoders: tuple[str, ...] = ("sentence:minilm", "sentence:clip", "picture:clip")
     hide: tuple[float, ...] = (0.1, 0.1, 0.6)
     download: bool = False
-    context: int = 128
+    context: int = 96
     sigma_data: float = 0.0
     start: Path | None = None
     split: tuple[str, ...] = ()
@@ -90,11 +90,11 @@ class Config:
         default_factory=lambda: UNetConfig(
             3,
             3,
-            channels=64,
+            channels=40,
             multipliers=(1, 2, 2),
             blocks=1,
             attention=(8, 16),
-            head_channels=32,
+            head_channels=20,
             resolution=32,
             resample_blocks=False,
         )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -97,9 +98,10 @@ class Transformer(TextEncoder):
             self.tokenizer: Any = library.AutoTokenizer.from_pretrained(
                 str(source), use_fast=True, **how
             )
-            self.model: Any = getattr(library, self.kind.model).from_pretrained(
-                str(source), dtype=torch.float32, **how
-            )
+            with _quiet(library):
+                self.model: Any = getattr(library, self.kind.model).from_pretrained(
+                    str(source), dtype=torch.float32, **how
+                )
         except (OSError, ValueError) as error:
             if isinstance(error, UsageError):
                 raise
@@ -164,9 +166,10 @@ class PictureEncoder:
         library = require("transformers", "text")
         _there(source, download)
         try:
-            self.model: Any = library.CLIPVisionModelWithProjection.from_pretrained(
-                str(source), dtype=torch.float32, local_files_only=not download
-            )
+            with _quiet(library):
+                self.model: Any = library.CLIPVisionModelWithProjection.from_pretrained(
+                    str(source), dtype=torch.float32, local_files_only=not download
+                )
         except (OSError, ValueError) as error:
             raise SfumatoError(f"{source} cannot be read as a CLIP model: {error}") from error
         self.model.requires_grad_(requires_grad=False).eval().to(device)
@@ -239,6 +242,21 @@ class Remembered(TextEncoder):
             mask[i, : len(t)] = True
         pooled = torch.stack([p for _, p, _ in rows])
         return Sentences(Encoded(tokens, mask, pooled), tuple(o for _, _, o in rows))
+
+
+@contextmanager
+def _quiet(library: Any) -> Iterator[None]:
+    """Inside, transformers says nothing of weights that one half of a model has no use for."""
+    said = library.utils.logging
+    level, shown = said.get_verbosity(), said.is_progress_bar_enabled()
+    said.set_verbosity_error()
+    said.disable_progress_bar()
+    try:
+        yield
+    finally:
+        said.set_verbosity(level)
+        if shown:
+            said.enable_progress_bar()
 
 
 def _there(source: str | Path, download: bool) -> None:

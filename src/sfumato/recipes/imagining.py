@@ -1,0 +1,243 @@
+"""Drawing what a prompt says: a base model, the models that enlarge its pictures, paint, style."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from sfumato.denoise import Beside, Cond, Denoiser
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.guide import ByEncoder, ClassifierFree, Painted, Stroke, Told
+from sfumato.nn import Prompt
+from sfumato.recipes.hearing import Hearing
+from sfumato.recipes.imagine import enlarged
+from sfumato.recipes.load import load_model
+from sfumato.recipes.prompted_model import Ear, PromptedModel
+from sfumato.sample import sample
+from sfumato.seeds import fold, generators
+from sfumato.solve import DEIS
+from sfumato.text.phrases import tokens_of
+from sfumato.times import karras
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Paint:
+    """Where a phrase of the prompt is to be.
+
+    Args:
+        phrase: words of the prompt; see `sfumato.text.phrases` for repeated ones.
+        where: (H, H), weights in [0, 1].
+        weight: beside other paint.
+    """
+
+    phrase: str
+    where: Tensor
+    weight: float = 1.0
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """What is to be drawn.
+
+    Args:
+        prompt: a sentence.
+        negative: what is to be kept away from.
+        paint: phrases at places.
+        strength: w' of the paint, see `sfumato.guide.paint`.
+        style: (3, H, H) in [-1, 1], a picture whose style is wanted; None for any.
+        guidance: scale of classifier-free guidance by sentences.
+        style_guidance: of that by the style.
+
+    Raises:
+        UsageError: numbers outside their range.
+    """
+
+    prompt: str
+    negative: str = ""
+    paint: tuple[Paint, ...] = ()
+    strength: float = 0.5
+    style: Tensor | None = None
+    guidance: float = 3.0
+    style_guidance: float = 3.0
+
+    def __post_init__(self) -> None:
+        for name in ("strength", "guidance", "style_guidance"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                option = name.replace("_", "-")
+                raise UsageError(f"--{option}: expected 0 or more, got {getattr(self, name)}")
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One model of a cascade and the encoders it listens to."""
+
+    denoiser: Denoiser
+    model: PromptedModel
+    hearing: Hearing
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Cascade:
+    """A model that begins with nothing, and those that enlarge what the one before has drawn.
+
+    Raises:
+        UsageError: models that do not follow on each other.
+    """
+
+    stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        side = 0
+        for stage in self.stages:
+            if stage.model.low != side:
+                begins = f"enlarges {stage.model.low} pixels" if stage.model.low else "is a base"
+                after = f"pictures of {side} pixels" if side else "nothing"
+                raise UsageError(f"a model that {begins} cannot go on from {after}")
+            side = stage.model.network.resolution
+        if not self.stages:
+            raise UsageError("expected at least one model")
+
+    @property
+    def side(self) -> int:
+        """Of its pictures."""
+        return self.stages[-1].model.network.resolution
+
+
+def open_cascade(
+    folders: Sequence[str], device: torch.device | str = "cpu", download: bool = False
+) -> Cascade:
+    """Models from folders, with their encoders; encoders in common are opened once.
+
+    Raises:
+        UsageError: other kinds of models, or ones that do not follow on each other.
+        MissingExtra, SfumatoError: something cannot be loaded.
+    """
+    stages: list[Stage] = []
+    for folder in folders:
+        denoiser, model = load_model(folder)
+        if not isinstance(model, PromptedModel):
+            raise UsageError(f"{folder} draws without prompts; use sfumato {model.command} for it")
+        same = [s.hearing for s in stages if s.model.listeners == model.listeners]
+        hearing = same[0] if same else Hearing(model.listeners, device, download)
+        stages.append(Stage(denoiser.to(device), model, hearing))
+    return Cascade(tuple(stages))
+
+
+def strokes(wish: Wish, hearing: Hearing) -> tuple[Stroke, ...]:
+    """The paint, by the numbers of the tokens of each phrase among those of all encoders.
+
+    Raises:
+        UsageError: a phrase that is not in the prompt, or is there several times.
+    """
+    said = iter(hearing.sentences([wish.prompt]))
+    places: list[tuple[int, ...]] = [() for _ in wish.paint]
+    first = 0
+    for one in hearing.listeners:
+        if one.ear is Ear.PICTURE:
+            first += 1
+            continue
+        sentence = next(said)
+        for i, paint in enumerate(wish.paint):
+            found = tokens_of(wish.prompt, paint.phrase, sentence.offsets[0])
+            places[i] += tuple(first + k for k in found)
+        first += sentence.encoded.tokens.shape[1]
+    return tuple(
+        Stroke(p.where, tokens, p.weight) for p, tokens in zip(wish.paint, places, strict=True)
+    )
+
+
+def guided(stage: Stage, wish: Wish) -> Denoiser:
+    """The denoiser of a stage with paint, guidance and what is to be kept away from."""
+    made = stage.denoiser
+    if wish.paint:
+        made = Painted(made, strokes(wish, stage.hearing), wish.strength)
+    other: Denoiser | None = None
+    if wish.negative:
+        other = Told(stage.denoiser, stage.hearing.prompt([wish.negative]))
+    ears = [one.ear for one in stage.hearing.listeners]
+    if wish.style is None or wish.style_guidance == wish.guidance:
+        return ClassifierFree(made, wish.guidance, other)
+    scales = [wish.style_guidance if e is Ear.PICTURE else wish.guidance for e in ears]
+    return ByEncoder(made, scales, other)
+
+
+def heard(stage: Stage, wish: Wish, n: int) -> Prompt:
+    """The prompt of n pictures.
+
+    Raises:
+        UsageError: a style for a model that sees no pictures.
+    """
+    sees = any(one.ear is Ear.PICTURE for one in stage.hearing.listeners)
+    if wish.style is not None and not sees:
+        raise UsageError("this model listens to sentences only; leave out the style")
+    shown = None if wish.style is None else wish.style[None]
+    one = stage.hearing.prompt([wish.prompt], shown)
+    return one[torch.zeros(n, dtype=torch.int64)]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Pictures float32 (n, 3, R, R) on the CPU, about in [-1, 1], and the evaluations of each."""
+
+    pictures: Tensor
+    nfe: int
+
+
+def imagine(
+    cascade: Cascade,
+    wish: Wish,
+    seed: int,
+    indices: Sequence[int],
+    steps: int | None = None,
+    *,
+    batch: int = 16,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Drawn:
+    """Pictures of these numbers; picture i depends on the seed and on i alone.
+
+    Args:
+        cascade: the models.
+        wish: what is to be drawn.
+        seed, indices: of the pictures.
+        steps: of the first model; by default what suits it. Those that enlarge have their own.
+        batch: drawn together.
+        advance: is told how many more pictures are done.
+
+    Raises:
+        UsageError: paint or a style that does not fit.
+        SfumatoError: values that are not finite.
+    """
+    parts, nfe = [], 0
+    for first in range(0, len(indices), batch):
+        here = indices[first : first + batch]
+        x: Tensor | None = None
+        nfe = 0
+        for number, stage in enumerate(cascade.stages):
+            side, process = stage.model.network.resolution, stage.denoiser.process
+            prompt = heard(stage, wish, len(here))
+            cond: Cond = prompt
+            device = next(stage.denoiser.parameters()).device
+            if x is not None:
+                cond = Beside(enlarged(x.clamp(-1, 1), side), prompt)
+            random = generators(fold(seed, "stage", number) if number else seed, here)
+            begin = process.start((len(here), 3, side, side), random, device=device)
+            usual = stage.model.sampling.steps
+            times = karras(process, steps if steps and not number else usual)
+            with torch.no_grad():
+                done = sample(guided(stage, wish), DEIS(), times, begin, cond=cond)
+            x = done.x.float()
+            nfe += done.nfe
+        if x is None or not bool(x.isfinite().all()):
+            raise SfumatoError("the pictures are not finite; try more --steps or less --guidance")
+        parts.append(x.cpu())
+        advance(len(here))
+    return Drawn(torch.cat(parts), nfe)
