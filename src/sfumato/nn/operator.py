@@ -68,7 +68,8 @@ class UNOConfig:
 
     in_channels, out_channels: of the functions.
     grid: points along each axis of the network's own grid; shorter waves do not reach it.
-    channels, multipliers: width.  blocks: per level, on the way down and on the way up.
+    channels, multipliers: width.
+    blocks: per level (one number, or one per level), on the way down and on the way up.
     modes: waves that the first level's spectral convolutions keep; halved with each level.
     local: side of the stencil of local convolutions, which are integral operators on the network's
         own grid; 1 leaves only products at each point.
@@ -82,7 +83,7 @@ class UNOConfig:
     grid: tuple[int, ...] = (32, 32)
     channels: int = 32
     multipliers: tuple[int, ...] = (1, 2, 2)
-    blocks: int = 1
+    blocks: int | tuple[int, ...] = 1
     modes: int = 8
     local: int = 3
     domain: Domain = Domain.PERIODIC
@@ -91,7 +92,15 @@ class UNOConfig:
     embedding: int = 0
 
     def __post_init__(self) -> None:
-        _check(self, ("in_channels", "out_channels", "blocks", "modes"))
+        _check(self, ("in_channels", "out_channels", "modes"))
+        if not isinstance(self.blocks, int):
+            object.__setattr__(self, "blocks", tuple(int(n) for n in self.blocks))
+        per = self.blocks_per_level
+        if len(per) != len(self.multipliers) or min(per, default=0) < 1:
+            raise ValueError(
+                f"expected blocks >= 1, one number or one for each of {len(self.multipliers)} "
+                f"levels, got {self.blocks}"
+            )
         if not self.multipliers or min(self.multipliers) < 1:
             raise ValueError(f"expected multipliers >= 1, one per level, got {self.multipliers}")
         if self.local not in (1, 3):
@@ -107,6 +116,12 @@ class UNOConfig:
     def dims(self) -> int:
         """Axes of space."""
         return len(self.grid)
+
+    @property
+    def blocks_per_level(self) -> tuple[int, ...]:
+        """On the way down, and as many on the way up."""
+        b = self.blocks
+        return (b,) * len(self.multipliers) if isinstance(b, int) else b
 
 
 def _check(config: FNOConfig | UNOConfig, counts: Sequence[str]) -> None:
@@ -284,8 +299,9 @@ class UNO(nn.Module):
         self.input = _pointwise(config.in_channels + _places(config), widths[0], d)
         self.down, self.up, self.narrow = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         width, skips = widths[0], []
+        per = config.blocks_per_level
         for level in range(levels):
-            for _ in range(config.blocks):
+            for _ in range(per[level]):
                 self.down.append(_Block(width, widths[level], modes[level], config))
                 width = widths[level]
                 skips.append(width)
@@ -294,7 +310,7 @@ class UNO(nn.Module):
             same = width == widths[level]  # fewer channels before more points
             self.narrow.append(nn.Identity() if same else _pointwise(width, widths[level], d))
             width = widths[level]
-            for _ in range(config.blocks):
+            for _ in range(per[level]):
                 self.up.append(_Block(width + skips.pop(), width, modes[level], config))
         self.norm = GroupNorm(width)
         self.output = _pointwise(width, config.out_channels, d, zero=True)
@@ -318,16 +334,17 @@ class UNO(nn.Module):
             own = resample(x.to(weight.dtype), config.grid, config.domain)
         h = self.input(_with_places(own, config))
         skips = []
-        for i, block in enumerate(self.down):
-            h = self._on(h, i // config.blocks)
-            h = block(h, next(e))
-            skips.append(h)
+        down, up = iter(self.down), iter(self.up)
+        for level, blocks in enumerate(config.blocks_per_level):
+            h = self._on(h, level)
+            for _ in range(blocks):
+                h = next(down)(h, next(e))
+                skips.append(h)
         h = self.middle(h, next(e))
-        for i, block in enumerate(self.up):
-            climbed, again = divmod(i, config.blocks)
-            if not again:
-                h = self._on(self.narrow[climbed](h), len(self.grids) - 1 - climbed)
-            h = block(torch.cat([h, skips.pop()], 1), next(e))
+        for climbed, level in enumerate(reversed(range(len(self.grids)))):
+            h = self._on(self.narrow[climbed](h), level)
+            for _ in range(config.blocks_per_level[level]):
+                h = next(up)(torch.cat([h, skips.pop()], 1), next(e))
         y: Tensor = self.output(self.norm.modulate(h))
         mixture = self.mixture(condition).unflatten(1, (config.out_channels, config.in_channels))
         with torch.autocast(x.device.type, enabled=False):
