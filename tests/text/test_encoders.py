@@ -170,3 +170,5 @@ def test_what_is_not_there_is_named(folders: dict[str, Path], tmp_path: Path) ->
         Transformer(tmp_path)
     with pytest.raises(SfumatoError, match="cannot be read as a CLIP model"):
         PictureEncoder(tmp_path)
+    with pytest.raises(UsageError, match="is a bert, which sees no pictures"):
+        PictureEncoder(folders["bert"])

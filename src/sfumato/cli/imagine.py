@@ -119,11 +119,10 @@ def run(config: ImagineConfig) -> None:
     if config.threads:
         torch.set_num_threads(config.threads)
     cascade = open_cascade([str(f) for f in folders], torch_device(config.device), config.download)
-    side = cascade.stages[0].model.network.resolution
     wish = Wish(
         config.prompt,
         config.negative,
-        tuple(painted(text, side) for text in config.paint),
+        tuple(painted(text, cascade.side) for text in config.paint),
         config.strength,
         None if config.style is None else shown(config.style),
         config.guidance,
@@ -144,6 +143,9 @@ def run(config: ImagineConfig) -> None:
         "seed": config.seed,
         "steps": config.steps,
         "guidance": config.guidance,
+        "strength": config.strength,
+        "style": None if config.style is None else str(config.style),
+        "style_guidance": config.style_guidance,
     }
     pixels = to_uint8(drawn.pictures).numpy()
     nothing = writers.Labelled(np.zeros((config.n, 0), np.int64))
@@ -166,14 +168,14 @@ def painted(text: str, side: int) -> Paint:
 
     from sfumato.recipes.imagining import Paint
 
-    path, _, rest = text.partition(":")
+    path, rest = _path_of(text)
     phrase, _, last = rest.rpartition(":")
     weight = 1.0
     try:
         weight, phrase = (float(last), phrase) if phrase else (1.0, last)
-    except ValueError:
+    except ValueError:  # a colon of the sentence
         phrase = rest
-    if not phrase.strip() or not weight >= 0:
+    if not phrase.strip() or not 0 <= weight < float("inf"):
         raise UsageError(
             f"--paint: expected MASK:PHRASE or MASK:PHRASE:WEIGHT, such as left.png:'red apple', "
             f"got {text!r}"
@@ -187,6 +189,16 @@ def painted(text: str, side: int) -> Paint:
     if not bool(where.max() > 0):
         raise UsageError(f"--paint {path}: nothing is white in it, so nothing is painted")
     return Paint(phrase, where, weight)
+
+
+def _path_of(text: str) -> tuple[str, str]:
+    """The path before a colon and what follows: colons of C:\\ and of files' names are its own."""
+    cuts = [i for i, c in enumerate(text) if c == ":"]
+    if len(text) > 2 and text[0].isalpha() and text[1] == ":" and text[2] in "\\/":
+        cuts = cuts[1:]
+    first = cuts[0] if cuts else len(text)
+    cut = next((i for i in cuts if Path(text[:i]).is_file()), first)
+    return text[:cut], text[cut + 1 :]
 
 
 def shown(path: Path) -> Tensor:
@@ -206,8 +218,9 @@ def shown(path: Path) -> Tensor:
 
 
 def _pixels(path: Path, option: str, mode: str) -> np.ndarray:
-    """A picture's pixels, uint8 (H, W) or (H, W, 3)."""
+    """A picture's pixels, upright, uint8 (H, W, 3) on white; or (H, W), of a mask, on black."""
     import numpy as np
+    from PIL import ImageOps
 
     from sfumato.data.decode import BrokenImage, flat, opened
 
@@ -216,7 +229,13 @@ def _pixels(path: Path, option: str, mode: str) -> np.ndarray:
     except OSError as error:
         raise UsageError(f"{option} {path}: {error.strerror or error}") from error
     try:
-        with opened(data) as picture:
-            return np.asarray(flat(picture, mode))
+        with opened(data) as found:
+            found.load()
+            picture = ImageOps.exif_transpose(found)
+            pixels = np.asarray(flat(picture, mode))
+            if mode == "L" and ("A" in picture.getbands() or "transparency" in picture.info):
+                clear = 255 - np.asarray(picture.convert("RGBA"))[..., 3]
+                pixels = pixels - np.minimum(pixels, clear)
+            return pixels
     except BrokenImage as error:
         raise UsageError(f"{option} {path}: {error}") from error

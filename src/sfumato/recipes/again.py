@@ -22,6 +22,7 @@ from sfumato.recipes import (
     genie,
     i2sb,
     images,
+    imagine,
     points,
     private,
 )
@@ -49,6 +50,7 @@ RECIPES = {
     "fields": Recipe(fields.Config, fields.run),
     "genie": Recipe(genie.Config, genie.run),
     "images": Recipe(images.Config, images.run),
+    "imagine": Recipe(imagine.Config, imagine.run),
     "points": Recipe(points.Config, points.run),
     "i2sb": Recipe(i2sb.Config, i2sb.run),
     "private": Recipe(private.Config, private.run),
@@ -71,6 +73,5 @@ def read_run(folder: Path | str) -> tuple[Recipe, Any]:
     if name not in RECIPES:
         raise unknown("recipe", str(name), RECIPES)
     recipe = RECIPES[name]
-    return recipe, decode(
-        config, recipe.config, (UNetConfig, UNOConfig, FNOConfig, TrainConfig), str(path)
-    )
+    parts = (UNetConfig, UNOConfig, FNOConfig, TrainConfig)
+    return recipe, decode(config, recipe.config, parts, str(path))

@@ -27,7 +27,7 @@ def place_of(source: str) -> str | Path:
     """
     if source == MINILM:
         return sentence_encoder_folder()
-    if source in cards.shipped():
+    if source in cards.folders():
         return cards.find(source)
     return Path(source) if Path(source).is_dir() else source
 

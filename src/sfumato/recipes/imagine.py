@@ -63,7 +63,8 @@ class Config:
         download: ask the Hugging Face hub for encoders that are no folders.
         context: width in which all encoders are heard.
         sigma_data: root mean square of the data; 0 measures it.
-        start: a trained run or model to go on from: its network and encoders.
+        start: a trained run or model to go on from: its network, encoders and sizes, and not
+            those that are given here.
         split: nodes L.I of the tree of noise levels that have experts of their own, such as 3.7 3.0
             (the eighths of most and of least noise).
         expert: which part is trained: 0, 1, ... of the split; one more is all the rest. -1 trains
@@ -112,10 +113,15 @@ class Config:
             raise UsageError("--encoders: expected at least one, such as sentence:minilm")
         if self.n < 0:
             raise UsageError(f"--n: expected 0 (all) or more pictures, got {self.n}")
+        if not self.sigma_data >= 0:
+            raise UsageError(f"--sigma-data: expected 0 or more, got {self.sigma_data}")
         if self.low and not 0 < self.low < self.resolution:
             raise UsageError(f"--low: expected less than {self.resolution}, got {self.low}")
+        if self.expert < -1 or (self.expert < 0 and self.split):
+            raise UsageError(f"--split needs --expert: 0, 1, ... of it; got {self.expert}")
         if self.expert >= 0 and (not self.split or self.start is None):
             raise UsageError("an expert needs --split, and --start: a model to go on from")
+        part_of(self, LogNormal())  # say now what is wrong with it
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -172,7 +178,7 @@ def imagine_data(config: Config, split: Literal["train", "test"] = "train") -> C
 
 
 def lowered(x: Tensor, side: int) -> Tensor:
-    """Pictures (B, C, H, H) reduced to a side by the mean over areas."""
+    """Pictures (B, C, H, H) reduced to a side, at most H, by the mean over areas."""
     return x if x.shape[-1] == side else F.interpolate(x, (side, side), mode="area")
 
 
@@ -227,19 +233,23 @@ class Sayings:
         data: captioned pictures.
         hearing: the encoders.
         hide: of each.
+
+    Raises:
+        UsageError: not a number for each encoder.
     """
 
     def __init__(self, data: Captioned, hearing: Hearing, hide: tuple[float, ...]) -> None:
+        if len(hide) != len(hearing.listeners):
+            heard = ", ".join(one.name for one in hearing.listeners)
+            raise UsageError(f"--hide: expected a number for each of {heard}, got {hide}")
         self.data, self.hearing = data, hearing
         self.hide = torch.tensor(hide, dtype=torch.float64)
         self.styles: dict[str, np.ndarray] = {}
         if data.styles is not None:
             names = np.asarray(list(data.styles))
             self.styles = {name: np.flatnonzero(names == name) for name in np.unique(names)}
-        self.seen = self._pictures() if self._sees() else []
-
-    def _sees(self) -> bool:
-        return any(one.ear is Ear.PICTURE for one in self.hearing.listeners)
+        sees = any(one.ear is Ear.PICTURE for one in hearing.listeners)
+        self.seen = self._pictures() if sees else []
 
     def _pictures(self) -> list[Encoded]:
         """What encoders of pictures say of every picture, on the CPU."""
@@ -257,12 +267,16 @@ class Sayings:
         ]
 
     def examples(self, numbers: np.ndarray, g: Generators) -> np.ndarray:
-        """For each picture one of its style, or itself where styles are not known."""
+        """For each picture another one of its style; itself if there is none, or none is known."""
         if self.data.styles is None:
             return numbers
         u = rand((len(numbers), 1), g)[:, 0].tolist()
-        same = [self.styles[self.data.styles[i]] for i in numbers.tolist()]
-        return np.array([own[int(v * len(own))] for own, v in zip(same, u, strict=True)])
+        found = []
+        for i, v in zip(numbers.tolist(), u, strict=True):
+            same = self.styles[self.data.styles[i]]
+            others = same[same != i] if len(same) > 1 else same
+            found.append(others[int(v * len(others))])
+        return np.array(found)
 
     def prompt(self, numbers: Tensor, g: Generators) -> Prompt:
         """A sentence and an example of style for each number (B,); nothing for the number N."""
@@ -283,10 +297,10 @@ def imagine_loss(model: PromptedModel, sayings: Sayings) -> Loss:
     def loss(denoiser: Denoiser, part: Part) -> Tensor:
         if part.cond is None:
             raise UsageError("the pictures have no numbers, by which sentences are found")
-        kind = part.x0.device.type
-        with torch.no_grad(), torch.autocast(kind, torch.bfloat16):
+        with torch.no_grad(), torch.autocast(sayings.hearing.device.type, torch.bfloat16):
             prompt = sayings.prompt(part.cond[:, 0], part.generators)
         x0 = lowered(part.x0, side)
+        prompt = prompt.to(x0.device)
         cond: Cond = prompt
         if model.low:
             small = worsened(lowered(x0, model.low), part.generators)
@@ -299,20 +313,19 @@ def imagine_loss(model: PromptedModel, sayings: Sayings) -> Loss:
 def imagine_sheet(
     model: PromptedModel, hearing: Hearing, data: Captioned, guidance: float = 3.0
 ) -> Sheet:
-    """Eight sentences that were not trained on, and four pictures for each, beside a real one."""
-    index, copies = np.arange(8), 4
+    """Eight of the data's sentences, and four pictures for each, beside a real one."""
+    index, copies = np.arange(min(8, len(data))), 4
     side = model.network.resolution
     said = [group[0] for group in (data.captions[int(i)] for i in index)]
     real = lowered(data.batch(index)[0], side)
-    seeds = generators(0, range(len(index) * copies))
     small = real.repeat_interleave(copies, 0)
     beside = enlarged(lowered(small, model.low), side) if model.low else None
 
     def draw(denoiser: Denoiser) -> Image.Image:
         device = next(denoiser.parameters()).device
-        prompt = hearing.prompt([s for s in said for _ in range(copies)])
+        prompt = hearing.prompt([s for s in said for _ in range(copies)]).to(device)
         cond: Cond = prompt if beside is None else Beside(beside.to(device), prompt)
-        process = denoiser.process
+        process, seeds = denoiser.process, generators(0, range(len(small)))  # always the same
         x = process.start((len(small), *model.shape), seeds, device=device)
         made = sample(
             ClassifierFree(denoiser, guidance), DEIS(), karras(process, 18), x, cond=cond
@@ -327,8 +340,18 @@ def imagine_sheet(
 
 
 def part_of(config: Config, law: LogNormal) -> TimeLaw:
-    """The noise levels that are trained on."""
-    return law if config.expert < 0 else Split(config.nodes).part(config.expert, law)
+    """The noise levels that are trained on.
+
+    Raises:
+        UsageError: nodes that overlap, or no such expert.
+    """
+    if config.expert < 0:
+        return law
+    nodes = config.nodes
+    try:
+        return Split(nodes).part(config.expert, law)
+    except ValueError as error:
+        raise UsageError(f"--split {' '.join(config.split)}: {error}") from error
 
 
 def run(config: Config) -> Path:
@@ -339,16 +362,17 @@ def run(config: Config) -> Path:
             `sfumato.train.train`.
     """
     denoiser: Denoiser | None = None
-    data = imagine_data(config)
-    held = data.subset(_some(len(data), config.n, config.train.seed))
+    model: PromptedModel | None = None
+    wanted = config
     if config.start is not None:
         denoiser, found = load_model(config.start)
         if not isinstance(found, PromptedModel) or found.split:
             raise UsageError(f"{config.start} is not one network that draws what a prompt says")
-        model = found
-    else:
-        rms = float(held.batch(np.arange(min(4096, len(held))))[0].double().square().mean().sqrt())
-        model = prompted_model(config, data, config.sigma_data or float(f"{rms:.3g}"))
+        model, wanted = found, replace(config, resolution=found.network.resolution, low=found.low)
+    data = imagine_data(wanted)
+    held = data.subset(_some(len(data), config.n, config.train.seed))
+    if model is None:
+        model = prompted_model(config, data, config.sigma_data or _scale(held, config))
     hearing = Hearing(model.listeners, "cpu", config.download)
     sayings = Sayings(held, hearing, config.hide)
     return fit(
@@ -356,9 +380,15 @@ def run(config: Config) -> Path:
         config.out, config.resume,
         denoiser=denoiser,
         loss=imagine_loss(model, sayings),
-        sheet=imagine_sheet(model, hearing, imagine_data(config, "test")),
+        sheet=imagine_sheet(model, hearing, imagine_data(wanted, "test")),
         labels=(len(held),),
     )  # fmt: skip
+
+
+def _scale(data: Captioned, config: Config) -> float:
+    """Root mean square of at most 4096 pictures, as they are trained on; 3 digits."""
+    x = lowered(data.batch(np.arange(min(4096, len(data))))[0], config.resolution)
+    return float(f"{float(x.double().square().mean().sqrt()):.3g}")
 
 
 def _some(total: int, n: int, seed: int) -> np.ndarray:

@@ -135,8 +135,11 @@ def strokes(wish: Wish, hearing: Hearing) -> tuple[Stroke, ...]:
     """The paint, by the numbers of the tokens of each phrase among those of all encoders.
 
     Raises:
-        UsageError: a phrase that is not in the prompt, or is there several times.
+        UsageError: a phrase that is not in the prompt, or is there several times; or a model that
+            listens to pictures only.
     """
+    if wish.paint and not any(one.ear is Ear.SENTENCE for one in hearing.listeners):
+        raise UsageError("this model listens to pictures only; leave out the paint")
     said = iter(hearing.sentences([wish.prompt]))
     places: list[tuple[int, ...]] = [() for _ in wish.paint]
     first = 0
@@ -169,8 +172,8 @@ def guided(stage: Stage, wish: Wish) -> Denoiser:
     return ByEncoder(made, scales, other)
 
 
-def heard(stage: Stage, wish: Wish, n: int) -> Prompt:
-    """The prompt of n pictures.
+def heard(stage: Stage, wish: Wish) -> Prompt:
+    """The prompt of one picture.
 
     Raises:
         UsageError: a style for a model that sees no pictures.
@@ -179,8 +182,7 @@ def heard(stage: Stage, wish: Wish, n: int) -> Prompt:
     if wish.style is not None and not sees:
         raise UsageError("this model listens to sentences only; leave out the style")
     shown = None if wish.style is None else wish.style[None]
-    one = stage.hearing.prompt([wish.prompt], shown)
-    return one[torch.zeros(n, dtype=torch.int64)]
+    return stage.hearing.prompt([wish.prompt], shown)
 
 
 @final
@@ -217,13 +219,14 @@ def imagine(
         SfumatoError: values that are not finite.
     """
     parts, nfe = [], 0
+    ready = [(stage, heard(stage, wish), guided(stage, wish)) for stage in cascade.stages]
     for first in range(0, len(indices), batch):
         here = indices[first : first + batch]
         x: Tensor | None = None
         nfe = 0
-        for number, stage in enumerate(cascade.stages):
+        for number, (stage, said, denoiser) in enumerate(ready):
             side, process = stage.model.network.resolution, stage.denoiser.process
-            prompt = heard(stage, wish, len(here))
+            prompt = said[torch.zeros(len(here), dtype=torch.int64)]
             cond: Cond = prompt
             device = next(stage.denoiser.parameters()).device
             if x is not None:
@@ -232,8 +235,7 @@ def imagine(
             begin = process.start((len(here), 3, side, side), random, device=device)
             usual = stage.model.sampling.steps
             times = karras(process, steps if steps and not number else usual)
-            with torch.no_grad():
-                done = sample(guided(stage, wish), DEIS(), times, begin, cond=cond)
+            done = sample(denoiser, DEIS(), times, begin, cond=cond)
             x = done.x.float()
             nfe += done.nfe
         if x is None or not bool(x.isfinite().all()):

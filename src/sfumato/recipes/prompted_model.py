@@ -94,6 +94,11 @@ class PromptedModel(Model):
                 f"expected to enlarge pictures of less than {self.network.resolution} pixels, got "
                 f"{self.low}"
             )
+        if self.split:
+            try:
+                Split(self.split)
+            except ValueError as error:
+                raise UsageError(str(error)) from error
 
     @property
     def axes(self) -> tuple[LabelAxis, ...]:  # type: ignore[override]

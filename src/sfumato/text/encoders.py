@@ -166,11 +166,16 @@ class PictureEncoder:
         library = require("transformers", "text")
         _there(source, download)
         try:
+            kind = library.AutoConfig.from_pretrained(str(source), local_files_only=not download)
+            if not str(kind.model_type).startswith("clip"):
+                raise UsageError(f"{source} is a {kind.model_type}, which sees no pictures")
             with _quiet(library):
                 self.model: Any = library.CLIPVisionModelWithProjection.from_pretrained(
                     str(source), dtype=torch.float32, local_files_only=not download
                 )
         except (OSError, ValueError) as error:
+            if isinstance(error, UsageError):
+                raise
             raise SfumatoError(f"{source} cannot be read as a CLIP model: {error}") from error
         self.model.requires_grad_(requires_grad=False).eval().to(device)
         self.device = torch.device(device)

@@ -1,0 +1,128 @@
+"""From sentences and pictures to prompts, in the order of the model's encoders."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.nn import Encoded, EncoderWidths
+from sfumato.recipes.hearing import Hearing, listener, place_of, silence
+from sfumato.recipes.prompted_model import Ear, Listener
+from sfumato.text.encoders import PictureEncoder, Transformer
+from tiny_prompted import WIDTHS, encoder, listeners, picture
+
+pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
+
+SAID = ("a red square", "", "left of a pink square")
+
+
+def same(a: Encoded, b: Encoded) -> None:
+    """Equal where there are tokens."""
+    assert torch.equal(a.mask, b.mask)
+    there = a.mask[..., None]
+    torch.testing.assert_close(a.tokens * there, b.tokens * there, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(a.pooled[a.present], b.pooled[a.present], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [("bert",), ("clip",), ("bert", "clip", "t5"), ("clip", "t5", "bert"), ("t5", "clip", "clip"),
+     ("clip", "bert", "clip", "t5", "bert")],
+)  # fmt: skip
+def test_encoders_speak_in_the_order_of_the_model(order: tuple[str, ...]) -> None:
+    """Whatever is mixed: each says what it says on its own."""
+    hearing = Hearing(listeners(*order))
+    shown = torch.stack([picture("red"), picture("green"), torch.rand(3, 8, 8)])
+    prompt = hearing.prompt(SAID, shown)
+    assert len(prompt) == 3 and len(prompt.encoded) == len(order)
+    for name, heard in zip(order, prompt.encoded, strict=True):
+        if name == "clip":
+            same(heard, PictureEncoder(encoder(name)).encode(shown))
+            assert bool(heard.present.all())
+        else:
+            same(heard, Transformer(encoder(name)).encode(SAID).encoded)
+            assert heard.present.tolist() == [True, False, True]  # an empty sentence says nothing
+    assert len(hearing.sentences(SAID)) == len(order) - order.count("clip")
+    assert len(hearing.pictures(shown)) == order.count("clip")
+
+
+def test_what_was_said_of_pictures_may_be_given() -> None:
+    hearing = Hearing(listeners("clip", "bert"))
+    shown = torch.rand(2, 3, 8, 8)
+    (known,) = hearing.pictures(shown)
+    a, b = hearing.prompt(SAID[:2], shown), hearing.prompt(SAID[:2], [known])
+    for one, other in zip(a.encoded, b.encoded, strict=True):
+        assert torch.equal(one.tokens, other.tokens) and torch.equal(one.mask, other.mask)
+        assert torch.equal(one.pooled, other.pooled)
+
+
+def test_no_picture_is_silence() -> None:
+    """Of the shape of what would be said, so that paint counts the same tokens."""
+    hearing = Hearing(listeners("bert", "clip", "t5"))
+    quiet, shown = hearing.prompt(SAID), hearing.prompt(SAID, torch.rand(3, 3, 8, 8))
+    assert [e.present.tolist()[0] for e in quiet.encoded] == [True, False, True]
+    assert not bool(quiet.encoded[1].present.any())
+    for a, b in zip(quiet.encoded, shown.encoded, strict=True):
+        assert a.tokens.shape == b.tokens.shape and a.pooled.shape == b.pooled.shape
+    nothing = silence(EncoderWidths(5, 3), 2)
+    assert not bool(nothing.present.any()) and nothing.pooled.shape == (2, 3)
+
+
+def test_a_listener_is_measured() -> None:
+    for name in ("bert", "t5"):
+        assert listener(f"sentence:{encoder(name)}") == listeners(name)[0]
+    found = listener(f"picture:{encoder('clip')}")
+    assert found == Listener(Ear.PICTURE, encoder("clip"), WIDTHS["clip"])
+    assert listener(found.name) == found
+
+
+@pytest.mark.parametrize(
+    "name", ["", "minilm", "sentence:", "nose:minilm", ":minilm", "Sentence:x"]
+)
+def test_names_of_encoders(name: str) -> None:
+    with pytest.raises(UsageError, match=r"such as sentence:minilm or picture:FOLDER, got '") as e:
+        listener(name)
+    assert str(e.value).endswith(repr(name))
+
+
+def test_another_encoder_than_in_training_is_refused() -> None:
+    bert, clip = listeners("bert", "clip")
+    Hearing([bert, clip])
+    for wrong in (
+        replace(bert, widths=EncoderWidths(16)),
+        replace(bert, source=encoder("t5")),
+        replace(clip, widths=EncoderWidths(8, 9)),
+    ):
+        with pytest.raises(SfumatoError, match="trained with .*: it is another encoder") as e:
+            Hearing([clip, wrong])
+        assert wrong.source in str(e.value)
+
+
+def test_where_encoders_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shipped one (or one in SFUMATO_ZOO), before a folder, before a name for the hub."""
+    monkeypatch.setenv("SFUMATO_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("SFUMATO_ZOO", str(tmp_path / "zoo"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SfumatoError, match="run 'sfumato data fetch minilm'"):
+        place_of("minilm")
+    assert place_of("openai/clip") == "openai/clip"
+    os.makedirs("openai/clip")
+    assert place_of("openai/clip") == Path("openai/clip")
+    shutil.copytree(encoder("clip"), "zoo/ours")
+    assert place_of("ours") == "ours"
+    card = {"name": "ours", "system": "CLIP", "data": "squares", "kind": "encoder"}
+    Path("zoo/ours/card.json").write_text(json.dumps(card))
+    assert place_of("ours") == tmp_path / "zoo" / "ours"
+    found = Hearing([Listener(Ear.PICTURE, "ours", WIDTHS["clip"])]).pictures(
+        torch.ones(1, 3, 8, 8)
+    )
+    same(found[0], PictureEncoder(encoder("clip")).encode(torch.ones(1, 3, 8, 8)))
+    with pytest.raises(UsageError, match="there is no folder 'elsewhere'"):
+        listener("sentence:elsewhere")
