@@ -38,7 +38,8 @@ ALLOWED: dict[str, set[str]] = {
     "text": LOWEST | ACTING | FILES | {"data"},
     "recipes": LOWEST | ACTING | FILES | DOMAINS,
     "zoo": LOWEST | ACTING | FILES | DOMAINS | {"recipes"},
-    "cli": LOWEST | ACTING | FILES | DOMAINS | {"recipes", "zoo"},
+    "studio": LOWEST | ACTING | FILES | DOMAINS | {"recipes", "zoo"},
+    "cli": LOWEST | ACTING | FILES | DOMAINS | {"recipes", "zoo", "studio"},
     "__init__": LOWEST | ACTING,
     "__main__": {"cli"},
 }
@@ -50,7 +51,7 @@ THIRD_PARTY = {"torch", "numpy"}
 LATE = {
     "dicebear_core", "dicebear_styles", "dicebear", "resvg_py", "tensorboard", "diffusers",
     "scipy", "matplotlib", "png", "tifffile", "xarray", "h5py", "h5netcdf", "zarr",
-    "transformers", "tokenizers",
+    "transformers", "tokenizers", "gradio", "fastapi", "uvicorn",
 }  # fmt: skip
 
 

@@ -34,6 +34,7 @@ class Commands(Enum):
         "sfumato.cli.imagine",
         "draw what a sentence says; paint its words, show a style (eDiff-I)",
     )
+    STUDIO = Command("sfumato.cli.studio", "a page on this machine to draw and paint with words")
     RESTORE = Command(
         "sfumato.cli.restore", "restore pictures: blur, noise, JPEG, lost pixels, colours or parts"
     )

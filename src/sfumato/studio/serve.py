@@ -1,0 +1,139 @@
+"""Running the page on this machine: no call to the outside, nothing kept, stopped by Ctrl+C."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any, Final
+
+from sfumato.errors import UsageError, require
+from sfumato.recipes.imagining import Cascade
+from sfumato.studio.gate import App, gate
+from sfumato.studio.limits import Limits
+from sfumato.studio.page import look, page
+
+LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+
+# What the package reads when it is imported: it is to ask nobody and to tell nobody anything.
+_QUIET: Final = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_SHARE": "False",
+    "GRADIO_MCP_SERVER": "False",
+    "GRADIO_SSR_MODE": "False",
+    "GRADIO_RUN_HISTORY": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+def gradio() -> Any:
+    """The package gradio, told to be quiet before it is imported.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    os.environ.update(_QUIET)
+    if "gradio" not in sys.modules:  # where it would keep files, if it were given any
+        folder = tempfile.TemporaryDirectory(prefix="sfumato-studio-")
+        atexit.register(folder.cleanup)
+        os.environ["GRADIO_TEMP_DIR"] = folder.name
+    found = require("gradio", "studio")
+    warnings.filterwarnings("ignore", module=r"gradio\.")  # of its use of other packages
+    return found
+
+
+def loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket bound to an address; port 0 takes a free one.
+
+    Raises:
+        UsageError: it cannot be bound.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host} port {port} ({error.strerror or error}); choose another "
+            "by --port, or another --host"
+        ) from error
+
+
+def application(cascade: Cascade, limits: Limits, name: str, host: str, batch: int = 1) -> App:
+    """The page as an ASGI application, behind its gate.
+
+    Args:
+        cascade: the models that draw.
+        limits: of what may be asked.
+        name: of the model, as it is shown.
+        host: that it will listen on.
+        batch: pictures drawn together.
+
+    Raises:
+        MissingExtra: gradio is not installed.
+    """
+    gr = gradio()
+    fastapi: Any = require("fastapi", "studio")
+    outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    gr.mount_gradio_app(
+        outer,
+        page(cascade, limits, name, batch),
+        path="/",
+        server_name=host,
+        allowed_paths=[],
+        show_error=False,
+        max_file_size=1,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        pwa=False,
+        footer_links=[],
+        css=look(),
+        theme=gr.themes.Default(
+            primary_hue="slate",
+            font=("system-ui", "sans-serif"),
+            font_mono=("ui-monospace", "monospace"),
+        ),
+    )
+    return gate(outer, limits, LOOPBACK if loopback(host) else ())
+
+
+def serve(
+    cascade: Cascade,
+    limits: Limits,
+    name: str,
+    place: socket.socket,
+    batch: int = 1,
+    ready: Callable[[str], None] = lambda address: None,
+) -> None:
+    """Run the page until it is interrupted.
+
+    Args:
+        cascade, limits, name, batch: as in `application`.
+        place: where it listens, see `listening`.
+        ready: is told the address.
+
+    Raises:
+        MissingExtra: gradio is not installed.
+    """
+    uvicorn: Any = require("uvicorn", "studio")
+    host, port = place.getsockname()[:2]
+    app = application(cascade, limits, name, host, batch)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, ws="none"
+    )
+    shown = f"[{host}]" if ":" in host else host
+    ready(f"http://{shown}:{port}")
+    uvicorn.Server(config).run(sockets=[place])
