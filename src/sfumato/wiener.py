@@ -28,7 +28,7 @@ error in what is known already, however small beside the noise, the walk makes a
 that seem as natural do worse. In L² the few modes of great power are nearly all that counts: of two
 mixed Gaussian fields, a network so trained had learned next to nothing, after four times as many
 steps, of the modes from the 11th on. Whitened by W, modes count as P(1 - P), while they are being
-decided: of signed distances the longest waves then lost a third of their variance at noise levels
+decided: the longest waves of signed distances then lost much of their variance at noise levels
 where they had long been known.
 
 What is added is as smooth as the noise, and no larger in any mode than what is not known of the
