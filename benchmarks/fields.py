@@ -296,7 +296,7 @@ def vorticity(options: Options) -> dict[str, Any]:
         row["solver_steps"] = steps
         row["solver_seconds"] = (time.perf_counter() - began) / count
     plot_spectra(spectra, options.img / "fields-vorticity.png")
-    again = denoised_again(denoiser, model, values[:96], options.seed)
+    again = denoised_again(denoiser, model, values[:64], options.seed)
     return {"real": len(values), "rows": rows, "again": again}
 
 
@@ -316,11 +316,9 @@ def denoised_again(
     rows = []
     for level in (-2.0, -1.0, 0.0, 1.0):
         lows = torch.linspace(level, -7.0, 6 + 2 * int(level + 4), dtype=F64)
-        start = 0.0
-        times = torch.cat(
-            [sf.times.schedule_of(process).time(-2 * lows), torch.zeros(1, dtype=F64)]
-        )
-        x, _ = process.perturb(x0, start, sf.generators(seed, range(len(x0))))
+        walk = sf.times.schedule_of(process).time(-2 * lows)
+        times = torch.cat([walk, walk.new_zeros(1)])
+        x, _ = process.perturb(x0, float(walk[0]), sf.generators(seed, range(len(x0))))
         with torch.no_grad():
             made = sf.sample(denoiser, sf.solve.Heun(), times, x).x
         after = energy_spectrum(made.double(), model.frame.domain).power[0]
