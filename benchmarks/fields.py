@@ -259,12 +259,21 @@ def vorticity(options: Options) -> dict[str, Any]:
     values = torch.from_numpy(real.values)
     spectra = {"real": energy_spectrum(values.double(), Domain.PERIODIC)}
     rows: list[dict[str, Any]] = []
-    for n in (64, 128, 256):
-        count = options.n if n < 256 else options.n // 2
+    usual = FieldSolver(model.sampling.solver), model.sampling.steps
+    for n, (solver, steps) in (
+        (64, usual),
+        (128, usual),
+        (256, usual),
+        (64, (FieldSolver.HEUN, 24)),
+    ):
+        count = options.n if n < 256 and solver is usual[0] else options.n // 2
+        walk = field_walk(solver, denoiser.process, steps)
         began = time.perf_counter()
-        drawn = draw_fields(denoiser, model, (n, n), options.seed, range(count))
+        drawn = draw_fields(denoiser, model, (n, n), options.seed, range(count), walk)
         spent = (time.perf_counter() - began) / count
-        spectra[f"drawn, {n} x {n}"] = energy_spectrum(drawn.values.double(), Domain.PERIODIC)
+        spectra[f"{n} x {n}, {solver.value} {drawn.nfe}"] = energy_spectrum(
+            drawn.values.double(), Domain.PERIODIC
+        )
         scores = compare_fields(
             resample(drawn.values, (64, 64), Domain.PERIODIC),
             values,
@@ -277,6 +286,7 @@ def vorticity(options: Options) -> dict[str, Any]:
             {
                 "n": n,
                 "draws": count,
+                "solver": solver.value,
                 "nfe": drawn.nfe,
                 "seconds": spent,
                 "worst": 100 * found["worst spectrum error"],
