@@ -17,10 +17,11 @@ def plot_spectra(spectra: dict[str, Spectrum], path: Path) -> None:
 
     figure, panel = plt.subplots(figsize=(5.6, 3.4))
     low = 1e-8 * float(spectra["real"].power.max())
+    own = sum("white" not in title for title in spectra) - 1  # a control has its model's colour
     for i, (title, spectrum) in enumerate(spectra.items()):
         k, power = spectrum.wave_numbers, spectrum.power[0]
         here = (k > 0) & (power > low)
-        how: dict[str, Any] = {"color": f"C{(i - 1) % 3}", "lw": 1.2}
+        how: dict[str, Any] = {"color": f"C{(i - 1) % own}", "lw": 1.2}
         if title == "real":
             how = {"color": "black", "lw": 3, "alpha": 0.5}
         panel.loglog(k[here], power[here], "--" if "white" in title else "-", label=title, **how)
