@@ -19,6 +19,7 @@ from sfumato.nn import Prompt
 from sfumato.recipes import imagine
 from sfumato.recipes.hearing import Hearing
 from sfumato.recipes.imagine import (
+    WORSE,
     Config,
     Numbered,
     Sayings,
@@ -26,7 +27,6 @@ from sfumato.recipes.imagine import (
     lowered,
     node_of,
     part_of,
-    worsened,
 )
 from tiny_prompted import listeners
 from toy_captioned import COLOURS, squares
@@ -72,11 +72,11 @@ def test_enlarged_is_bicubic_and_stays_in_range() -> None:
 
 
 def convolved(x: np.ndarray, width: float) -> np.ndarray:
-    """(H, W) under a Gaussian of five by five pixels, the border repeated, by the sum itself."""
+    """(H, W) under a Gaussian of five by five pixels, mirrored at the border, by the sum itself."""
     at = np.arange(-2, 3)
     bell = np.exp(-(at[:, None] ** 2 + at[None] ** 2) / (2 * width**2))
     bell /= bell.sum()
-    wide = np.pad(x, 2, mode="edge")
+    wide = np.pad(x, 2, mode="symmetric")
     made = np.zeros_like(x)
     for i in range(5):
         for j in range(5):
@@ -84,33 +84,33 @@ def convolved(x: np.ndarray, width: float) -> np.ndarray:
     return made
 
 
-def test_worsened_is_a_blur_and_noise_of_widths_of_their_own() -> None:
+def test_small_pictures_are_blurred_and_noisy_by_widths_of_their_own() -> None:
     """Against the sum over five by five pixels, and the very numbers that are drawn."""
     x = torch.rand(6, 3, 7, 9, dtype=torch.float64, generator=sf.generator(1)) * 2 - 1
-    got = worsened(x, sf.generators(2, range(6)))
+    got = WORSE(x, sf.generators(2, range(6)))
     for i in range(6):
         g = sf.generators(2, [i])
-        (u,) = sf.seeds.rand((1, 2), g)
+        u, v = sf.seeds.rand((1, 1), g), sf.seeds.rand((1, 1), g)[0, 0]
         noise = sf.seeds.randn((1, 3, 7, 9), g, dtype=x.dtype, device=x.device)[0]
         for c in range(3):
-            blurred = convolved(x[i, c].numpy(), max(0.8 * float(u[0]), 1e-3))
-            want = torch.from_numpy(blurred) + 0.15 * u[1] * noise[c]
+            blurred = convolved(x[i, c].numpy(), 0.1 * 8 ** float(u))
+            want = torch.from_numpy(blurred) + 0.15 * v * noise[c]
             torch.testing.assert_close(got[i, c], want, rtol=1e-12, atol=1e-12)
 
 
-def test_worsened_follows_from_each_picture_s_generator() -> None:
+def test_what_is_worse_follows_from_each_picture_s_generator() -> None:
     x = torch.rand(5, 3, 6, 6, generator=sf.generator(1))
-    every = worsened(x, sf.generators(4, range(5)))
-    assert torch.equal(every, worsened(x, sf.generators(4, range(5))))
-    torch.testing.assert_close(every[[3, 1]], worsened(x[[3, 1]], sf.generators(4, [3, 1])))
-    assert not torch.equal(every, worsened(x, sf.generators(5, range(5))))
+    every = WORSE(x, sf.generators(4, range(5)))
+    assert torch.equal(every, WORSE(x, sf.generators(4, range(5))))
+    torch.testing.assert_close(every[[3, 1]], WORSE(x[[3, 1]], sf.generators(4, [3, 1])))
+    assert not torch.equal(every, WORSE(x, sf.generators(5, range(5))))
 
 
 def test_the_noise_of_worsened_pictures() -> None:
     """Deviations uniform on [0, .15]; a constant keeps its mean."""
     n, side = 1500, 16
     x = torch.full((n, 3, side, side), 0.4, dtype=torch.float64)
-    rest = worsened(x, sf.generators(0, range(n))) - x
+    rest = WORSE(x, sf.generators(0, range(n))) - x
     deviation = rest.flatten(1).std(1)
     slack = 0.15 * 4 / (2 * 3 * side**2) ** 0.5  # four standard errors of one deviation
     assert float(deviation.min()) >= 0 and float(deviation.max()) < 0.15 + slack

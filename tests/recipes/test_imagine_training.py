@@ -25,13 +25,13 @@ from sfumato.recipes import imagine as recipe
 from sfumato.recipes.edm import edm_times
 from sfumato.recipes.hearing import Hearing
 from sfumato.recipes.imagine import (
+    WORSE,
     Config,
     Sayings,
     enlarged,
     imagine_loss,
     imagine_sheet,
     lowered,
-    worsened,
 )
 from sfumato.recipes.imagining import Wish, imagine, open_cascade
 from sfumato.recipes.load import load_model
@@ -92,7 +92,7 @@ def test_the_loss_is_edm_s_given_prompt_and_worsened_picture(low: int) -> None:
     x0 = lowered(x16, 8)
     cond: Cond = prompt
     if low:
-        cond = Beside(enlarged(worsened(lowered(x0, 4), g), 8), prompt)
+        cond = Beside(enlarged(WORSE(lowered(x0, 4), g), 8), prompt)
     noise = sf.seeds.randn(x0.shape, g, dtype=torch.float32, device=torch.device("cpu"))
     sigma = (80 * t).reshape(-1, 1, 1, 1)
     error = denoiser(x0 + sigma.float() * noise, t, cond).double() - x0

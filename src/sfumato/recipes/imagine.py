@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, final
+from typing import Final, Literal, final
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from torch import Tensor
 from sfumato import pictures
 from sfumato.data import to_uint8
 from sfumato.data.captioned import Captioned, Scenes, captioned_folder, joined_captioned, scenes
+from sfumato.data.degrade import Blur, Chain, Kernel, Noisy
 from sfumato.data.sets import Indices
 from sfumato.denoise import Beside, Cond, Denoiser
 from sfumato.errors import UsageError
@@ -38,12 +39,14 @@ from sfumato.recipes.hearing import Hearing, listener
 from sfumato.recipes.load import load_model
 from sfumato.recipes.prompted_model import Ear, PromptedModel
 from sfumato.sample import sample
-from sfumato.seeds import Generators, generator, generators, rand, randn
+from sfumato.seeds import Generators, generator, generators, rand
 from sfumato.solve import DEIS
 from sfumato.times import karras
 from sfumato.train import Loss, Part, Sheet, TrainConfig
 
-SCENES = "scenes"
+WORSE: Final = Chain((Blur(Kernel.GAUSSIAN, 5, (0.1, 0.8)), Noisy((0.0, 0.15))))
+"""What small pictures suffer in training, so that those that another model made can be enlarged: a
+random degradation in the place of BSRGAN's, which is for photographs."""
 
 
 @final
@@ -58,7 +61,7 @@ class Config:
         low: side of the pictures it enlarges; 0 for a model that begins with nothing.
         n: pictures in memory; 0 for all.
         encoders: what it listens to: sentence:SOURCE or picture:SOURCE, where SOURCE is minilm, a
-            shipped CLIP, a folder, or a name on the hub (with --download).
+            folder such as that of `sfumato train clip`, or a name on the hub (with --download).
         hide: for each of them, how often it is hidden on its own.
         download: ask the Hugging Face hub for encoders that are no folders.
         context: width in which all encoders are heard.
@@ -79,7 +82,11 @@ class Config:
     resolution: int = 32
     low: int = 0
     n: int = 40_000
-    encoders: tuple[str, ...] = ("sentence:minilm", "sentence:clip", "picture:clip")
+    encoders: tuple[str, ...] = (
+        "sentence:minilm",
+        "sentence:runs/clip",
+        "picture:runs/clip",
+    )
     hide: tuple[float, ...] = (0.1, 0.1, 0.6)
     download: bool = False
     context: int = 96
@@ -187,30 +194,6 @@ def enlarged(x: Tensor, side: int) -> Tensor:
     return F.interpolate(x, (side, side), mode="bicubic", align_corners=False).clamp(-1, 1)
 
 
-def worsened(x: Tensor, g: Generators) -> Tensor:
-    """Small pictures as another model might have made them: blurred at random, and noisy.
-
-    A Gaussian blur of deviation 0 to 0.8 pixels, then white noise of deviation 0 to 0.15, each
-    drawn for each picture: a random degradation in the place of BSRGAN's, for photographs.
-    """
-    u = rand((len(x), 2), g).to(x)
-    at = torch.arange(-2, 3, device=x.device, dtype=x.dtype)
-    width = (0.8 * u[:, :1]).clamp_min(1e-3)
-    kernel = torch.softmax(-(at**2) / (2 * width**2), 1)  # (B, 5)
-    b, c, h, w = x.shape
-    for axis in (2, 3):
-        k = kernel.reshape(b, 1, 1, 5) if axis == 3 else kernel.reshape(b, 1, 5, 1)
-        pad = (2, 2, 0, 0) if axis == 3 else (0, 0, 2, 2)
-        padded = F.pad(x, pad, mode="replicate").reshape(1, b * c, *_padded((h, w), axis))
-        x = F.conv2d(padded, k.repeat_interleave(c, 0), groups=b * c).reshape(b, c, h, w)
-    noise = randn(x.shape, g, dtype=x.dtype, device=x.device)
-    return x + 0.15 * u[:, 1].reshape(-1, 1, 1, 1) * noise
-
-
-def _padded(size: tuple[int, int], axis: int) -> tuple[int, int]:
-    return (size[0] + 4, size[1]) if axis == 2 else (size[0], size[1] + 4)
-
-
 def prompted_model(config: Config, data: Captioned, sigma_data: float) -> PromptedModel:
     """The model that a configuration describes, its encoders opened and measured."""
     listeners = tuple(listener(name, config.download) for name in config.encoders)
@@ -303,7 +286,7 @@ def imagine_loss(model: PromptedModel, sayings: Sayings) -> Loss:
         prompt = prompt.to(x0.device)
         cond: Cond = prompt
         if model.low:
-            small = worsened(lowered(x0, model.low), part.generators)
+            small = WORSE(lowered(x0, model.low), part.generators)
             cond = Beside(enlarged(small, side), prompt)
         return denoising_loss(denoiser, x0, part.t, cond=cond, generator=part.generators)
 
