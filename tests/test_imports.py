@@ -19,7 +19,7 @@ CORE = {
     "derivative", "trajectory", "refine", "kernel", "field", "wiener", "blurred", "experts",
 }  # fmt: skip
 # Folders, contact sheets, plots, cards: no mathematics in them.
-FILES = {"store", "pictures", "field_pictures", "field_plots", "cards"}
+FILES = {"store", "pictures", "field_pictures", "field_plots", "cards", "progress"}
 ACTING = CORE | {"solve", "guide"}
 
 DOMAINS = {"data", "train", "metrics", "restore", "text"}

@@ -15,10 +15,10 @@ from sfumato.data.captioned import Captioned
 from sfumato.data.lazy import Lazy
 from sfumato.data.sets import Card
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.progress import Progress
 from sfumato.text import dual
 from sfumato.text.dual import (
     DualConfig,
-    DualProgress,
     dual_model,
     retrieval,
     train_dual,
@@ -41,7 +41,7 @@ def doubled(data: Captioned) -> Captioned:
 
 
 def test_it_learns_what_can_be_learned_and_knows_nothing_before() -> None:
-    data, told = squares(8), list[DualProgress]()
+    data, told = squares(8), list[Progress]()
     model, words = train_dual(data, TINY, progress=told.append)
     assert not model.training
     assert retrieval(model, words, data, 8, 8) == (1.0, 1.0)
@@ -64,7 +64,7 @@ def test_it_learns_what_can_be_learned_and_knows_nothing_before() -> None:
 
 def test_sentences_that_are_the_same_are_not_told_apart() -> None:
     """With each sentence twice in every batch the loss goes to 0, not to log 2."""
-    data, told = doubled(squares(6)), list[DualProgress]()
+    data, told = doubled(squares(6)), list[Progress]()
     model, words = train_dual(data, replace(TINY, batch=12), progress=told.append)
     assert told[-1].loss < 0.2
     assert retrieval(model, words, data, 12, 12) == (1.0, 1.0)

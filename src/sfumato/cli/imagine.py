@@ -92,33 +92,25 @@ def run(config: ImagineConfig) -> None:
     Raises UsageError for options that make no sense, SfumatoError for a model that cannot be
     loaded.
     """
-    from sfumato.cli import writers
+    from sfumato.cli import prompted, writers
 
     at_least("n", config.n, 1)
     at_least("columns", config.columns, 0)
     at_least("threads", config.threads, 0)
     if config.steps is not None:
         at_least("steps", config.steps, 1)
-    if not config.model:
-        raise UsageError("no model of this kind is shipped yet: give the folder of one by --model")
     if not config.prompt.strip():
         raise UsageError("expected a sentence, got nothing")
+    found = prompted.folders(config.model, config.enlarge)
     out = writers.output(config.out, config.columns or None)
     out.check(config.force)
-    from sfumato import zoo
-
-    folders = [zoo.find(name) for name in (config.model, *config.enlarge)]
     import numpy as np
-    import torch
 
-    from sfumato.cli.options import torch_device
     from sfumato.cli.progress import bar
     from sfumato.data import to_uint8
-    from sfumato.recipes.imagining import Wish, imagine, open_cascade, strokes
+    from sfumato.recipes.imagining import Wish, imagine, strokes
 
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    cascade = open_cascade([str(f) for f in folders], torch_device(config.device), config.download)
+    cascade = prompted.opened(found, config.device, config.threads, download=config.download)
     wish = Wish(
         config.prompt,
         config.negative,
@@ -209,11 +201,9 @@ def shown(path: Path) -> Tensor:
     """
     import torch
 
-    pixels = _pixels(path, "--style", "RGB")
-    height, width = pixels.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = pixels[top : top + side, left : left + side]
+    from sfumato.data.decode import middle
+
+    square = middle(_pixels(path, "--style", "RGB"))
     return torch.from_numpy(square.copy()).permute(2, 0, 1).float() / 127.5 - 1
 
 

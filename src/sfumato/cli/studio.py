@@ -62,22 +62,15 @@ def run(config: StudioConfig) -> None:
     at_least("threads", config.threads, 0)
     if not 0 <= config.port < 65536:
         raise UsageError(f"--port must be 0 to 65535, got {config.port}")
-    if not config.model:
-        raise UsageError("no model of this kind is shipped yet: give the folder of one by --model")
-    from sfumato import zoo
+    from sfumato.cli import prompted
     from sfumato.studio.limits import Limits
 
     limits = Limits(config.queue, config.max_n, pixels=config.max_pixels)
-    folders = [zoo.find(name) for name in (config.model, *config.enlarge)]
-    import torch
-
+    found = prompted.folders(config.model, config.enlarge)
     from sfumato.cli.options import torch_device
-    from sfumato.recipes.imagining import open_cascade
     from sfumato.studio.serve import gradio, listening, loopback, serve
 
     gradio()
-    if config.threads:
-        torch.set_num_threads(config.threads)
     with listening(config.host, config.port) as place:
         if not loopback(place.getsockname()[0]):
             print(
@@ -85,12 +78,11 @@ def run(config: StudioConfig) -> None:
                 "draw here, and what is sent is not encrypted",
                 file=sys.stderr,
             )
-        device = torch_device(config.device)
-        cascade = open_cascade([str(f) for f in folders], device, config.download)
+        cascade = prompted.opened(found, config.device, config.threads, download=config.download)
         # Two at a time cost a CPU a quarter more than all at once, and show what is done.
-        batch = 2 if device.type == "cpu" else limits.n
+        batch = 2 if torch_device(config.device).type == "cpu" else limits.n
         try:
-            serve(cascade, limits, folders[0].name, place, batch, ready)
+            serve(cascade, limits, found[0].name, place, batch, ready)
         except KeyboardInterrupt:
             print("stopped")
 

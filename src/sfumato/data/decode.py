@@ -101,3 +101,11 @@ def flat(picture: Image.Image, mode: str) -> Image.Image:
         white = Image.new("RGBA", above.size, "white")
         picture = Image.alpha_composite(white, above)
     return picture.convert("RGB").convert(mode) if mode == "L" else picture.convert(mode)
+
+
+def middle(pixels: np.ndarray) -> np.ndarray:
+    """The middle square (S, S, ...) of pixels (H, W, ...), S the smaller of the two; a view."""
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return pixels[top : top + side, left : left + side]

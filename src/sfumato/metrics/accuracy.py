@@ -26,6 +26,7 @@ from sfumato.metrics.classifier import Axis, LabelledClassifier
 from sfumato.metrics.features import Images, pixel_values
 from sfumato.metrics.score import Score
 from sfumato.nn import Classifier, ClassifierConfig
+from sfumato.progress import Progress
 
 Labels = Tensor | np.ndarray
 
@@ -61,17 +62,6 @@ class ClassifierTraining:
                 raise UsageError(f"expected {name} >= {least}, got {getattr(self, name)}")
         if not self.rate > 0:
             raise UsageError(f"expected rate > 0, got {self.rate}")
-
-
-@final
-@dataclass(frozen=True)
-class Progress:
-    """Where a training is: steps done of steps, mean loss of late, seconds so far."""
-
-    step: int
-    steps: int
-    loss: float
-    seconds: float
 
 
 def train_classifier(

@@ -15,8 +15,9 @@ from sfumato.data import ImageSet
 from sfumato.data.faces import avatars
 from sfumato.data.fashion import fashion_mnist
 from sfumato.errors import SfumatoError, UsageError, unknown
-from sfumato.metrics.accuracy import ClassifierTraining, Progress
+from sfumato.metrics.accuracy import ClassifierTraining
 from sfumato.metrics.shipping import train_feature_classifier
+from sfumato.progress import show
 
 NAMES = ("fashion-classifier", "avatars-classifier")
 FASHION = ClassifierTraining(epochs=8, batch=128, rate=4e-3)
@@ -48,15 +49,6 @@ def main(arguments: Sequence[str]) -> int:
         return 2 if isinstance(error, UsageError) else 1
     print(*scores, f"written to {out}", sep="\n")
     return 0
-
-
-def show(progress: Progress) -> None:
-    """One line of progress, with the time left."""
-    left = progress.seconds / progress.step * (progress.steps - progress.step)
-    print(
-        f"step {progress.step} of {progress.steps}, loss {progress.loss:.3f}, {left:.0f} s left",
-        flush=True,
-    )
 
 
 if __name__ == "__main__":

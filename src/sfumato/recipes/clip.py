@@ -23,9 +23,10 @@ from sfumato.data.captioned import (
     scenes,
 )
 from sfumato.errors import UsageError, require
+from sfumato.progress import show
 from sfumato.recipes.codec import encode
 from sfumato.store import write_folder
-from sfumato.text.dual import DualConfig, DualProgress, retrieval, save_dual, train_dual
+from sfumato.text.dual import DualConfig, retrieval, save_dual, train_dual
 from sfumato.train.checkpoint import pack_json
 
 _AVATARS = {"train": 12_000, "test": 2_000}
@@ -98,12 +99,3 @@ def run(config: Config) -> Path:
         files = {file.name: file.read_bytes() for file in Path(scratch).iterdir()}
     write_folder(out, files | {"training.json": pack_json(about)}, replace=True)
     return out
-
-
-def show(progress: DualProgress) -> None:
-    """One line of progress, with the time left."""
-    left = progress.seconds / progress.step * (progress.steps - progress.step)
-    print(
-        f"step {progress.step} of {progress.steps}, loss {progress.loss:.3f}, {left:.0f} s left",
-        flush=True,
-    )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from sfumato.data.decode import BrokenImage, flat, opened
+from sfumato.data.decode import BrokenImage, flat, middle, opened
 from sfumato.errors import UsageError
 from sfumato.studio.limits import Limits
 
@@ -66,11 +66,7 @@ def style(value: Any, limits: Limits) -> NDArray[np.uint8] | None:
             pixels = np.asarray(flat(ImageOps.exif_transpose(picture), "RGB"))
     except BrokenImage as error:
         raise UsageError(f"style: {error}") from error
-    height, width = pixels.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = pixels[top : top + side, left : left + side]
-    return np.ascontiguousarray(square.transpose(2, 0, 1))
+    return np.ascontiguousarray(middle(pixels).transpose(2, 0, 1))
 
 
 def painting(value: Any, limits: Limits) -> NDArray[np.uint8] | None:

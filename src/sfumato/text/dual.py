@@ -29,6 +29,7 @@ from torch import Tensor
 
 from sfumato.data.captioned import Captioned
 from sfumato.errors import SfumatoError, UsageError, require
+from sfumato.progress import Progress
 from sfumato.seeds import fold, generator
 from sfumato.text.encoders import picture_values
 
@@ -175,23 +176,12 @@ def contrastive_loss(pictures: Tensor, texts: Tensor, scale: Tensor, same: Tenso
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-@final
-@dataclass(frozen=True)
-class DualProgress:
-    """Where a training is: steps done of steps, mean loss of late, seconds so far."""
-
-    step: int
-    steps: int
-    loss: float
-    seconds: float
-
-
 def train_dual(
     data: Captioned,
     config: DualConfig,
     *,
     device: str = "cpu",
-    progress: Callable[[DualProgress], None] = lambda _: None,
+    progress: Callable[[Progress], None] = lambda _: None,
 ) -> tuple[Any, Any]:
     """A trained `CLIPModel`, in evaluation mode, and its tokeniser.
 
@@ -230,9 +220,7 @@ def train_dual(
         model.logit_scale.data.clamp_(max=math.log(100))
         total, count = total + float(loss.detach()), count + 1
         if (step + 1) % 50 == 0 or step + 1 == config.steps:
-            progress(
-                DualProgress(step + 1, config.steps, total / count, time.perf_counter() - began)
-            )
+            progress(Progress(step + 1, config.steps, total / count, time.perf_counter() - began))
             total, count = 0.0, 0
     return model.eval(), tokenizer
 

@@ -1,0 +1,42 @@
+"""What commands that draw from prompts share: which models are meant, and opening them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sfumato.cli.options import DeviceName
+from sfumato.errors import UsageError
+
+if TYPE_CHECKING:
+    from sfumato.recipes.imagining import Cascade
+
+
+def folders(model: str, enlarge: Sequence[str]) -> list[Path]:
+    """Those of a model and of the models that enlarge its pictures; torch is not imported.
+
+    Raises:
+        UsageError: no model, or one that there is not.
+    """
+    if not model:
+        raise UsageError("no model of this kind is shipped yet: give the folder of one by --model")
+    from sfumato import zoo
+
+    return [zoo.find(name) for name in (model, *enlarge)]
+
+
+def opened(found: Sequence[Path], device: DeviceName, threads: int, *, download: bool) -> Cascade:
+    """The models and their encoders on a device, with so many CPU threads (0: PyTorch's choice).
+
+    Raises:
+        UsageError, MissingExtra, SfumatoError: see `sfumato.recipes.imagining.open_cascade`.
+    """
+    import torch
+
+    from sfumato.cli.options import torch_device
+    from sfumato.recipes.imagining import open_cascade
+
+    if threads:
+        torch.set_num_threads(threads)
+    return open_cascade([str(f) for f in found], torch_device(device), download)
