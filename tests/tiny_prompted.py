@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -55,17 +55,17 @@ def encoder(name: str) -> str:
         )
     if name != "clip":
         model.get_input_embeddings().weight.data.mul_(4)  # words, more than places, are heard
-        _tokenizer(folder)
+        word_tokenizer(folder, WORDS)
     model.eval().save_pretrained(folder)
     return str(folder)
 
 
-def _tokenizer(folder: Path) -> None:
-    """[CLS], a token for each word (and one for a plural's s), [SEP]."""
+def word_tokenizer(folder: Path, words: Sequence[str]) -> None:
+    """[CLS], a token for each of these words and pieces of words, [SEP]: WordPiece, as BERT's."""
     import tokenizers
     import transformers
 
-    vocabulary = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
+    vocabulary = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}
     made = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
     made.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
     made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()

@@ -14,27 +14,13 @@ from sfumato.errors import SfumatoError, UsageError
 from sfumato.nn import EncoderWidths
 from sfumato.text.encoders import PictureEncoder, Remembered, Transformer
 from sfumato.text.phrases import tokens_of
+from tiny_prompted import word_tokenizer
 
 transformers = pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
 tokenizers = pytest.importorskip("tokenizers", reason="pip install 'sfumato[text]'")
 
 WORDS = ["a", "red", "app", "##le", "left", "of", "blue", "car", "##s", ",", "cat", "on", "grass"]
 SENTENCES = ["a red apple, left of blue cars", "Cats on grass", ""]
-
-
-def tokenizer(folder: Path) -> None:
-    """A WordPiece tokeniser as BERT's, saved as transformers does."""
-    vocabulary = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    made = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
-    made.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
-    made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    made.post_processor = tokenizers.processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
-        sep_token="[SEP]",
-    ).save_pretrained(folder)  # fmt: skip
 
 
 def saved(family: str, folder: Path) -> Path:
@@ -59,7 +45,7 @@ def saved(family: str, folder: Path) -> Path:
         config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
         model = transformers.CLIPModel(config)
     model.eval().save_pretrained(folder)
-    tokenizer(folder)
+    word_tokenizer(folder, WORDS)
     return folder
 
 

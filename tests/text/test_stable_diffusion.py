@@ -23,8 +23,6 @@ from tiny_diffusion import (
     recorded,
     resized,
     state,
-    tiny_parts,
-    tiny_tokenizer,
 )
 
 diffusers = pytest.importorskip("diffusers", reason="pip install 'sfumato[bench]'")
@@ -36,21 +34,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",
     "ignore::FutureWarning",  # of diffusers
 )
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return tiny_tokenizer(tmp_path_factory.mktemp("tokenizer"))
-
-
-@pytest.fixture(scope="module")
-def parts(tokenizer: Any) -> dict[str, Any]:
-    return tiny_parts(tokenizer)
-
-
-@pytest.fixture
-def pipe(parts: dict[str, Any]) -> Any:
-    return build(parts)
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm"])

@@ -19,8 +19,6 @@ from tiny_diffusion import (
     draw,
     recorded,
     state,
-    tiny_parts,
-    tiny_tokenizer,
 )
 
 diffusers = pytest.importorskip("diffusers", reason="pip install 'sfumato[bench]'")
@@ -30,21 +28,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",
     "ignore::FutureWarning",  # of diffusers
 )
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return tiny_tokenizer(tmp_path_factory.mktemp("tokenizer"))
-
-
-@pytest.fixture(scope="module")
-def parts(tokenizer: Any) -> dict[str, Any]:
-    return tiny_parts(tokenizer)
-
-
-@pytest.fixture
-def pipe(parts: dict[str, Any]) -> Any:
-    return build(parts)
 
 
 def test_the_pipeline_is_afterwards_as_before(pipe: Any) -> None:
