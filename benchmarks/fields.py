@@ -44,6 +44,7 @@ from sfumato.recipes.field_sampling import FieldSolver, draw_fields, field_walk
 from sfumato.recipes.load import load_model
 
 sys.path.insert(0, str(Path(__file__).parent))
+from fields_again import denoised_again
 from fields_shown import plot_cost, plot_spectra, resident
 from written import write
 
@@ -308,35 +309,6 @@ def vorticity(options: Options) -> dict[str, Any]:
     plot_spectra(spectra, options.img / "fields-vorticity.png")
     again = denoised_again(denoiser, model, values[:64], options.seed)
     return {"real": len(values), "rows": rows, "again": again}
-
-
-WAVES = (2, 4, 8, 14, 20)
-"""Shells whose power is told."""
-
-
-def denoised_again(
-    denoiser: sf.Denoiser, model: FieldModel, values: torch.Tensor, seed: int
-) -> list[dict[str, Any]]:
-    """Real fields with noise of some level, denoised by the model: power over what it was.
-
-    With the exact denoiser it is 1 whatever the level, so it tells at which levels it is lost.
-    """
-    x0, process = model.normalised(values), denoiser.process
-    before = energy_spectrum(x0.double(), model.frame.domain).power[0]
-    rows = []
-    for level in (-2.0, -1.0, 0.0, 1.0):
-        lows = torch.linspace(level, -7.0, 6 + 2 * int(level + 4), dtype=F64)
-        walk = sf.times.schedule_of(process).time(-2 * lows)
-        times = torch.cat([walk, walk.new_zeros(1)])
-        x, _ = process.perturb(x0, float(walk[0]), sf.generators(seed, range(len(x0))))
-        with torch.no_grad():
-            made = sf.sample(denoiser, sf.solve.Heun(), times, x).x
-        after = energy_spectrum(made.double(), model.frame.domain).power[0]
-        row = {"level": math.exp(level)}
-        row |= {f"waves {k}": float(after[k] / before[k]) for k in WAVES}
-        rows.append(row)
-        Console().print(row)
-    return rows
 
 
 def pictures(options: Options) -> dict[str, Any]:

@@ -177,6 +177,26 @@ def test_a_uno_adds_a_mixture_of_its_input(side: int) -> None:
     assert float((m[0] - m[1]).abs().max()) > 0.1
 
 
+def test_levels_may_have_different_numbers_of_blocks() -> None:
+    """One number for each level is the same network; each block is on its own level's grid."""
+    made = []
+    for blocks in (2, (2, 2)):
+        torch.manual_seed(0)
+        net = UNO(UNOConfig(1, 1, (16,), channels=4, multipliers=(1, 2), modes=2, blocks=blocks))
+        made.append(awake(net)(noise(3, 1, 24), torch.zeros(3, dtype=F64)))
+    torch.testing.assert_close(*made, rtol=0, atol=0)
+    net = UNO(UNOConfig(1, 1, (16,), channels=4, multipliers=(1, 2), modes=2, blocks=(1, 3)))
+    awake(net)
+    seen: list[int] = []
+    for block in (*net.down, net.middle, *net.up):
+        block.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[2]))
+    net(noise(3, 1, 24), torch.zeros(3, dtype=F64))
+    assert seen == [16, 8, 8, 8, 8, 8, 8, 8, 16]
+    for wrong in ((1,), (1, 1, 1), (1, 0), 0):
+        with pytest.raises(ValueError, match="one number or one for each of 2 levels"):
+            UNOConfig(1, 1, (16,), channels=4, multipliers=(1, 2), blocks=wrong)
+
+
 def test_several_blocks_share_a_level() -> None:
     net = UNO(UNOConfig(1, 1, (16,), channels=4, multipliers=(1, 2), modes=2, blocks=2))
     seen: list[int] = []
