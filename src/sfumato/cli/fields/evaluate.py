@@ -37,8 +37,8 @@ figure says what it is expected to be for a perfect model (its floor). --picture
 structure functions and histograms.
 
 examples:
-  sfumato fields evaluate runs/vorticity --n 500 --picture report.png
-  sfumato fields evaluate runs/vorticity --n 500 --resolution 128x128 --out scores.json
+  sfumato fields evaluate vorticity --n 500 --picture report.png
+  sfumato fields evaluate vorticity --n 500 --resolution 128x128 --out scores.json
   sfumato fields evaluate runs/rain --picture report.png              the file it learned from
   sfumato fields evaluate drawn.nc --data rain.nc --sample-dim time
 """

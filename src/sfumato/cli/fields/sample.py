@@ -48,7 +48,7 @@ order and from the first again where there are fewer than --n.
 
 examples:
   sfumato fields sample mixture --n 6 --resolution 128x128 --out sheet.png
-  sfumato fields sample runs/vorticity --resolution 256x256 --n 4 --out fields.nc
+  sfumato fields sample vorticity --resolution 256x256 --n 4 --out fields.nc
   sfumato fields sample darcy --given darcy --n 8 --out pressure.nc
   sfumato fields sample mixture --observations wells.csv --noise 0.05 --n 16 --out posterior.nc
 """
