@@ -34,6 +34,9 @@ class Commands(Enum):
         "sfumato.cli.imagine",
         "draw what a sentence says; paint its words, show a style (eDiff-I)",
     )
+    EXPERTS = Command(
+        "sfumato.cli.experts", "models for parts of the noise levels: plan a split, join (eDiff-I)"
+    )
     STUDIO = Command("sfumato.cli.studio", "a page on this machine to draw and paint with words")
     RESTORE = Command(
         "sfumato.cli.restore", "restore pictures: blur, noise, JPEG, lost pixels, colours or parts"

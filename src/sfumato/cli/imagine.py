@@ -73,6 +73,8 @@ class ImagineConfig:
     """Where the network runs; auto takes CUDA, then Apple's GPU, then the CPU."""
     threads: int = 0
     """CPU threads; 0 leaves the choice to PyTorch."""
+    keep: int = 0
+    """Experts of a model that are in memory at once, read again when asked again; 0 keeps all."""
     download: bool = False
     """Ask the Hugging Face hub for encoders that are not here."""
     force: bool = False
@@ -97,6 +99,7 @@ def run(config: ImagineConfig) -> None:
     at_least("n", config.n, 1)
     at_least("columns", config.columns, 0)
     at_least("threads", config.threads, 0)
+    at_least("keep", config.keep, 0)
     if config.steps is not None:
         at_least("steps", config.steps, 1)
     if not config.prompt.strip():
@@ -110,7 +113,9 @@ def run(config: ImagineConfig) -> None:
     from sfumato.data import to_uint8
     from sfumato.recipes.imagining import Wish, imagine, strokes
 
-    cascade = prompted.opened(found, config.device, config.threads, download=config.download)
+    cascade = prompted.opened(
+        found, config.device, config.threads, download=config.download, keep=config.keep
+    )
     wish = Wish(
         config.prompt,
         config.negative,

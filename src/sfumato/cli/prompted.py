@@ -26,8 +26,12 @@ def folders(model: str, enlarge: Sequence[str]) -> list[Path]:
     return [zoo.find(name) for name in (model, *enlarge)]
 
 
-def opened(found: Sequence[Path], device: DeviceName, threads: int, *, download: bool) -> Cascade:
+def opened(
+    found: Sequence[Path], device: DeviceName, threads: int, *, download: bool, keep: int = 0
+) -> Cascade:
     """The models and their encoders on a device, with so many CPU threads (0: PyTorch's choice).
+
+    At most ``keep`` experts of a model are in memory at once; 0 keeps all.
 
     Raises:
         UsageError, MissingExtra, SfumatoError: see `sfumato.recipes.imagining.open_cascade`.
@@ -39,4 +43,4 @@ def opened(found: Sequence[Path], device: DeviceName, threads: int, *, download:
 
     if threads:
         torch.set_num_threads(threads)
-    return open_cascade([str(f) for f in found], torch_device(device), download)
+    return open_cascade([str(f) for f in found], torch_device(device), download, keep)

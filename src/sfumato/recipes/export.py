@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load as load_tensors
+from torch import Tensor
 
 from sfumato.errors import UsageError
 from sfumato.recipes.load import read_model
@@ -47,19 +48,35 @@ def export(
     described = ck.parse_json(found.files, ck.DESCRIPTION, found.folder)
     state = ck.parse_json(found.files, ck.STATE, found.folder)
     model, weights = read_model(described["model"]).shipped(load_tensors(found.files[ck.EMA]))
-    params = sum(w.numel() for w in weights.values())
-    if half:
-        weights = {k: w.to(torch.float16) for k, w in weights.items()}
-        if bad := [k for k, w in weights.items() if not w.isfinite().all()]:
-            raise UsageError(f"{bad[0]} does not fit float16; export in float32")
-    full = {**card, "params": params, "steps": state["step"]}
-    files = {
-        ck.MODEL: ck.pack_tensors(weights),
-        ck.DESCRIPTION: ck.pack_json({**described, "model": model.to_json()}),
-        "card.json": (json.dumps(full, indent=2, ensure_ascii=False) + "\n").encode(),
-    }
+    described = {**described, "model": model.to_json()}
+    files = pack_model(weights, described, card, state["step"], half)
     if (promise := promise_file(state)) is not None:
         run = Path(source) if (Path(source) / LEDGER).is_file() else found.folder.parents[1]
         read_promise(run)  # the weights are those of the ledger, and it is whole
         files |= {PROMISE: promise, LEDGER: (run / LEDGER).read_bytes()}
     return write_folder(Path(out), files, replace=replace)
+
+
+def pack_model(
+    weights: Mapping[str, Tensor],
+    described: Mapping[str, Any],
+    card: Mapping[str, Any],
+    steps: int,
+    half: bool,
+) -> dict[str, bytes]:
+    """The files of a model folder, without its checksums: see `export`.
+
+    Raises:
+        UsageError: weights overflow float16 (``half``).
+    """
+    params = sum(w.numel() for w in weights.values())
+    if half:
+        weights = {k: w.to(torch.float16) for k, w in weights.items()}
+        if bad := [k for k, w in weights.items() if not w.isfinite().all()]:
+            raise UsageError(f"{bad[0]} does not fit float16; export in float32")
+    full = {**card, "params": params, "steps": steps}
+    return {
+        ck.MODEL: ck.pack_tensors(weights),
+        ck.DESCRIPTION: ck.pack_json(described),
+        "card.json": (json.dumps(full, indent=2, ensure_ascii=False) + "\n").encode(),
+    }

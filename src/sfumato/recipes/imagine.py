@@ -102,7 +102,7 @@ class Config:
             multipliers=(1, 2, 2),
             blocks=1,
             attention=(8, 16),
-            head_channels=20,
+            head_channels=40,
             resolution=32,
             resample_blocks=False,
         )

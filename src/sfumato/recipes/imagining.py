@@ -13,9 +13,9 @@ from sfumato.denoise import Beside, Cond, Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.guide import ByEncoder, ClassifierFree, Painted, Stroke, Told
 from sfumato.nn import Prompt
+from sfumato.recipes.ensemble import open_experts
 from sfumato.recipes.hearing import Hearing
 from sfumato.recipes.imagine import enlarged
-from sfumato.recipes.load import load_model
 from sfumato.recipes.prompted_model import Ear, PromptedModel
 from sfumato.sample import sample
 from sfumato.seeds import fold, generators
@@ -76,11 +76,12 @@ class Wish:
 @final
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One model of a cascade and the encoders it listens to."""
+    """One model of a cascade, the encoders it listens to, and where it runs."""
 
     denoiser: Denoiser
     model: PromptedModel
     hearing: Hearing
+    device: torch.device = torch.device("cpu")
 
 
 @final
@@ -112,9 +113,18 @@ class Cascade:
 
 
 def open_cascade(
-    folders: Sequence[str], device: torch.device | str = "cpu", download: bool = False
+    folders: Sequence[str],
+    device: torch.device | str = "cpu",
+    download: bool = False,
+    keep: int = 0,
 ) -> Cascade:
     """Models from folders, with their encoders; encoders in common are opened once.
+
+    Args:
+        folders: of the models, in order.
+        device: where everything runs.
+        download: ask the hub for encoders that are not here.
+        keep: experts of a model that are in memory at once, read when they are asked; 0 for all.
 
     Raises:
         UsageError: other kinds of models, or ones that do not follow on each other.
@@ -122,12 +132,10 @@ def open_cascade(
     """
     stages: list[Stage] = []
     for folder in folders:
-        denoiser, model = load_model(folder)
-        if not isinstance(model, PromptedModel):
-            raise UsageError(f"{folder} draws without prompts; use sfumato {model.command} for it")
+        denoiser, model = open_experts(folder, keep, device)
         same = [s.hearing for s in stages if s.model.listeners == model.listeners]
         hearing = same[0] if same else Hearing(model.listeners, device, download)
-        stages.append(Stage(denoiser.to(device), model, hearing))
+        stages.append(Stage(denoiser, model, hearing, torch.device(device)))
     return Cascade(tuple(stages))
 
 
@@ -228,11 +236,10 @@ def imagine(
             side, process = stage.model.network.resolution, stage.denoiser.process
             prompt = said[torch.zeros(len(here), dtype=torch.int64)]
             cond: Cond = prompt
-            device = next(stage.denoiser.parameters()).device
             if x is not None:
                 cond = Beside(enlarged(x.clamp(-1, 1), side), prompt)
             random = generators(fold(seed, "stage", number) if number else seed, here)
-            begin = process.start((len(here), 3, side, side), random, device=device)
+            begin = process.start((len(here), 3, side, side), random, device=stage.device)
             usual = stage.model.sampling.steps
             times = karras(process, steps if steps and not number else usual)
             done = sample(denoiser, DEIS(), times, begin, cond=cond)

@@ -94,6 +94,11 @@ def load_weights(module: nn.Module, data: bytes, where: str) -> None:
         have = load_tensors(data)
     except SafetensorError as error:
         raise SfumatoError(f"{where} is not a safetensors file: {error}") from error
+    load_tensors_into(module, have, where)
+
+
+def load_tensors_into(module: nn.Module, have: Mapping[str, Tensor], where: str) -> None:
+    """Copy weights into a module; raises SfumatoError as `load_weights`."""
     want = module.state_dict()
     wrong = [f"{k} is missing" for k in want if k not in have]
     wrong += [f"{k} is not known" for k in have if k not in want]
