@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, cast, final
 
 import numpy as np
@@ -139,14 +139,21 @@ def joined(*sets: ImageSet, weights: Sequence[float] | None = None) -> ImageSet:
 
 
 def joined_card(sets: Sequence[HasCard], weights: Sequence[float], images: Joined) -> Card:
-    """What is known of all sets, and their shares."""
+    """What is known of all sets, and their shares; those of one name together."""
     total = sum(weights)
-    shares = [f"{100 * w / total:.3g}% {s.name}" for s, w in zip(sets, weights, strict=True)]
-    cards = list(dict.fromkeys(s.card for s in sets))
+    shares = dict.fromkeys((s.name for s in sets), 0.0)
+    for one, weight in zip(sets, weights, strict=True):
+        shares[one.name] += 100 * weight / total
+    parts = [f"{share:.3g}% {name}" for name, share in shares.items()]
+
+    def told(of: Callable[[Card], str], between: str) -> str:
+        return between.join(dict.fromkeys(f"{c.name}: {of(c)}" for c in cards if of(c)))
+
+    cards = [s.card for s in sets]
     return Card(
-        name=" + ".join(s.name for s in sets),
-        source="; ".join(f"{c.name}: {c.source}" for c in cards),
-        licence="; ".join(f"{c.name}: {c.licence}" for c in cards),
-        size=f"{len(images):,} images, {images.shape[-1]}x{images.shape[-1]}, " + ", ".join(shares),
-        note=" ".join(f"{c.name}: {c.note}" for c in cards if c.note),
+        name=" + ".join(shares),
+        source=told(lambda c: c.source, "; "),
+        licence=told(lambda c: c.licence, "; "),
+        size=f"{len(images):,} images, {images.shape[-1]}x{images.shape[-1]}, " + ", ".join(parts),
+        note=told(lambda c: c.note, " "),
     )

@@ -84,8 +84,8 @@ class Config:
     n: int = 40_000
     encoders: tuple[str, ...] = (
         "sentence:minilm",
-        "sentence:runs/clip",
-        "picture:runs/clip",
+        "sentence:scenes-clip",
+        "picture:scenes-clip",
     )
     hide: tuple[float, ...] = (0.1, 0.1, 0.6)
     download: bool = False

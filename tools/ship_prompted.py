@@ -1,0 +1,142 @@
+"""Ship what draws from prompts: the dual encoder, and models that may be ensembles of experts.
+
+    python tools/ship_prompted.py scenes-clip runs/clip
+    python tools/ship_prompted.py scenes runs/imagine-high runs/imagine-low runs/imagine-rest \\
+        --start runs/imagine-base --encoders runs/clip=scenes-clip
+    python tools/ship_prompted.py scenes-64 runs/imagine-64 --encoders runs/clip=scenes-clip
+    python tools/ship_prompted.py scenes --scores benchmarks/results/imagine-text.json
+
+The cards' commands, times and scores come from the runs and from result files, as in `ship.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ship import ZOO, command, renew, seconds
+
+from sfumato.data.captioned import Scenes, scenes
+from sfumato.metrics.score import plus_minus
+from sfumato.recipes import imagine
+from sfumato.recipes.export import export
+from sfumato.recipes.joining import join, read_trained
+from sfumato.recipes.prompted_model import PromptedModel
+from sfumato.store import read_folder, write_folder
+from sfumato.train.checkpoint import pack_json
+
+SYSTEM, PAPER = "eDiff-I", "Balaji et al. 2022, arXiv 2211.01324"
+
+
+def encoder(run: Path, name: str) -> None:
+    """Copy the dual encoder with a card."""
+    files = dict(read_folder(run))
+    told = json.loads(files["training.json"])
+    found = {
+        f"right {of} of {n} ({told['scores']['pictures']}, n={row['n']})": f"{100 * row[of]:.1f} %"
+        for n, row in ((n, told["scores"][f"of {n}"]) for n in (10, 100))
+        for of in ("sentence", "picture")
+    }
+    config = json.loads(files["config.json"])
+    about = {
+        "name": name,
+        "system": "CLIP",
+        "kind": "dual encoder",
+        "data": told["data"]["name"],
+        "source": "Radford et al. 2021, arXiv 2103.00020",
+        "licence": f"weights Apache-2.0; data {told['data']['licence']}",
+        "command": "sfumato train clip",
+        "time": f"{told['scores']['seconds'] / 60:.0f} min of training, one thread of a shared CPU",
+        "resolution": config["vision_config"]["image_size"],
+        "params": len(files["model.safetensors"]) // 2,
+        "scores": found,
+        "note": "a CLIPModel in the format of transformers, weights in float16; says how well a "
+        "picture fits a sentence, and listens for models that draw from prompts",
+    }
+    files["card.json"] = (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
+    write_folder(ZOO / name, files, replace=True)
+
+
+def renamed(folder: Path, names: Mapping[str, str]) -> None:
+    """Let a model folder name its encoders otherwise."""
+    files = dict(read_folder(folder))
+    told = json.loads(files["model.json"])
+    told.pop("format_version")
+    for listener in told["model"]["listeners"]:
+        listener["source"] = names.get(listener["source"], listener["source"])
+    files["model.json"] = pack_json(told)
+    write_folder(folder, files, replace=True)
+
+
+def model(name: str, runs: Sequence[Path], start: Path | None, names: Mapping[str, str]) -> None:
+    """A model folder of one run, or of experts."""
+    trained = [read_trained(run) for run in (*([start] if start else []), *runs)]
+    described: PromptedModel = trained[0].model
+    commands = [command(one.run, "imagine", one.config, imagine.Config()) for one in trained]
+    minutes = [seconds(one.run / "log.jsonl") / 60 for one in trained]
+    usual, data = described.sampling, scenes(Scenes("train", 64)).card
+    about: dict[str, Any] = {
+        "name": name,
+        "system": SYSTEM,
+        "kind": "prompted model",
+        "data": data.name,
+        "source": PAPER,
+        "licence": f"weights Apache-2.0; data {data.licence}",
+        "command": " ; ".join(commands),
+        "time": f"{sum(minutes):.0f} min of training, one thread of a shared CPU",
+        "resolution": described.network.resolution,
+        "scores": {},
+        "sampling": {"solver": usual.solver, "grid": usual.grid, "steps": usual.steps},
+        "note": f"{sum(one.config.train.steps for one in trained)} steps of "
+        f"{trained[0].config.train.batch} examples in {len(trained)} runs; the averaged weights, "
+        "kept in float16",
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch) / name
+        if start or len(runs) > 1:
+            join(runs, made, about, half=True)
+        else:
+            export(runs[0], made, about, half=True)
+        renamed(made, names)
+        shutil.rmtree(ZOO / name, ignore_errors=True)
+        shutil.copytree(made, ZOO / name)
+
+
+def scores(files: Sequence[Path]) -> dict[str, str]:
+    """The figures of ``benchmarks/imagine.py text`` by name."""
+    found = {}
+    for path in files:
+        for row in json.loads(path.read_text(encoding="utf-8"))["results"]["rows"]:
+            about = f"n={row['n']}, guidance {row['guidance']:g}"
+            for key, value in row["figures"].items():
+                found[f"{key} ({about})"] = plus_minus(value, row["errors"].get(key))
+    return found
+
+
+def main() -> None:
+    """Write the folder into the zoo."""
+    parser = argparse.ArgumentParser(description="Ship what draws from prompts.")
+    parser.add_argument("name")
+    parser.add_argument("runs", type=Path, nargs="*", help="none: renew the scores alone")
+    parser.add_argument("--start", type=Path, help="the run that experts went on from")
+    parser.add_argument("--encoders", nargs="*", default=[], metavar="SOURCE=NAME")
+    parser.add_argument("--scores", type=Path, nargs="*", default=[])
+    asked = parser.parse_args()
+    if not asked.runs:
+        renew(ZOO / asked.name, scores(asked.scores))
+        return
+    if (asked.runs[0] / "training.json").is_file():
+        encoder(asked.runs[0], asked.name)
+    else:
+        names = dict(pair.split("=", 1) for pair in asked.encoders)
+        model(asked.name, asked.runs, asked.start, names)
+    print(f"wrote {ZOO / asked.name}")
+
+
+if __name__ == "__main__":
+    main()
