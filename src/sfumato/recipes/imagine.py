@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from rich.progress import track
 from torch import Tensor
 
 from sfumato import pictures
@@ -216,12 +217,15 @@ class Sayings:
         data: captioned pictures.
         hearing: the encoders.
         hide: of each.
+        quiet: no progress bar while pictures are listened to.
 
     Raises:
         UsageError: not a number for each encoder.
     """
 
-    def __init__(self, data: Captioned, hearing: Hearing, hide: tuple[float, ...]) -> None:
+    def __init__(
+        self, data: Captioned, hearing: Hearing, hide: tuple[float, ...], *, quiet: bool = True
+    ) -> None:
         if len(hide) != len(hearing.listeners):
             heard = ", ".join(one.name for one in hearing.listeners)
             raise UsageError(f"--hide: expected a number for each of {heard}, got {hide}")
@@ -232,12 +236,13 @@ class Sayings:
             names = np.asarray(list(data.styles))
             self.styles = {name: np.flatnonzero(names == name) for name in np.unique(names)}
         sees = any(one.ear is Ear.PICTURE for one in hearing.listeners)
-        self.seen = self._pictures() if sees else []
+        self.seen = self._pictures(quiet) if sees else []
 
-    def _pictures(self) -> list[Encoded]:
+    def _pictures(self, quiet: bool) -> list[Encoded]:
         """What encoders of pictures say of every picture, on the CPU."""
         parts = []
-        for start in range(0, len(self.data), 256):
+        starts = range(0, len(self.data), 256)
+        for start in track(starts, "examples of style", transient=True, disable=quiet):
             here = np.arange(start, min(start + 256, len(self.data)))
             parts.append(self.hearing.pictures(self.data.batch(here)[0]))
         return [
@@ -353,11 +358,12 @@ def run(config: Config) -> Path:
             raise UsageError(f"{config.start} is not one network that draws what a prompt says")
         model, wanted = found, replace(config, resolution=found.network.resolution, low=found.low)
     data = imagine_data(wanted)
-    held = data.subset(_some(len(data), config.n, config.train.seed))
+    quiet = config.train.quiet
+    held = data.subset(_some(len(data), config.n, config.train.seed), quiet=quiet)
     if model is None:
         model = prompted_model(config, data, config.sigma_data or _scale(held, config))
     hearing = Hearing(model.listeners, "cpu", config.download)
-    sayings = Sayings(held, hearing, config.hide)
+    sayings = Sayings(held, hearing, config.hide, quiet=quiet)
     return fit(
         "imagine", config, model, Numbered(held), part_of(config, model.law), config.train,
         config.out, config.resume,

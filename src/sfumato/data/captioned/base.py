@@ -8,6 +8,7 @@ from typing import TypeAlias, TypeVar, final, overload
 
 import numpy as np
 import torch
+from rich.progress import track
 from torch import Tensor
 
 from sfumato.data.lazy import Lazy
@@ -19,6 +20,7 @@ Captions: TypeAlias = Sequence[tuple[str, ...]]
 
 
 T = TypeVar("T")
+_TOGETHER = 256
 
 
 @final
@@ -156,13 +158,21 @@ class Captioned:
         drawn = rand((len(index), 1), generator)[:, 0].tolist()
         return tuple(group[int(u * len(group))] for group, u in zip(groups, drawn, strict=True))
 
-    def subset(self, indices: Indices) -> Captioned:
+    def subset(self, indices: Indices, *, quiet: bool = True) -> Captioned:
         """The same set holding only `indices` (pictures and sentences made and kept in memory).
+
+        Args:
+            indices: (B,).
+            quiet: no progress bar.
 
         Raises:
             ValueError: indices that are not integers, or out of range.
         """
         index = _index(indices, len(self), self.name)
+        images = np.empty((len(index), *self.images.shape[1:]), np.uint8)
+        starts = range(0, len(index), _TOGETHER)
+        for i in track(starts, f"{self.name}: pictures", transient=True, disable=quiet):
+            images[i : i + _TOGETHER] = self.images[index[i : i + _TOGETHER]]
         captions = tuple(self.captions[i] for i in index.tolist())
         styles = None if self.styles is None else tuple(self.styles[i] for i in index.tolist())
-        return replace(self, images=self.images[index], captions=captions, styles=styles)
+        return replace(self, images=images, captions=captions, styles=styles)
