@@ -47,6 +47,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.denoise import Cond, Denoiser, beside
+from sfumato.drift import Drift, waves_of
 from sfumato.field import GaussianField
 from sfumato.nn.harmonic import filtered
 from sfumato.process import Process
@@ -104,6 +105,7 @@ class Wiener(Denoiser):
             one for each.
         reference: a grid on which the scales are computed, so that they are the same on all; that
             on which the network was trained.
+        drift: a x_t, added to the estimate (not in training); see `sfumato.drift`.
 
     Raises:
         ValueError: another process, or fields of other dimensions.
@@ -115,6 +117,7 @@ class Wiener(Denoiser):
         process: Process,
         data: GaussianField | Sequence[GaussianField],
         reference: Sequence[int],
+        drift: Drift | None = None,
     ) -> None:
         super().__init__()
         fields = (data,) if isinstance(data, GaussianField) else tuple(data)
@@ -131,6 +134,7 @@ class Wiener(Denoiser):
         self.network, self.process = network, process
         self.data, self.noise = fields, noise
         self.reference = tuple(int(n) for n in reference)
+        self.drift = drift
 
     @property
     def evaluations(self) -> int:
@@ -212,7 +216,16 @@ class Wiener(Denoiser):
     def forward(
         self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
     ) -> Tensor:
-        """G x_t + c_out (σ²C)^{1/2} S F."""
+        """G x_t + c_out (σ²C)^{1/2} S F, and a x_t."""
+        made = self._estimate(x_t, t, cond)
+        if self.drift is None:
+            return made
+        q = self.process.marginal(as_time(t).reshape(-1))
+        level = 0.5 * q.cov[..., 0, 0].log() - q.A[..., 0, 0].log()
+        factors = self.drift.on(level, waves_of(self.noise, tuple(x_t.shape[2:])))
+        return made + self._filtered(x_t, factors)
+
+    def _estimate(self, x_t: Tensor, t: Time, cond: Cond) -> Tensor:
         if self.network is None:
             return self.linear(x_t, t)
         here, scales = self._both(x_t, t)

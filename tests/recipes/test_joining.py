@@ -207,7 +207,7 @@ def test_the_commands(
     Path("mine").mkdir()
     Path("mine/notes.txt").write_text("dear")
     assert main(["experts", "join", *where, "--out", "mine", "--force"]) == 2
-    assert "it is not a model" in capsys.readouterr().err
+    assert "which is not a model folder" in capsys.readouterr().err
     assert Path("mine/notes.txt").read_text() == "dear"
     said = ["imagine", "a red square", "--model", "all", "--n", "2", "--steps", "4", "--quiet"]
     assert main([*said, "--out", "a.npz"]) == 0

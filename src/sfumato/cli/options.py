@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
@@ -128,6 +129,17 @@ def at_least(name: str, value: float, least: float) -> None:
     """
     if not value >= least:
         raise UsageError(f"--{name} must be at least {least}, got {value}")
+
+
+def model_folder(out: Path, *, force: bool) -> None:
+    """Refuse to write a model where something is, unless it is a model and ``force`` is given.
+
+    Raises UsageError.
+    """
+    if not out.exists() or (force and (out / "model.json").is_file()):
+        return
+    hint = "which is not a model folder" if force else "--force writes over a model folder"
+    raise UsageError(f"{out} exists already ({hint}); choose another --out")
 
 
 def torch_device(name: DeviceName) -> Any:

@@ -73,7 +73,7 @@ def shell_powers(x: Tensor, domain: Domain, extent: Sequence[float] = ()) -> Ten
     """Mean square of each field in each shell: float64 (N, C, K); see `energy_spectrum`."""
     lengths = checked(x, extent)
     dims = len(lengths)
-    shell, weight = _shells(tuple(x.shape[2:]), domain, lengths)
+    shell, weight = shells(tuple(x.shape[2:]), domain, lengths)
     made = torch.zeros(*x.shape[:2], int(shell.max()) + 1, dtype=torch.float64)
     for start, u in chunks(x):
         modes = to_modes(u, dims, domain).flatten(2)
@@ -181,7 +181,7 @@ def complete_shells(grid: Sequence[int], domain: Domain, lengths: Sequence[float
     return math.floor(min(lacking) / shell_width(domain, lengths) + 0.5 + 1e-9)
 
 
-def _shells(
+def shells(
     grid: tuple[int, ...], domain: Domain, lengths: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
     """The shell of each mode and the mean square of its harmonic, both flat."""

@@ -13,6 +13,7 @@ from sfumato.blurred import Blurred, Modes, OnGrid
 from sfumato.data import LabelAxis
 from sfumato.data.fields.base import FieldSet, Frame, Quantity
 from sfumato.denoise import Beside, Denoiser, Preconditioned, Prediction
+from sfumato.drift import Drift
 from sfumato.errors import UsageError
 from sfumato.field import GaussianField
 from sfumato.kernel import Kernel
@@ -53,6 +54,7 @@ class FieldModel(Model):
         prediction: what the network predicts instead of the rest of the Wiener filter; it then
             takes one channel for each quantity, no spectra are needed, and the noise may be white.
         blur: width of the blur at t = 1 (see `sfumato.blurred`), 0 for none.
+        drift: what keeps the power of its walk (see `sfumato.drift`), once that is measured.
 
     Raises:
         UsageError: the parts do not fit.
@@ -71,6 +73,7 @@ class FieldModel(Model):
     given_scales: tuple[Scale, ...] = ()
     prediction: Prediction | None = None
     blur: float = 0.0
+    drift: Drift | None = None
 
     def __post_init__(self) -> None:
         channels = len(self.frame.quantities)
@@ -88,6 +91,10 @@ class FieldModel(Model):
         for name, wanted in (("spectra", laws), ("scales", channels)):
             if len(getattr(self, name)) != wanted:
                 raise UsageError(f"expected {wanted} {name}, got {len(getattr(self, name))}")
+        if self.drift and (self.prediction or self.drift.channels != channels):
+            raise UsageError(
+                f"expected a drift of {channels} channels, beside the Wiener filter alone"
+            )
         if len(self.given) != len(self.given_scales):
             raise UsageError(
                 f"expected {len(self.given)} given_scales, got {len(self.given_scales)}"
@@ -124,7 +131,7 @@ class FieldModel(Model):
             network = self.network
             made: nn.Module = UNO(network) if isinstance(network, UNOConfig) else FNO(network)
         if self.prediction is None:
-            return Wiener(made, self.process.build(), self.spectra, self.grid)
+            return Wiener(made, self.process.build(), self.spectra, self.grid, self.drift)
         if self.blur:
             made = OnGrid(made, self.frame.dims, len(self.frame.quantities))
         return Preconditioned(made, self._process(self.grid), self.prediction, 1.0)

@@ -25,7 +25,7 @@ from sfumato.solve import DEIS, Ancestral, AnnealedLangevin, Exponential, Heun
 from sfumato.times import karras, log_snr, schedule_of
 from sfumato.wiener import Wiener
 
-_POINTS = 2**17
+POINTS = 2**17
 """Values that are computed together, at most; samples do not depend on it."""
 
 
@@ -147,7 +147,7 @@ def draw_fields(
     walk = walk or field_walk(FieldSolver(model.sampling.solver), process, model.sampling.steps)
     device = next(denoiser.parameters()).device
     channels = len(model.frame.quantities)
-    size = max(1, _POINTS // math.prod(grid))
+    size = max(1, POINTS // math.prod(grid))
     parts, nfe = [], 0
     for first in range(0, len(indices), size):
         here = indices[first : first + size]

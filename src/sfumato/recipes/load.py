@@ -8,6 +8,7 @@ from typing import Any
 from sfumato.data import LabelAxis, degrade
 from sfumato.data.fields.base import Axis, Frame, Quantity
 from sfumato.denoise import Denoiser
+from sfumato.drift import Drift
 from sfumato.errors import UsageError
 from sfumato.experts import Node
 from sfumato.field import GaussianField, OpenField
@@ -72,6 +73,7 @@ PARTS = (
     Frame,
     Quantity,
     Scale,
+    Drift,
     LabelAxis,
     Listener,
     Node,

@@ -8,7 +8,7 @@ from typing import Annotated, final
 
 import tyro
 
-from sfumato.cli.options import parse
+from sfumato.cli.options import model_folder, parse
 from sfumato.errors import UsageError
 
 _ABOUT = """Make one model of the runs of experts.
@@ -52,9 +52,7 @@ def run(config: JoinConfig) -> None:
     """
     if not config.runs:
         raise UsageError("expected the run folders of experts, got none")
-    if config.out.exists() and not (config.force and (config.out / "SHA256SUMS").is_file()):
-        hint = "--force writes over a model folder" if not config.force else "it is not a model"
-        raise UsageError(f"{config.out} exists already ({hint}); choose another --out")
+    model_folder(config.out, force=config.force)
     from sfumato.recipes.joining import join
 
     card = {"kind": "ensemble of experts", "runs": [run.name for run in config.runs]}

@@ -12,6 +12,7 @@ class Verbs(Enum):
 
     TRAIN = "train a model of fields: known ones, or your own file"
     SAMPLE = "draw fields at any resolution, also given some, or observed at points"
+    CALIBRATE = "let a trained model's walk keep the power that it should have"
     EVALUATE = "compare a model's fields with real ones: spectra, moments, tests"
     DATA = "list the known sets of fields, draw or write one"
 
@@ -25,6 +26,7 @@ def overview() -> str:
     examples = (
         "train --data vorticity --translate --out runs/vorticity",
         "sample mixture --resolution 256x256 --n 4 --out fields.nc",
+        "calibrate runs/vorticity --out models/vorticity",
         "evaluate mixture --n 500 --resolution 64x64 --picture report.png",
         "train --data rain.nc --variables rain --sample-dim time --out runs/rain",
     )

@@ -1,0 +1,118 @@
+"""``sfumato fields calibrate``: let a model's walk keep the power that it should have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+from sfumato.cli.fields.reading import FileOptions, learned_from
+from sfumato.cli.options import Device, DeviceName, Name, at_least, parse
+from sfumato.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from sfumato.recipes.field_model import FieldModel
+
+_ABOUT = """Measure where a model's walk loses power, and make a model that does not.
+
+A network that does not foresee everything draws fields with too little power in short waves, even
+where each of its estimates is right on average. Fields are drawn once, the power that is lacking is
+measured wave by wave at each noise level, and kept with the model: what it draws afterwards has the
+spectrum of the data, at no cost. The weights stay as they are. Nothing is measured against data, so
+none is needed, except for what a model is told.
+
+examples:
+  sfumato fields calibrate runs/vorticity --out models/vorticity
+  sfumato fields evaluate models/vorticity --n 300
+"""
+
+
+@final
+@dataclass(frozen=True)
+class CalibrateConfig:
+    """The model, and where to."""
+
+    name: Name
+    """A shipped model (see sfumato models), or the folder of a checkpoint or of a run."""
+    out: Path = Path("calibrated")
+    """The model folder to make."""
+    n: int = 512
+    """How many fields are drawn to measure by."""
+    seed: int = 0
+    """The seed of these fields."""
+    given: str = ""
+    """For a model that is told something: a known set of fields, or a file, that has it; by default
+    what it was trained on."""
+    force: bool = False
+    """Write over an older model folder."""
+    quiet: bool = False
+    """No progress bar and no report."""
+    device: Device = DeviceName.AUTO
+    """Where the network runs; auto takes CUDA, then Apple's GPU, then the CPU."""
+    threads: int = 0
+    """CPU threads; 0 leaves the choice to PyTorch."""
+    file: FileOptions = field(default_factory=FileOptions)
+
+
+def main(argv: list[str]) -> None:
+    """Run ``sfumato fields calibrate``."""
+    run(parse(CalibrateConfig, "fields calibrate", argv, _ABOUT))
+
+
+def run(config: CalibrateConfig) -> None:
+    """Measure and write.
+
+    Raises UsageError for options that make no sense, SfumatoError for a model that cannot be
+    loaded or written.
+    """
+    from sfumato import zoo
+    from sfumato.cli.options import model_folder
+
+    at_least("n", config.n, 16)
+    at_least("threads", config.threads, 0)
+    model_folder(config.out, force=config.force)
+    folder = zoo.find(config.name)
+    import torch
+
+    from sfumato.cli.fields.sample import load_field_model
+    from sfumato.cli.progress import bar
+    from sfumato.recipes.field_drift import measured_drift, with_drift
+    from sfumato.store import write_folder
+    from sfumato.wiener import Wiener
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    denoiser, model = load_field_model(config.name, config.device)
+    if isinstance(denoiser, Wiener):  # measured afresh
+        denoiser.drift, model = None, replace(model, drift=None)
+    given = _given(config, model)
+    total = config.n * model.sampling.steps
+    with bar("measuring", total, quiet=config.quiet) as advance:
+        drift = measured_drift(denoiser, model, config.n, config.seed, given, advance)  # type: ignore[arg-type]
+    write_folder(config.out, with_drift(folder, drift), replace=config.force)
+    if not config.quiet:
+        most = max(abs(a) for level in drift.factors for channel in level for a in channel)
+        print(
+            f"measured on {config.n} fields of {'x'.join(map(str, model.grid))} points; the "
+            f"largest factor is {most:.3f}\nwrote {config.out}"
+        )
+
+
+def _given(config: CalibrateConfig, model: FieldModel) -> torch.Tensor | None:
+    if not model.given:
+        if config.given:
+            raise UsageError("this model is told nothing: leave out --given")
+        return None
+    from sfumato.cli.fields.sample import told_of
+    from sfumato.recipes.field_data import NAMED, load_fields, load_file
+
+    run = learned_from(config.name)
+    source = config.given or (run[0] if run else model.data)
+    if source in NAMED:
+        data = load_fields(source, "train", model.grid)
+    else:
+        same = run is not None and Path(run[0]).absolute() == Path(source).absolute()
+        data = load_file(source, config.file.reading(usual=run[1] if same and run else None))
+    return told_of(data, source, model, config.n)

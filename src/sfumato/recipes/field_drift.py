@@ -1,0 +1,159 @@
+"""Measuring a model's drift on its own walk, and keeping it with the model; see `sfumato.drift`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import final
+
+import torch
+from safetensors.torch import load as load_tensors
+from torch import Tensor
+
+from sfumato.denoise import Cond, Denoiser, of_samples
+from sfumato.drift import Drift, waves_of
+from sfumato.errors import UsageError
+from sfumato.metrics.fields import complete_shells, shells
+from sfumato.nn import UNOConfig
+from sfumato.nn.harmonic import filtered, to_modes
+from sfumato.recipes.export import pack_model
+from sfumato.recipes.field_model import FieldModel
+from sfumato.recipes.field_sampling import POINTS, FieldSolver, field_walk
+from sfumato.recipes.load import read_model
+from sfumato.sample import sample
+from sfumato.schedule import Time, as_time
+from sfumato.seeds import Generators, fold, generators
+from sfumato.train import checkpoint as ck
+from sfumato.wiener import Wiener
+
+_SURE = 2.0
+"""Standard errors below which a factor is taken for chance."""
+
+
+@final
+class _Watched(Denoiser):
+    """Measures the factors as it is asked, level by level, and adds what they say at once."""
+
+    def __init__(self, inner: Wiener, waves: int, advance: Callable[[int], None]) -> None:
+        super().__init__()
+        self.inner, self.waves, self.advance = inner, waves, advance
+        self.process = inner.process
+        self.levels: list[float] = []
+        self.factors: list[tuple[tuple[float, ...], ...]] = []
+
+    @property
+    def evaluations(self) -> int:
+        """One."""
+        return 1
+
+    def forward(
+        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+    ) -> Tensor:
+        """The estimate with this level's factors."""
+        grid = tuple(x_t.shape[2:])
+        size = max(1, POINTS // math.prod(grid))
+        parts = []
+        for first in range(0, len(x_t), size):
+            rows = torch.arange(first, min(first + size, len(x_t)))
+            parts.append(self.inner(x_t[rows], t, of_samples(cond, rows)))
+            self.advance(len(rows))
+        x0 = torch.cat(parts)
+        q = self.process.marginal(as_time(t).reshape(-1)[:1])
+        alpha = float(q.A[0, 0, 0])
+        self.levels.append(0.5 * math.log(float(q.cov[0, 0, 0])) - math.log(alpha))
+        factors = self._measured(x_t, x0, alpha)
+        self.factors.append(tuple(tuple(float(f"{v:.4g}") for v in c) for c in factors.tolist()))
+        here = Drift((0.0,), (self.factors[-1],))
+        noise = self.inner.noise
+        multiplier = here.on(torch.zeros(1), waves_of(noise, grid))
+        return x0 + filtered(x_t, multiplier, noise.domain, noise.dims)
+
+    def _measured(self, x_t: Tensor, x0: Tensor, alpha: float) -> Tensor:
+        """(C, waves): see `sfumato.drift`; drawn to 0 as far as chance may have made them.
+
+        a (1 - (2 s/a)²), or 0 where that is negative, s the standard error over the samples.
+        """
+        noise, grid = self.inner.noise, tuple(x_t.shape[2:])
+        sides = noise.extent or (1.0,) * noise.dims
+        shell, weight = shells(grid, noise.domain, sides)
+        k = torch.stack([law.power(grid).flatten() for law in self.inner.data])  # (1 or C, modes)
+        x, y = (to_modes(v.double().cpu(), noise.dims, noise.domain).flatten(2) for v in (x_t, x0))
+        square, product = (x * x.conj()).real * weight, (x * y.conj()).real * weight
+        count = int(shell.max()) + 1
+        lacking = torch.zeros(*x.shape[:2], count, dtype=torch.float64)
+        lacking.index_add_(2, shell, alpha * k - product)
+        power = torch.zeros(x.shape[1], count, dtype=torch.float64)
+        power.index_add_(1, shell, square.mean(0))
+        power = power[:, : self.waves].clamp_min(1e-300)
+        a = lacking.mean(0)[:, : self.waves] / power
+        s = lacking.std(0)[:, : self.waves] / (power * math.sqrt(len(x)))
+        kept = (1 - (_SURE * s / a).square()).clamp_min(0).nan_to_num(0.0)
+        return a * kept
+
+
+def measured_drift(
+    denoiser: Wiener,
+    model: FieldModel,
+    n: int,
+    seed: int,
+    given: Tensor | None = None,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Drift:
+    """The drift of a model on the walk that it is drawn with unless told otherwise.
+
+    Level by level, with the factors of the levels before in place, on the grid of training. The
+    power that is wanted is that of the model's law, so no data is needed.
+
+    Args:
+        denoiser, model: without a drift.
+        n: fields that are drawn.
+        seed: of them.
+        given: (n, G, *grid), what the model is told of each field.
+        advance: is told of evaluations that are done: n for each step.
+
+    Raises:
+        UsageError: a model without a Wiener filter, or fewer than 16 fields.
+    """
+    if model.prediction is not None or not isinstance(denoiser, Wiener) or denoiser.drift:
+        raise UsageError("expected a model of a Wiener filter and a network, without a drift")
+    if n < 16:
+        raise UsageError(f"expected at least 16 fields to measure by, got {n}")
+    own = model.network.grid if isinstance(model.network, UNOConfig) else model.grid
+    both = [min(a, b) for a, b in zip(own, model.grid, strict=True)]
+    waves = complete_shells(both, model.frame.domain, model.frame.extent)
+    watched = _Watched(denoiser, waves, advance)
+    walk = field_walk(FieldSolver(model.sampling.solver), denoiser.process, model.sampling.steps)
+    device = next(denoiser.parameters()).device
+    random = generators(fold(seed, "drift"), range(n))
+    x = denoiser.process.start((n, *model.shape), random, t=float(walk.times[0]), device=device)
+    told = model.told(given.to(device)) if given is not None else None
+    with torch.no_grad():
+        sample(watched, walk.solver, walk.times, x, cond=told, generator=random)
+    order = sorted(range(len(watched.levels)), key=watched.levels.__getitem__)
+    return Drift(
+        tuple(float(f"{watched.levels[i]:.6g}") for i in order),
+        tuple(watched.factors[i] for i in order),
+    )
+
+
+def with_drift(folder: Path | str, drift: Drift | None) -> dict[str, bytes]:
+    """The files of a model folder that has this drift; weights and card as in ``folder``.
+
+    Raises:
+        UsageError: another kind of model.
+        SfumatoError: it cannot be read.
+    """
+    found = ck.find_checkpoint(Path(folder))
+    described = ck.parse_json(found.files, ck.DESCRIPTION, found.folder)
+    model = read_model(described["model"])
+    if not isinstance(model, FieldModel):
+        raise UsageError(f"{folder} is no model of fields")
+    told = {**described, "model": replace(model, drift=drift).to_json()}
+    if "card.json" in found.files:
+        return {**found.files, ck.DESCRIPTION: ck.pack_json(told)}
+    step = ck.parse_json(found.files, ck.STATE, found.folder)["step"]
+    weights = load_tensors(found.files[ck.EMA if ck.EMA in found.files else ck.MODEL])
+    card = {"name": Path(folder).name, "system": "DDO", "kind": "field model", "data": model.data}
+    return pack_model(weights, told, card, step, half=False)
