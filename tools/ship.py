@@ -3,6 +3,7 @@
     python tools/ship.py runs/fashion fashion
     python tools/ship.py runs/fashion fashion --scores benchmarks/results/fashion*.json
     python tools/ship.py fashion --scores benchmarks/results/fashion*.json    # its scores alone
+    python tools/ship.py runs/fields-vorticity vorticity --calibrate 1024     # a model of fields
 
 The card's system, command and settings are read from the run, the training time from its log, the
 licence from the data set's card, and the scores from what ``sfumato evaluate --out`` wrote. Run it
@@ -19,6 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from sfumato.cli.fields import calibrate
 from sfumato.data import Card, PointName, avatars, fashion_mnist, points
 from sfumato.metrics.score import Score, plus_minus
 from sfumato.recipes import field_data, i2sb, private
@@ -195,14 +197,19 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--scores", type=Path, nargs="*", default=[])
     parser.add_argument("--note", default="", help="what else the card must say")
+    parser.add_argument("--calibrate", type=int, default=0, help="fields to calibrate with")
     asked = parser.parse_args()
     if asked.run is None:
         renew(ZOO / asked.name, scores(asked.scores))
         return
     about = card(asked.run, asked.name, asked.scores)
     about["note"] += asked.note and f"; {asked.note}"
+    if asked.calibrate:
+        about["command"] += f" ; sfumato fields calibrate {asked.run} --n {asked.calibrate}"
     with tempfile.TemporaryDirectory() as scratch:
         made = export(asked.run, Path(scratch) / asked.name, about, half=True)
+        if asked.calibrate:
+            calibrate.run(calibrate.CalibrateConfig(str(made), made, asked.calibrate, force=True))
         read_folder(made)
         shutil.rmtree(ZOO / asked.name, ignore_errors=True)
         shutil.copytree(made, ZOO / asked.name)

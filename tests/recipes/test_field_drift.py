@@ -11,19 +11,20 @@ import torch
 from torch import Tensor, nn
 
 import sfumato as sf
-from rainfall import fill, rain
+from rainfall import fill
 from sfumato.cli import main
 from sfumato.data import Card
 from sfumato.data.fields.base import Axis, Domain, FieldSet, Frame, Quantity
 from sfumato.errors import UsageError
-from sfumato.metrics.fields import shell_powers, shells
+from sfumato.metrics.fields import shell_powers
 from sfumato.nn import UNOConfig
+from sfumato.recipes.field_data import load_fields
 from sfumato.recipes.field_drift import measured_drift, with_drift
 from sfumato.recipes.field_model import FieldModel, field_model
 from sfumato.recipes.field_sampling import draw_fields
 from sfumato.recipes.load import load_model, read_model
 from sfumato.wiener import Wiener
-from small_fields import built
+from small_fields import built, gaussian_set
 
 SIDE = 16
 
@@ -40,7 +41,7 @@ class Shy(nn.Module):
         return -self.share * x[:, self.channels : 2 * self.channels]
 
 
-def shy(domain: Domain, share: float, channels: int = 1) -> tuple[Wiener, FieldModel]:
+def shy(domain: Domain, share: float, channels: int = 1) -> tuple[Wiener, FieldModel, Tensor]:
     """A model whose estimate is linear and too small, of fields with a known law."""
     names = tuple(Quantity(f"q{c}") for c in range(channels))
     frame = Frame(domain, (Axis("y", 0, 1), Axis("x", 0, 1)), names)
@@ -53,16 +54,16 @@ def shy(domain: Domain, share: float, channels: int = 1) -> tuple[Wiener, FieldM
     small = UNOConfig(1, 1, (SIDE, SIDE), channels=4, multipliers=(1,), modes=2)
     model = field_model(data, small, sf.Matern(0.05, 0.75))
     w = Wiener(Shy(share, channels), model.process.build(), model.spectra, model.grid)
-    return w.eval(), model
+    return w.eval(), model, x
 
 
-def power_of(denoiser: sf.Denoiser, model: FieldModel, n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Of each shell, over that of the law: (C, shells), and its standard error."""
+def power_of(
+    denoiser: sf.Denoiser, model: FieldModel, real: Tensor, n: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Of each shell, over that of the data: (C, shells), and its standard error."""
     x = model.normalised(draw_fields(denoiser, model, model.grid, seed, range(n)).values)
     got = shell_powers(x, model.frame.domain)
-    shell, _ = shells(model.grid, model.frame.domain, (1.0, 1.0))
-    want = torch.zeros_like(got[0])
-    want.index_add_(1, shell, torch.stack([s.power(model.grid).flatten() for s in model.spectra]))
+    want = shell_powers(model.normalised(real), model.frame.domain).mean(0)
     return got.mean(0) / want, got.std(0) / n**0.5 / want
 
 
@@ -72,22 +73,22 @@ def test_a_walk_gets_its_power_back(domain: Domain) -> None:
 
     Other seeds than those that were measured with; two channels with laws of their own.
     """
-    denoiser, model = shy(domain, 0.2, channels=2)
+    denoiser, model, real = shy(domain, 0.2, channels=2)
     waves = slice(1, 7)
-    before, _ = power_of(denoiser, model, 200, 3)
+    before, _ = power_of(denoiser, model, real, 200, 3)
     assert float(before[:, waves].max()) < 0.75
-    drift = measured_drift(denoiser, model, 600, 0)
+    drift = measured_drift(denoiser, model, real, 600, 0)
     assert drift.channels == 2 and len(drift.levels) == 20
     mended = Wiener(denoiser.network, denoiser.process, model.spectra, model.grid, drift)
-    after, error = power_of(mended, model, 600, 4)
+    after, error = power_of(mended, model, real, 600, 4)
     off = (after - 1)[:, waves].abs()
     assert bool((off < 0.03 + 4 * error[:, waves]).all()), after
 
 
 def test_the_factors_are_those_of_the_closed_form() -> None:
     """Where the estimate is G x - b x in a mode, its factor is b, up to the 20 steps' own error."""
-    denoiser, model = shy(Domain.PERIODIC, 0.2)
-    drift = measured_drift(denoiser, model, 4000, 0)
+    denoiser, model, real = shy(Domain.PERIODIC, 0.2)
+    drift = measured_drift(denoiser, model, real, 4000, 0)
     for level, factors in zip(drift.levels, drift.factors, strict=True):
         if not -3 < level < 1:
             continue
@@ -102,8 +103,8 @@ def test_the_factors_are_those_of_the_closed_form() -> None:
 
 def test_an_exact_estimate_is_left_alone() -> None:
     """Nothing but chance, which is taken for chance: less than 2 standard errors nearly always."""
-    denoiser, model = shy(Domain.PERIODIC, 0.0)
-    drift = measured_drift(denoiser, model, 300, 0)
+    denoiser, model, real = shy(Domain.PERIODIC, 0.0)
+    drift = measured_drift(denoiser, model, real, 300, 0)
     factors = torch.tensor(drift.factors)
     assert float((factors == 0).double().mean()) > 0.85
     assert float(factors.abs().max()) < 0.05
@@ -111,23 +112,25 @@ def test_an_exact_estimate_is_left_alone() -> None:
 
 def test_only_waves_of_the_network_are_mended() -> None:
     denoiser, model = built()
+    real = torch.from_numpy(gaussian_set(200).values)
     assert isinstance(denoiser, Wiener)
-    drift = measured_drift(denoiser, model, 16, 0)
+    drift = measured_drift(denoiser, model, real, 16, 0)
     assert {len(c) for level in drift.factors for c in level} == {8}  # complete shells of 16 points
     steps = []
-    again = measured_drift(denoiser, model, 16, 0, advance=steps.append)
+    again = measured_drift(denoiser, model, real, 16, 0, advance=steps.append)
     assert again == drift and sum(steps) == 16 * 20
-    assert measured_drift(denoiser, model, 16, 1) != drift
+    assert measured_drift(denoiser, model, real, 16, 1) != drift
 
 
 def test_models_that_cannot_be_measured() -> None:
     denoiser, model = built()
+    real = torch.from_numpy(gaussian_set(200).values)
     assert isinstance(denoiser, Wiener)
     with pytest.raises(UsageError, match="at least 16 fields"):
-        measured_drift(denoiser, model, 15, 0)
-    denoiser.drift = measured_drift(denoiser, model, 16, 0)
+        measured_drift(denoiser, model, real, 15, 0)
+    denoiser.drift = measured_drift(denoiser, model, real, 16, 0)
     with pytest.raises(UsageError, match="without a drift"):
-        measured_drift(denoiser, model, 16, 0)
+        measured_drift(denoiser, model, real, 16, 0)
     with pytest.raises(UsageError, match="drift of 1 channels"):
         replace(model, drift=measured_drift(*shy(Domain.PERIODIC, 0.1, 2), 16, 0))
 
@@ -140,7 +143,7 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_command_keeps_weights_and_card(zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["fields", "calibrate", "tiny-rain", "--n", "64"]
+    words = ["fields", "calibrate", "tiny-rain", "--n", "64", "--data", str(zoo / "rain.npz")]
     assert main([*words, "--out", "steady"]) == 0
     said = capsys.readouterr().out
     assert "measured on 64 fields of 16x16 points" in said and "wrote steady" in said
@@ -150,15 +153,19 @@ def test_the_command_keeps_weights_and_card(zoo: Path, capsys: pytest.CaptureFix
     (a, before), (b, after) = load_model(old), load_model(new)
     assert isinstance(a, Wiener) and isinstance(b, Wiener)
     assert isinstance(before, FieldModel) and isinstance(after, FieldModel)
-    assert a.drift is None and b.drift == after.drift == measured_drift(a, before, 64, 0)
+    real = torch.from_numpy(load_fields(str(zoo / "rain.npz"), "train").values)
+    assert a.drift is None and b.drift == after.drift == measured_drift(a, before, real, 64, 0)
     assert replace(after, drift=None) == before
     assert read_model(json.loads(json.dumps(after.to_json()))) == after
     x = draw_fields(a, before, (16, 16), 0, range(2)).values
     assert not torch.equal(x, draw_fields(b, after, (16, 16), 0, range(2)).values)
     assert main([*words, "--out", "steady"]) == 2
     assert "--force writes over a model folder" in capsys.readouterr().err
-    again = ["fields", "calibrate", "steady", "--n", "64", "--out", "steady", "--force", "--quiet"]
-    assert main(again) == 0 and capsys.readouterr().out == ""
+    words[2] = "steady"
+    assert (
+        main([*words, "--out", "steady", "--force", "--quiet"]) == 0
+        and capsys.readouterr().out == ""
+    )
     assert load_model(new)[1] == after  # measured afresh, not upon itself
     files = with_drift(new, None)
     assert json.loads(files["model.json"])["model"] == before.to_json()
@@ -169,16 +176,17 @@ def test_what_a_model_is_told_is_told_while_it_is_measured(
 ) -> None:
     words = ["fields", "calibrate", "tiny-told", "--n", "16", "--out", "steady", "--quiet"]
     source = str(zoo / "rain.npz")
-    assert main([*words, "--given", source]) == 0
+    assert main([*words, "--data", source]) == 0
     denoiser, model = load_model(zoo / "tiny-told")
     assert isinstance(denoiser, Wiener) and isinstance(model, FieldModel)
-    parameters = rain().parameters
-    assert parameters is not None
-    heights = torch.from_numpy(parameters[:16]).reshape(16, 1, 1, 1).expand(16, 1, 16, 16)
+    data = load_fields(source, "train")
+    real = torch.from_numpy(data.values)
+    assert data.parameters is not None
+    heights = torch.from_numpy(data.parameters[:16]).reshape(16, 1, 1, 1).expand(16, 1, 16, 16)
     _, found = load_model(Path("steady"))
     assert isinstance(found, FieldModel)
-    assert found.drift == measured_drift(denoiser, model, 16, 0, heights)
-    assert main(["fields", "calibrate", "tiny-rain", "--given", source]) == 2
-    assert "told nothing" in capsys.readouterr().err
+    assert found.drift == measured_drift(denoiser, model, real, 16, 0, heights)
+    assert main([*words[:-1], "--force", "--quiet"]) == 2
+    assert "learned from 'rain', a file that is not here" in capsys.readouterr().err
     assert main(["fields", "calibrate", "tiny-rain", "--n", "3"]) == 2
     assert "n must be at least 16" in capsys.readouterr().err

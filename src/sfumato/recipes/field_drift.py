@@ -15,9 +15,9 @@ from torch import Tensor
 from sfumato.denoise import Cond, Denoiser, of_samples
 from sfumato.drift import Drift, waves_of
 from sfumato.errors import UsageError
-from sfumato.metrics.fields import complete_shells, shells
+from sfumato.metrics.fields import complete_shells, shell_powers, shells
 from sfumato.nn import UNOConfig
-from sfumato.nn.harmonic import filtered, to_modes
+from sfumato.nn.harmonic import filtered, resample, to_modes
 from sfumato.recipes.export import pack_model
 from sfumato.recipes.field_model import FieldModel
 from sfumato.recipes.field_sampling import POINTS, FieldSolver, field_walk
@@ -36,9 +36,9 @@ _SURE = 2.0
 class _Watched(Denoiser):
     """Measures the factors as it is asked, level by level, and adds what they say at once."""
 
-    def __init__(self, inner: Wiener, waves: int, advance: Callable[[int], None]) -> None:
+    def __init__(self, inner: Wiener, wanted: Tensor, advance: Callable[[int], None]) -> None:
         super().__init__()
-        self.inner, self.waves, self.advance = inner, waves, advance
+        self.inner, self.wanted, self.advance = inner, wanted, advance
         self.process = inner.process
         self.levels: list[float] = []
         self.factors: list[tuple[tuple[float, ...], ...]] = []
@@ -75,27 +75,27 @@ class _Watched(Denoiser):
 
         a (1 - (2 s/a)²), or 0 where that is negative, s the standard error over the samples.
         """
-        noise, grid = self.inner.noise, tuple(x_t.shape[2:])
+        noise, waves = self.inner.noise, self.wanted.shape[1]
         sides = noise.extent or (1.0,) * noise.dims
-        shell, weight = shells(grid, noise.domain, sides)
-        k = torch.stack([law.power(grid).flatten() for law in self.inner.data])  # (1 or C, modes)
+        shell, weight = shells(tuple(x_t.shape[2:]), noise.domain, sides)
         x, y = (to_modes(v.double().cpu(), noise.dims, noise.domain).flatten(2) for v in (x_t, x0))
-        square, product = (x * x.conj()).real * weight, (x * y.conj()).real * weight
-        count = int(shell.max()) + 1
-        lacking = torch.zeros(*x.shape[:2], count, dtype=torch.float64)
-        lacking.index_add_(2, shell, alpha * k - product)
-        power = torch.zeros(x.shape[1], count, dtype=torch.float64)
-        power.index_add_(1, shell, square.mean(0))
-        power = power[:, : self.waves].clamp_min(1e-300)
-        a = lacking.mean(0)[:, : self.waves] / power
-        s = lacking.std(0)[:, : self.waves] / (power * math.sqrt(len(x)))
+
+        def summed(product: Tensor) -> Tensor:
+            made = torch.zeros(*product.shape[:2], int(shell.max()) + 1, dtype=torch.float64)
+            return made.index_add_(2, shell, product.real * weight)[..., :waves]
+
+        power = summed(x * x.conj()).mean(0).clamp_min(1e-300)
+        lacking = alpha * self.wanted - summed(x * y.conj())
+        a = lacking.mean(0) / power
+        s = lacking.std(0) / (power * math.sqrt(len(x)))
         kept = (1 - (_SURE * s / a).square()).clamp_min(0).nan_to_num(0.0)
-        return a * kept
+        return a * kept + 0.0  # and no -0
 
 
 def measured_drift(
     denoiser: Wiener,
     model: FieldModel,
+    real: Tensor,
     n: int,
     seed: int,
     given: Tensor | None = None,
@@ -103,11 +103,11 @@ def measured_drift(
 ) -> Drift:
     """The drift of a model on the walk that it is drawn with unless told otherwise.
 
-    Level by level, with the factors of the levels before in place, on the grid of training. The
-    power that is wanted is that of the model's law, so no data is needed.
+    Level by level, with the factors of the levels before in place, on the grid of training.
 
     Args:
         denoiser, model: without a drift.
+        real: (N, C, *grid) in their units, the data whose power is wanted, on any grid.
         n: fields that are drawn.
         seed: of them.
         given: (n, G, *grid), what the model is told of each field.
@@ -120,10 +120,13 @@ def measured_drift(
         raise UsageError("expected a model of a Wiener filter and a network, without a drift")
     if n < 16:
         raise UsageError(f"expected at least 16 fields to measure by, got {n}")
+    frame = model.frame
     own = model.network.grid if isinstance(model.network, UNOConfig) else model.grid
     both = [min(a, b) for a, b in zip(own, model.grid, strict=True)]
-    waves = complete_shells(both, model.frame.domain, model.frame.extent)
-    watched = _Watched(denoiser, waves, advance)
+    waves = complete_shells(both, frame.domain, frame.extent)
+    data = model.normalised(resample(real, model.grid, frame.domain))
+    wanted = shell_powers(data, frame.domain, frame.extent).mean(0)[:, :waves]
+    watched = _Watched(denoiser, wanted, advance)
     walk = field_walk(FieldSolver(model.sampling.solver), denoiser.process, model.sampling.steps)
     device = next(denoiser.parameters()).device
     random = generators(fold(seed, "drift"), range(n))

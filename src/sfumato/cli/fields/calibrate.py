@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import final
 
-from sfumato.cli.fields.reading import FileOptions, learned_from
+from sfumato.cli.fields.reading import FileOptions, source_of, values_of
 from sfumato.cli.options import Device, DeviceName, Name, at_least, parse
 from sfumato.errors import UsageError
-
-if TYPE_CHECKING:
-    import torch
-
-    from sfumato.recipes.field_model import FieldModel
 
 _ABOUT = """Measure where a model's walk loses power, and make a model that does not.
 
 A network that does not foresee everything draws fields with too little power in short waves, even
 where each of its estimates is right on average. Fields are drawn once, the power that is lacking is
-measured wave by wave at each noise level, and kept with the model: what it draws afterwards has the
-spectrum of the data, at no cost. The weights stay as they are. Nothing is measured against data, so
-none is needed, except for what a model is told.
+measured wave by wave at each noise level against the data it was trained on, and kept with the
+model: what it draws afterwards has the spectrum of the data, at no cost. The weights stay as they
+are.
 
 examples:
   sfumato fields calibrate runs/vorticity --out models/vorticity
@@ -42,9 +37,8 @@ class CalibrateConfig:
     """How many fields are drawn to measure by."""
     seed: int = 0
     """The seed of these fields."""
-    given: str = ""
-    """For a model that is told something: a known set of fields, or a file, that has it; by default
-    what it was trained on."""
+    data: str = ""
+    """A known set of fields, or a file; by default what the model was trained on."""
     force: bool = False
     """Write over an older model folder."""
     quiet: bool = False
@@ -76,8 +70,9 @@ def run(config: CalibrateConfig) -> None:
     folder = zoo.find(config.name)
     import torch
 
-    from sfumato.cli.fields.sample import load_field_model
+    from sfumato.cli.fields.sample import load_field_model, told_of
     from sfumato.cli.progress import bar
+    from sfumato.recipes.field_data import load_fields
     from sfumato.recipes.field_drift import measured_drift, with_drift
     from sfumato.store import write_folder
     from sfumato.wiener import Wiener
@@ -85,12 +80,18 @@ def run(config: CalibrateConfig) -> None:
     if config.threads:
         torch.set_num_threads(config.threads)
     denoiser, model = load_field_model(config.name, config.device)
-    if isinstance(denoiser, Wiener):  # measured afresh
-        denoiser.drift, model = None, replace(model, drift=None)
-    given = _given(config, model)
+    if not isinstance(denoiser, Wiener):
+        raise UsageError(f"{config.name} has no Wiener filter, beside which a drift is kept")
+    denoiser.drift, model = None, replace(model, drift=None)  # measured afresh
+    source, usual = source_of(config.name, config.data, model.data)
+    names = [q.name for q in model.frame.quantities]
+    every = [*names, *(q.name for q in model.given)]
+    data = load_fields(source, "train", how=config.file.reading(every, usual))
+    real = values_of(data, names, model.frame, source)
+    given = told_of(data, source, model, config.n) if model.given else None
     total = config.n * model.sampling.steps
     with bar("measuring", total, quiet=config.quiet) as advance:
-        drift = measured_drift(denoiser, model, config.n, config.seed, given, advance)  # type: ignore[arg-type]
+        drift = measured_drift(denoiser, model, real, config.n, config.seed, given, advance)
     write_folder(config.out, with_drift(folder, drift), replace=config.force)
     if not config.quiet:
         most = max(abs(a) for level in drift.factors for channel in level for a in channel)
@@ -98,21 +99,3 @@ def run(config: CalibrateConfig) -> None:
             f"measured on {config.n} fields of {'x'.join(map(str, model.grid))} points; the "
             f"largest factor is {most:.3f}\nwrote {config.out}"
         )
-
-
-def _given(config: CalibrateConfig, model: FieldModel) -> torch.Tensor | None:
-    if not model.given:
-        if config.given:
-            raise UsageError("this model is told nothing: leave out --given")
-        return None
-    from sfumato.cli.fields.sample import told_of
-    from sfumato.recipes.field_data import NAMED, load_fields, load_file
-
-    run = learned_from(config.name)
-    source = config.given or (run[0] if run else model.data)
-    if source in NAMED:
-        data = load_fields(source, "train", model.grid)
-    else:
-        same = run is not None and Path(run[0]).absolute() == Path(source).absolute()
-        data = load_file(source, config.file.reading(usual=run[1] if same and run else None))
-    return told_of(data, source, model, config.n)

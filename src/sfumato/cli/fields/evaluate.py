@@ -15,8 +15,8 @@ from sfumato.cli.fields.reading import (
     PICTURES,
     FileOptions,
     check_out,
-    fitting,
     source_of,
+    values_of,
 )
 from sfumato.cli.fields.sample import Drawing, check_size, grid_of, load_field_model, told_of
 from sfumato.cli.options import Name, at_least, parse
@@ -115,7 +115,7 @@ def run(config: EvaluateConfig, argv: list[str]) -> None:
         read = read_fields(file)
         made, frame = torch.from_numpy(read.values[: config.n]), read.frame
         names = [q.name for q in frame.quantities]
-        real = _values(_real(config, config.data, None, names), names, frame, config.data)
+        real = values_of(_real(config, config.data, None, names), names, frame, config.data)
     else:
         row, made, real, frame = _drawn(config)
     if config.real:
@@ -159,7 +159,7 @@ def _drawn(config: EvaluateConfig) -> tuple[dict[str, Any], Tensor, Tensor, Fram
     source, usual = source_of(config.name, config.data, model.data)
     names = [q.name for q in model.frame.quantities]
     found = _real(config, source, usual, [*names, *(q.name for q in model.given)])
-    real = _values(found, names, model.frame, source)
+    real = values_of(found, names, model.frame, source)
     given = told_of(found, source, model, config.n) if model.given else None
     began = time.perf_counter()
     with bar("sampling", config.n, quiet=config.quiet) as advance, torch.inference_mode():
@@ -186,17 +186,6 @@ def _real(
 
     split: Literal["train", "test"] = "test" if config.split == "test" else "train"
     return load_fields(source, split, how=config.file.reading(names, usual))
-
-
-def _values(found: FieldSet, names: Sequence[str], frame: Frame, source: str) -> Tensor:
-    """These quantities of the real fields, (N, C, *grid), with axes as in the frame."""
-    import torch
-
-    have = [q.name for q in found.frame.quantities]
-    if missing := [name for name in names if name not in have]:
-        raise UsageError(f"{source} has no {', '.join(missing)}; it has {', '.join(have)}")
-    found = fitting(found, frame, source)
-    return torch.from_numpy(found.values[:, [have.index(name) for name in names]].copy())
 
 
 def report(made: Tensor, real: Tensor, frame: Frame) -> Image.Image:

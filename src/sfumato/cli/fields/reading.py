@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal, final
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sfumato.data.fields.base import FieldSet, Frame
     from sfumato.recipes.field_data import Reading
 
@@ -142,3 +144,17 @@ def fitting(found: FieldSet, frame: Frame, source: str) -> FieldSet:
                 stacklevel=2,
             )
     return found
+
+
+def values_of(found: FieldSet, names: Sequence[str], frame: Frame, source: str) -> Tensor:
+    """These quantities of fields, (N, C, *grid), with axes as in the frame.
+
+    Raises UsageError if there are no such quantities.
+    """
+    import torch
+
+    have = [q.name for q in found.frame.quantities]
+    if missing := [name for name in names if name not in have]:
+        raise UsageError(f"{source} has no {', '.join(missing)}; it has {', '.join(have)}")
+    found = fitting(found, frame, source)
+    return torch.from_numpy(found.values[:, [have.index(name) for name in names]].copy())
