@@ -44,7 +44,7 @@ from sfumato.recipes.field_sampling import FieldSolver, draw_fields, field_walk
 from sfumato.recipes.load import load_model
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fields_again import denoised_again
+from fields_again import decided, denoised_again
 from fields_shown import plot_cost, plot_spectra, resident
 from written import write
 
@@ -261,20 +261,20 @@ def vorticity(options: Options) -> dict[str, Any]:
     spectra = {"real": energy_spectrum(values.double(), Domain.PERIODIC)}
     rows: list[dict[str, Any]] = []
     usual = FieldSolver(model.sampling.solver), model.sampling.steps
-    for n, (solver, steps) in (
-        (64, usual),
-        (128, usual),
-        (256, usual),
-        (64, (FieldSolver.HEUN, 24)),
-    ):
+    drift = denoiser.drift if isinstance(denoiser, sf.Wiener) else None
+    cases = [(64, usual, drift), (128, usual, drift), (256, usual, drift)]
+    cases += [(64, (FieldSolver.HEUN, 24), drift)]
+    cases += [(64, usual, None), (128, usual, None)] if drift else []
+    for n, (solver, steps), kept in cases:
+        if isinstance(denoiser, sf.Wiener):
+            denoiser.drift = kept
         count = options.n if n < 256 and solver is usual[0] else options.n // 2
+        how = f"{n} x {n}, {solver.value}" + (", not calibrated" if drift and not kept else "")
         walk = field_walk(solver, denoiser.process, steps)
         began = time.perf_counter()
         drawn = draw_fields(denoiser, model, (n, n), options.seed, range(count), walk)
         spent = (time.perf_counter() - began) / count
-        spectra[f"{n} x {n}, {solver.value} {drawn.nfe}"] = energy_spectrum(
-            drawn.values.double(), Domain.PERIODIC
-        )
+        spectra[how] = energy_spectrum(drawn.values.double(), Domain.PERIODIC)
         scores = compare_fields(
             resample(drawn.values, (64, 64), Domain.PERIODIC),
             values,
@@ -288,6 +288,7 @@ def vorticity(options: Options) -> dict[str, Any]:
                 "n": n,
                 "draws": count,
                 "solver": solver.value,
+                "calibrated": kept is not None,
                 "nfe": drawn.nfe,
                 "seconds": spent,
                 "worst": 100 * found["worst spectrum error"],
@@ -307,8 +308,9 @@ def vorticity(options: Options) -> dict[str, Any]:
         row["solver_steps"] = steps
         row["solver_seconds"] = (time.perf_counter() - began) / count
     plot_spectra(spectra, options.img / "fields-vorticity.png")
-    again = denoised_again(denoiser, model, values[:64], options.seed)
-    return {"real": len(values), "rows": rows, "again": again}
+    again = denoised_again(denoiser, model, values[:64], options.seed)  # not calibrated
+    levels = [decided(model, length) for length in (0.1, 0.015)]
+    return {"real": len(values), "rows": rows, "again": again, "decided": levels}
 
 
 def pictures(options: Options) -> dict[str, Any]:

@@ -26,8 +26,8 @@ def denoised_again(
     x0, process = model.normalised(values), denoiser.process
     before = energy_spectrum(x0.double(), model.frame.domain).power[0]
     rows = []
-    for level in (-2.0, -1.0, 0.0, 1.0):
-        lows = torch.linspace(level, -7.0, 6 + 2 * int(level + 4), dtype=torch.float64)
+    for level in (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0):
+        lows = torch.linspace(level, -7.0, 6 + 2 * int(level + 5), dtype=torch.float64)
         walk = sf.times.schedule_of(process).time(-2 * lows)
         times = torch.cat([walk, walk.new_zeros(1)])
         x, _ = process.perturb(x0, float(walk[0]), sf.generators(seed, range(len(x0))))
@@ -39,3 +39,11 @@ def denoised_again(
         rows.append(row)
         Console().print(row)
     return rows
+
+
+def decided(model: FieldModel, length: float) -> dict[str, Any]:
+    """The noise level σ at which a wave is half known, for Matérn noise of this length."""
+    noise = sf.GaussianField(sf.Matern(length, 0.75), model.frame.dims, model.frame.domain)
+    ratio = (model.spectra[0].power(model.grid) / noise.power(model.grid)).sqrt()
+    along = ratio[(0,) * (model.frame.dims - 1)]
+    return {"length": length} | {f"waves {k}": float(along[k]) for k in (1, *WAVES)}
