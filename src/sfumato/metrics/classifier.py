@@ -6,7 +6,6 @@ A classifier's folder holds ``model.safetensors`` (weights), ``model.json`` (wha
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,15 +14,14 @@ from typing import Any, final
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.metrics.features import Features, Images, pixel_values
+from sfumato.metrics.folders import read_network, write_network
 from sfumato.nn import Classifier, ClassifierConfig
-from sfumato.store import read_folder, write_folder
 
-FORMAT = 1
+KIND = "classifier"
 _ZOO = Path(__file__).resolve().parents[1] / "zoo"
 
 
@@ -115,22 +113,13 @@ def save_classifier(
     replace: bool = False,
 ) -> Path:
     """Writes the folder, atomically. Raises SfumatoError if it exists (unless ``replace``)."""
-    state = classifier.network.state_dict()
-    weights = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     description = {
-        "format_version": FORMAT,
-        "kind": "classifier",
         "name": classifier.name,
         "resolution": classifier.resolution,
         "config": asdict(classifier.network.config),
         "axes": [asdict(axis) for axis in classifier.axes],
     }
-    files = {
-        "model.safetensors": save_tensors(weights),
-        "model.json": _json(description),
-        "card.json": _json(card),
-    }
-    return write_folder(path, files, replace=replace)
+    return write_network(path, KIND, classifier.network, description, card, replace=replace)
 
 
 def load_classifier(path: str | Path) -> LabelledClassifier:
@@ -139,25 +128,11 @@ def load_classifier(path: str | Path) -> LabelledClassifier:
     Raises:
         SfumatoError: damaged, from a newer version, or not a classifier.
     """
-    files = read_folder(path)
-    missing = [n for n in ("model.json", "model.safetensors") if n not in files]
-    if missing:
-        raise SfumatoError(f"{path} is not a classifier: it has no {missing[0]}")
-    try:
-        raw = json.loads(files["model.json"])
-        kind, version = raw.get("kind"), raw["format_version"]
-    except (ValueError, KeyError, AttributeError) as error:
-        raise SfumatoError(f"{path}/model.json does not describe a model: {error}") from error
-    if not isinstance(version, int) or version > FORMAT:
-        raise SfumatoError(
-            f"{path} has format {version}, this sfumato reads up to {FORMAT}; install a newer one"
-        )
-    if kind != "classifier":
-        raise SfumatoError(f"{path} is not a classifier but {kind or 'another kind of model'}")
+    raw, weights = read_network(path, KIND)
     try:
         network = Classifier(ClassifierConfig(**raw["config"]))
         axes = tuple(Axis(a["name"], tuple(a["values"])) for a in raw["axes"])
-        network.load_state_dict(load_tensors(files["model.safetensors"]))
+        network.load_state_dict(load_tensors(weights))
         return LabelledClassifier(network.eval(), raw["name"], axes, int(raw["resolution"]))
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise SfumatoError(f"{path}: weights and description do not fit: {error}") from error
@@ -166,7 +141,3 @@ def load_classifier(path: str | Path) -> LabelledClassifier:
 def axis_tuple(axes: Sequence[tuple[str, Sequence[str]]]) -> tuple[Axis, ...]:
     """Axes from pairs of a name and the class names."""
     return tuple(Axis(name, tuple(values)) for name, values in axes)
-
-
-def _json(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

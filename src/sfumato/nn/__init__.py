@@ -1,4 +1,4 @@
-"""Networks in plain PyTorch: U-Net, perceptron, neural operators, discriminators, classifier."""
+"""Networks in plain PyTorch: U-Net, perceptron, operators, discriminators, classifier, reader."""
 
 from .classifier import Classifier, ClassifierConfig
 from .config import UNetConfig
@@ -11,6 +11,7 @@ from .head import DerivativeHead
 from .mapping import Mapping
 from .mlp import MLP, MLPConfig
 from .operator import FNO, UNO, FNOConfig, UNOConfig
+from .segmenter import Segmented, Segmenter, SegmenterConfig
 from .spectral import SpectralConvolution
 from .temporal import TemporalConvolution, TemporalUNet
 from .unet import UNet
@@ -33,6 +34,9 @@ __all__ = [
     "MLPConfig",
     "Mapping",
     "Prompt",
+    "Segmented",
+    "Segmenter",
+    "SegmenterConfig",
     "SpectralConvolution",
     "TemporalConvolution",
     "TemporalUNet",
