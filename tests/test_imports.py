@@ -16,7 +16,8 @@ LOWEST = {"errors", "nn"}
 CORE = {
     "schedule", "noise", "process", "damped", "damped_loss", "pinned", "denoise",
     "loss", "times", "seeds", "sample", "likelihood", "integrate", "implicit",
-    "derivative", "trajectory", "refine", "kernel", "field", "drift", "wiener", "blurred", "experts",
+    "derivative", "trajectory", "refine", "kernel", "field", "drift", "wiener", "blurred",
+    "experts",
 }  # fmt: skip
 # Folders, contact sheets, plots, cards: no mathematics in them.
 FILES = {"store", "pictures", "field_pictures", "field_plots", "cards", "progress"}

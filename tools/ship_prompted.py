@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load as load_tensors
 from ship import ZOO, command, renew, seconds
 
 from sfumato.data.captioned import Scenes, scenes
@@ -53,7 +54,7 @@ def encoder(run: Path, name: str) -> None:
         "command": "sfumato train clip",
         "time": f"{told['scores']['seconds'] / 60:.0f} min of training, one thread of a shared CPU",
         "resolution": config["vision_config"]["image_size"],
-        "params": len(files["model.safetensors"]) // 2,
+        "params": sum(w.numel() for w in load_tensors(files["model.safetensors"]).values()),
         "scores": found,
         "note": "a CLIPModel in the format of transformers, weights in float16; says how well a "
         "picture fits a sentence, and listens for models that draw from prompts",
@@ -63,10 +64,16 @@ def encoder(run: Path, name: str) -> None:
 
 
 def renamed(folder: Path, names: Mapping[str, str]) -> None:
-    """Let a model folder name its encoders otherwise."""
+    """Let a model folder name its encoders otherwise.
+
+    Raises SystemExit for an encoder that it does not have.
+    """
     files = dict(read_folder(folder))
     told = json.loads(files["model.json"])
     told.pop("format_version")
+    have = {listener["source"] for listener in told["model"]["listeners"]}
+    if unknown := names.keys() - have:
+        raise SystemExit(f"--encoders {min(unknown)}: the model listens to {sorted(have)}")
     for listener in told["model"]["listeners"]:
         listener["source"] = names.get(listener["source"], listener["source"])
     files["model.json"] = pack_json(told)

@@ -6,18 +6,20 @@ and x̂_0. A trained network may fulfil this for noised data and yet lose power 
 it cannot foresee, such as how strong the filaments in an eddy will be, it underestimates in spread,
 growth is exponential in what is foreseen, and so the mean power falls short; states with too little
 power are then taken for noise (the exposure bias of diffusion models: Ning et al. 2024, arXiv
-2308.15321, who scale the predicted noise by one number). The remedy here is their scaling, wave by
-wave and level by level,
+2308.15321, who scale the predicted noise by one number). The remedy here goes wave by wave and
+level by level, and adds a share of the state:
 
 .. math:: \hat x_0 \leftarrow \hat x_0 + a(\sigma/\alpha, |j|)\, x_t, \qquad
           a = \frac{\alpha\,E|x_0|^2 - E[x_t \cdot \hat x_0]}{E|x_t|^2},
 
-with expectations over the model's own walk. It repairs the power in each shell of waves, and what
-follows from it; it cannot tell the network what it does not foresee.
+with E|x_0|² of the data, and the other expectations over the model's own walk. It repairs the power
+in each shell of waves, and what follows from it; it cannot tell the network what it does not
+foresee.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -36,10 +38,10 @@ class Drift:
     Args:
         levels: ln(σ/α), rising; the first and the last also stand for what lies beyond.
         factors: for each level, for each channel, for 0, 1, ... waves along the longest side (half
-            waves where the border mirrors); 0 beyond the last.
+            waves where the border mirrors); from the last they fall to 0 within one wave.
 
     Raises:
-        ValueError: levels that do not rise, or another number of factors.
+        ValueError: levels that do not rise, another number of factors, or any that is not finite.
     """
 
     levels: tuple[float, ...]
@@ -53,8 +55,19 @@ class Drift:
                 f"expected factors for each of some rising levels, got {len(self.factors)} for "
                 f"{self.levels}"
             )
+        if not all(map(math.isfinite, (*self.levels, *self._flat))):
+            raise ValueError("expected finite levels and factors")
         if len(shapes) != 1 or len(set(next(iter(shapes)))) != 1 or 0 in next(iter(shapes)):
             raise ValueError("expected as many factors for each level and channel, at least one")
+
+    @property
+    def _flat(self) -> list[float]:
+        return [a for level in self.factors for channel in level for a in channel]
+
+    @property
+    def most(self) -> float:
+        """The largest size of a factor."""
+        return max(map(abs, self._flat))
 
     @property
     def channels(self) -> int:

@@ -155,7 +155,8 @@ class Experts(Denoiser):
             0 keeps all.
 
     Raises:
-        ValueError: a route to an expert that there is not, or experts of different cost or process.
+        ValueError: a route to an expert that there is not, experts of different cost or process, or
+            a negative number to keep.
     """
 
     def __init__(
@@ -171,6 +172,8 @@ class Experts(Denoiser):
                 f"expected at least {1 + max(route.experts)} experts for {route}, "
                 f"got {len(experts)}"
             )
+        if keep < 0:
+            raise ValueError(f"expected keep >= 0, got {keep}")
         self.process = process
         self.route = route
         self.keep = keep

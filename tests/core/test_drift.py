@@ -35,6 +35,8 @@ def test_between_levels_and_waves_there_are_straight_lines() -> None:
             column = [np.interp(level, TABLE.levels, padded[:, c, k]) for k in range(4)]
             want = np.interp(waves.numpy(), range(4), column)
             np.testing.assert_allclose(got[b, c].numpy(), want, atol=1e-12)
+    assert TABLE.most == 60 and TABLE.channels == 2
+    assert Drift((0.0,), (((1.0, -3.0),),)).most == 3
     one = Drift((0.3,), TABLE.factors[:1])
     torch.testing.assert_close(
         one.on(levels, waves), TABLE.on(levels[:2], waves)[1].expand(7, 2, 3, 3)
@@ -53,6 +55,8 @@ def test_between_levels_and_waves_there_are_straight_lines() -> None:
         ((0.0,), (((1.0,), (1.0, 2.0)),)),
         ((0.0,), (((),),)),
         ((0.0,), ((),)),
+        ((0.0, math.inf), (((1.0,),), ((1.0,),))),
+        ((0.0,), (((math.nan,),),)),
     ],
 )
 def test_tables_that_are_none(

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import sfumato as sf
+from sfumato.cards import Card
 from sfumato.cli import main
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
@@ -160,8 +161,21 @@ def test_experts_read_when_asked_draw_the_same(runs: Path, tmp_path: Path, keep:
     assert all(not e.training for e in lazy.loaded.values())
     wish = Wish("a red square")
     a = imagine(open_cascade([out]), wish, 0, range(2), 4)
-    b = imagine(open_cascade([out], keep=keep), wish, 0, range(2), 4)
+    cascade = open_cascade([out], keep=keep)
+    mixed = cascade.stages[0].denoiser
+    assert isinstance(mixed, Experts) and mixed.keep == keep
+    b = imagine(cascade, wish, 0, range(2), 4)
+    assert len(mixed.loaded) <= (keep or 3)
     assert torch.equal(a.pictures, b.pictures) and a.nfe == b.nfe == 8  # guided
+
+
+def test_experts_go_where_they_are_told(runs: Path, tmp_path: Path) -> None:
+    out = join([runs / "base", runs / "low"], tmp_path / "all", {})
+    lazy, _ = open_experts(out, device="meta")
+    whole, _ = open_experts(runs / "base", device="meta")
+    assert isinstance(lazy, Experts)
+    for found in lazy.expert(2), whole:
+        assert {w.device.type for w in found.parameters()} == {"meta"}
 
 
 def test_one_network_is_opened_whole(tmp_path: Path, runs: Path) -> None:
@@ -187,6 +201,8 @@ def test_what_cannot_be_read_is_told(runs: Path, tmp_path: Path) -> None:
     assert isinstance(lazy, Experts)
     with pytest.raises(SfumatoError, match=r"expert 0 holds the weights of another model"):
         lazy.expert(0)
+    with pytest.raises(ValueError, match="keep >= 0"):
+        open_experts(mine, -1)
 
 
 # -------------------------------------------------------------------------------- the command line
@@ -199,16 +215,25 @@ def test_the_commands(
     where = [str(runs / n) for n in ("rest", "high", "low")]
     assert main(["experts", "join", *where, "--out", "all"]) == 0
     assert "sfumato imagine SENTENCE --model all" in capsys.readouterr().out
+    about = Card.read(Path("all"))  # as `sfumato models` reads those of SFUMATO_ZOO
+    assert (about.name, about.system, about.kind) == ("all", "eDiff-I", "prompted model")
+    assert about.data == load_model(Path("all"))[1].data
     assert card(Path("all"))["runs"] == ["rest", "high", "low"]
     assert main(["experts", "join", *where, "--out", "all"]) == 2
     assert "--force writes over a model folder" in capsys.readouterr().err
+    whole = Path("all/model.safetensors").stat().st_size
     assert main(["experts", "join", *where, "--out", "all", "--force", "--half", "--quiet"]) == 0
     assert capsys.readouterr().out == ""
+    assert Path("all/model.safetensors").stat().st_size < 0.7 * whole
     Path("mine").mkdir()
     Path("mine/notes.txt").write_text("dear")
     assert main(["experts", "join", *where, "--out", "mine", "--force"]) == 2
     assert "which is not a model folder" in capsys.readouterr().err
     assert Path("mine/notes.txt").read_text() == "dear"
+    kept = next((runs / "half" / "checkpoints").iterdir())
+    assert main(["experts", "join", *where, "--out", str(kept), "--force"]) == 2
+    assert "which is not a model folder" in capsys.readouterr().err
+    assert (kept / "optimizer.safetensors").is_file()
     said = ["imagine", "a red square", "--model", "all", "--n", "2", "--steps", "4", "--quiet"]
     assert main([*said, "--out", "a.npz"]) == 0
     assert main([*said, "--out", "b.npz", "--keep", "1"]) == 0

@@ -134,9 +134,12 @@ def at_least(name: str, value: float, least: float) -> None:
 def model_folder(out: Path, *, force: bool) -> None:
     """Refuse to write a model where something is, unless it is a model and ``force`` is given.
 
+    A checkpoint, which a run needs to go on, is none.
+
     Raises UsageError.
     """
-    if not out.exists() or (force and (out / "model.json").is_file()):
+    a_model = (out / "model.json").is_file() and not (out / "state.json").exists()
+    if not out.exists() or (force and a_model):
         return
     hint = "which is not a model folder" if force else "--force writes over a model folder"
     raise UsageError(f"{out} exists already ({hint}); choose another --out")

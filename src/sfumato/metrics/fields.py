@@ -71,14 +71,22 @@ class Ratio:
 
 def shell_powers(x: Tensor, domain: Domain, extent: Sequence[float] = ()) -> Tensor:
     """Mean square of each field in each shell: float64 (N, C, K); see `energy_spectrum`."""
+    return shell_products(x, x, domain, extent)
+
+
+def shell_products(x: Tensor, y: Tensor, domain: Domain, extent: Sequence[float] = ()) -> Tensor:
+    """Mean of x y over the box, of what each has in a shell: float64 (N, C, K), on the CPU."""
     lengths = checked(x, extent)
     dims = len(lengths)
     shell, weight = shells(tuple(x.shape[2:]), domain, lengths)
     made = torch.zeros(*x.shape[:2], int(shell.max()) + 1, dtype=torch.float64)
     for start, u in chunks(x):
-        modes = to_modes(u, dims, domain).flatten(2)
-        square = (modes * modes.conj()).real if modes.is_complex() else modes.square()
-        made[start : start + len(u)].index_add_(2, shell, square.cpu() * weight)
+        a = b = to_modes(u, dims, domain).flatten(2)
+        if y is not x:
+            v = y[start : start + len(u)].detach().double()
+            b = to_modes(v, dims, domain).flatten(2)
+        product = (a * b.conj()).real.cpu() * weight
+        made[start : start + len(u)].index_add_(2, shell, product)
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,10 +15,10 @@ from torch import Tensor
 
 from sfumato.denoise import Cond, Denoiser, of_samples
 from sfumato.drift import Drift, waves_of
-from sfumato.errors import UsageError
-from sfumato.metrics.fields import complete_shells, shell_powers, shells
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.metrics.fields import complete_shells, shell_powers, shell_products
 from sfumato.nn import UNOConfig
-from sfumato.nn.harmonic import filtered, resample, to_modes
+from sfumato.nn.harmonic import filtered, resample
 from sfumato.recipes.export import pack_model
 from sfumato.recipes.field_model import FieldModel
 from sfumato.recipes.field_sampling import POINTS, FieldSolver, field_walk
@@ -60,6 +61,8 @@ class _Watched(Denoiser):
             parts.append(self.inner(x_t[rows], t, of_samples(cond, rows)))
             self.advance(len(rows))
         x0 = torch.cat(parts)
+        if not bool(x0.isfinite().all()):
+            raise SfumatoError("the model's estimates are not finite, so there is no drift of it")
         q = self.process.marginal(as_time(t).reshape(-1)[:1])
         alpha = float(q.A[0, 0, 0])
         self.levels.append(0.5 * math.log(float(q.cov[0, 0, 0])) - math.log(alpha))
@@ -76,16 +79,10 @@ class _Watched(Denoiser):
         a (1 - (2 s/a)²), or 0 where that is negative, s the standard error over the samples.
         """
         noise, waves = self.inner.noise, self.wanted.shape[1]
-        sides = noise.extent or (1.0,) * noise.dims
-        shell, weight = shells(tuple(x_t.shape[2:]), noise.domain, sides)
-        x, y = (to_modes(v.double().cpu(), noise.dims, noise.domain).flatten(2) for v in (x_t, x0))
-
-        def summed(product: Tensor) -> Tensor:
-            made = torch.zeros(*product.shape[:2], int(shell.max()) + 1, dtype=torch.float64)
-            return made.index_add_(2, shell, product.real * weight)[..., :waves]
-
-        power = summed(x * x.conj()).mean(0).clamp_min(1e-300)
-        lacking = alpha * self.wanted - summed(x * y.conj())
+        x, y = x_t.cpu(), x0.cpu()
+        power = shell_powers(x, noise.domain, noise.extent)[..., :waves].mean(0).clamp_min(1e-300)
+        said = shell_products(x, y, noise.domain, noise.extent)[..., :waves]
+        lacking = alpha * self.wanted - said
         a = lacking.mean(0) / power
         s = lacking.std(0) / (power * math.sqrt(len(x)))
         kept = (1 - (_SURE * s / a).square()).clamp_min(0).nan_to_num(0.0)
@@ -103,27 +100,31 @@ def measured_drift(
 ) -> Drift:
     """The drift of a model on the walk that it is drawn with unless told otherwise.
 
-    Level by level, with the factors of the levels before in place, on the grid of training.
+    Level by level, with the factors of the levels before in place, on the grid of training; in
+    waves that this grid, the network's own and that of the data all have.
 
     Args:
         denoiser, model: without a drift.
         real: (N, C, *grid) in their units, the data whose power is wanted, on any grid.
         n: fields that are drawn.
         seed: of them.
-        given: (n, G, *grid), what the model is told of each field.
+        given: (n, G, *grid'), what the model is told of each field, on any grid.
         advance: is told of evaluations that are done: n for each step.
 
     Raises:
-        UsageError: a model without a Wiener filter, or fewer than 16 fields.
+        UsageError: a model without a Wiener filter, fewer than 16 fields, or not as many given.
+        SfumatoError: estimates that are not finite.
     """
     if model.prediction is not None or not isinstance(denoiser, Wiener) or denoiser.drift:
         raise UsageError("expected a model of a Wiener filter and a network, without a drift")
     if n < 16:
         raise UsageError(f"expected at least 16 fields to measure by, got {n}")
+    if given is not None and len(given) != n:
+        raise UsageError(f"expected what is given of each of {n} fields, got {len(given)}")
     frame = model.frame
     own = model.network.grid if isinstance(model.network, UNOConfig) else model.grid
-    both = [min(a, b) for a, b in zip(own, model.grid, strict=True)]
-    waves = complete_shells(both, frame.domain, frame.extent)
+    all_have = [min(sides) for sides in zip(own, model.grid, real.shape[2:], strict=True)]
+    waves = complete_shells(all_have, frame.domain, frame.extent)
     data = model.normalised(resample(real, model.grid, frame.domain))
     wanted = shell_powers(data, frame.domain, frame.extent).mean(0)[:, :waves]
     watched = _Watched(denoiser, wanted, advance)
@@ -131,9 +132,9 @@ def measured_drift(
     device = next(denoiser.parameters()).device
     random = generators(fold(seed, "drift"), range(n))
     x = denoiser.process.start((n, *model.shape), random, t=float(walk.times[0]), device=device)
-    told = model.told(given.to(device)) if given is not None else None
-    with torch.no_grad():
-        sample(watched, walk.solver, walk.times, x, cond=told, generator=random)
+    if given is not None:
+        given = resample(given.to(device), model.grid, frame.domain)
+    sample(watched, walk.solver, walk.times, x, cond=model.told(given), generator=random)
     order = sorted(range(len(watched.levels)), key=watched.levels.__getitem__)
     return Drift(
         tuple(float(f"{watched.levels[i]:.6g}") for i in order),
@@ -142,7 +143,8 @@ def measured_drift(
 
 
 def with_drift(folder: Path | str, drift: Drift | None) -> dict[str, bytes]:
-    """The files of a model folder that has this drift; weights and card as in ``folder``.
+    """The files of a model folder that has this drift; the weights, and the card but for its
+    scores, which another walk made, as in ``folder``.
 
     Raises:
         UsageError: another kind of model.
@@ -155,8 +157,14 @@ def with_drift(folder: Path | str, drift: Drift | None) -> dict[str, bytes]:
         raise UsageError(f"{folder} is no model of fields")
     told = {**described, "model": replace(model, drift=drift).to_json()}
     if "card.json" in found.files:
-        return {**found.files, ck.DESCRIPTION: ck.pack_json(told)}
+        files = {**found.files, ck.DESCRIPTION: ck.pack_json(told)}
+        card = json.loads(files["card.json"])
+        if card.pop("scores", None):  # of another walk
+            text = json.dumps({**card, "scores": {}}, indent=2, ensure_ascii=False) + "\n"
+            files["card.json"] = text.encode()
+        return files
     step = ck.parse_json(found.files, ck.STATE, found.folder)["step"]
     weights = load_tensors(found.files[ck.EMA if ck.EMA in found.files else ck.MODEL])
-    card = {"name": Path(folder).name, "system": "DDO", "kind": "field model", "data": model.data}
+    name = Path(folder).absolute().name
+    card = {"name": name, "system": "DDO", "kind": "field model", "data": model.data}
     return pack_model(weights, told, card, step, half=False)

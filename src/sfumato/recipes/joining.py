@@ -127,7 +127,8 @@ def join(
     Args:
         runs: see `together`.
         out: the folder to make, as `sfumato.recipes.export.export` makes one.
-        card: what a person should know.
+        card: what a person should know; the name, the system, the kind and the data are added
+            where it does not say them.
         half: keep the weights in float16.
         replaces: write over an older folder.
 
@@ -141,6 +142,11 @@ def join(
     }
     described = {**parts[0].described, "model": model.to_json()}
     steps = max(one.step for one in parts)
-    return write_folder(
-        Path(out), pack_model(weights, described, card, steps, half), replace=replaces
-    )
+    usual = {
+        "name": Path(out).absolute().name,
+        "system": "eDiff-I",
+        "kind": "prompted model",
+        "data": model.data,
+    }
+    files = pack_model(weights, described, {**usual, **card}, steps, half)
+    return write_folder(Path(out), files, replace=replaces)

@@ -81,6 +81,8 @@ def test_its_card_names_all() -> None:
     assert card.licence == "a: free a; b: free b"
     assert card.size == "20 images, 4x4, 25% a, 75% b"
     assert joined_captioned(A, A).card.licence == "a: free a"  # once
+    again = joined_captioned(A, B, A, weights=(1, 2, 1)).card
+    assert again.name == "a + b" and again.size.endswith(", 50% a, 50% b")
 
 
 def test_what_is_refused() -> None:

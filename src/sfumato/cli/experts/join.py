@@ -55,7 +55,7 @@ def run(config: JoinConfig) -> None:
     model_folder(config.out, force=config.force)
     from sfumato.recipes.joining import join
 
-    card = {"kind": "ensemble of experts", "runs": [run.name for run in config.runs]}
+    card = {"runs": [run.absolute().name for run in config.runs]}
     join(config.runs, config.out, card, half=config.half, replaces=config.force)
     if not config.quiet:
         print(f"wrote {config.out}; draw with: sfumato imagine SENTENCE --model {config.out}")

@@ -15,8 +15,8 @@ _ABOUT = """Measure where a model's walk loses power, and make a model that does
 A network that does not foresee everything draws fields with too little power in short waves, even
 where each of its estimates is right on average. Fields are drawn once, the power that is lacking is
 measured wave by wave at each noise level against the data it was trained on, and kept with the
-model: what it draws afterwards has the spectrum of the data, at no cost. The weights stay as they
-are.
+model: what it draws afterwards, in the usual way, has the spectrum of the data, at no cost. The
+weights stay as they are.
 
 examples:
   sfumato fields calibrate runs/vorticity --out models/vorticity
@@ -94,8 +94,7 @@ def run(config: CalibrateConfig) -> None:
         drift = measured_drift(denoiser, model, real, config.n, config.seed, given, advance)
     write_folder(config.out, with_drift(folder, drift), replace=config.force)
     if not config.quiet:
-        most = max(abs(a) for level in drift.factors for channel in level for a in channel)
         print(
             f"measured on {config.n} fields of {'x'.join(map(str, model.grid))} points; the "
-            f"largest factor is {most:.3f}\nwrote {config.out}"
+            f"largest factor is {drift.most:.3f}\nwrote {config.out}"
         )
