@@ -82,7 +82,8 @@ def renamed(folder: Path, names: Mapping[str, str]) -> None:
 
 def model(name: str, runs: Sequence[Path], start: Path | None, names: Mapping[str, str]) -> None:
     """A model folder of one run, or of experts."""
-    trained = [read_trained(run) for run in (*([start] if start else []), *runs)]
+    before = [start] if start and start not in runs else []
+    trained = [read_trained(run) for run in (*before, *runs)]
     described: PromptedModel = trained[0].model
     commands = [command(one.run, "imagine", one.config, imagine.Config()) for one in trained]
     minutes = [seconds(one.run / "log.jsonl") / 60 for one in trained]

@@ -134,7 +134,7 @@ def test_data_is_listed_shown_and_written(
     ("words", "status", "message"),
     [
         (["smaple"], 2, "unknown verb 'smaple'; did you mean 'sample'?"),
-        (["--n", "3"], 2, "expected one of train, sample, evaluate, data before '--n'"),
+        (["--n", "3"], 2, "expected one of train, sample, calibrate, evaluate, data before '--n'"),
         (["sample", "tiny-rian"], 2, "did you mean 'tiny-rain'"),
         (["sample", "tiny-rain", "--resolution", "24x"], 2, "expected --resolution as 128x128"),
         (["sample", "tiny-rain", "--resolution", "2"], 2, "at least 4 points"),
