@@ -15,7 +15,7 @@ from PIL import Image
 
 from odd_pictures import bomb
 from sfumato import pictures
-from sfumato.cli import main
+from sfumato.cli import main, prompted
 from sfumato.cli.imagine import painted, shown
 from sfumato.data import to_uint8
 from sfumato.errors import UsageError
@@ -295,3 +295,23 @@ def test_other_commands_name_this_one(
     assert "see sfumato imagine --help" in capsys.readouterr().err
     with pytest.raises(UsageError, match="expected MASK:PHRASE"):
         painted("left.png", 8)
+
+
+def test_the_shipped_models_are_taken_where_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The usual model and what enlarges its pictures; a model that is named has only its own."""
+    monkeypatch.setattr("sfumato.cards.SHIPPED", tmp_path / "zoo")
+    with pytest.raises(UsageError, match="no model of this kind is shipped yet"):
+        prompted.chosen("", ())
+    for name in (prompted.USUAL, "other"):
+        (tmp_path / "zoo" / name).mkdir(parents=True)
+        (tmp_path / "zoo" / name / "card.json").write_text("{}")
+    assert prompted.chosen("", ()) == (prompted.USUAL,)
+    assert prompted.chosen("", ["other"]) == (prompted.USUAL, "other")
+    (tmp_path / "zoo" / prompted.LARGER).mkdir()
+    (tmp_path / "zoo" / prompted.LARGER / "card.json").write_text("{}")
+    assert prompted.chosen("", ()) == (prompted.USUAL, prompted.LARGER)
+    assert prompted.chosen("", ["other"]) == (prompted.USUAL, "other")
+    assert prompted.chosen("mine", ()) == ("mine",)
+    assert prompted.chosen("mine", ["other"]) == ("mine", "other")

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -14,7 +15,10 @@ from sfumato.cli import datasets, main
 from sfumato.cli.tour.functions import functions
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.plot import lines, ticks
+from sfumato.cli.tour.prompts import SAID, prompts
 from sfumato.errors import SfumatoError
+from sfumato.store import write_folder
+from sfumato.train.checkpoint import pack_json, pack_tensors
 
 
 class Reader(HTMLParser):
@@ -133,6 +137,34 @@ def test_plots_keep_their_points_inside() -> None:
     with pytest.raises(ValueError, match="at least one point"):
         lines({"a": [(1, -1.0)]}, "x", "y")
     assert ticks(3, 60) == [5, 10, 20, 50]
+
+
+def test_the_section_on_words_draws_with_the_shipped_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row for each sentence and a painted one, as far as there is time; nothing without it."""
+    pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
+    from tiny_prompted import filled, tiny_model
+
+    monkeypatch.setattr("sfumato.cards.SHIPPED", tmp_path)
+    section = Section("Words")
+    prompts(section, [], 60.0)
+    assert section.parts == []
+    model = tiny_model("bert")
+    card = {"name": "scenes", "system": "eDiff-I", "data": "scenes", "kind": "prompted model"}
+    files = {
+        "model.safetensors": pack_tensors(filled(model.build()).state_dict()),
+        "model.json": pack_json({"model": model.to_json()}),
+        "card.json": json.dumps(card).encode(),
+    }
+    write_folder(tmp_path / "scenes", files)
+    for seconds, rows in ((60.0, 5), (0.0, 1)):
+        section = Section("Words")
+        prompts(section, [], seconds)
+        text = " ".join(section.parts)
+        assert text.count("<img") == rows
+        assert SAID[0] in text and ("painted" in text.split("<div")[1]) == (rows == 5)
+        assert "sfumato imagine" in text and "8 x 8 pixels" in text
 
 
 def test_the_section_on_functions_names_the_model_that_it_shows() -> None:

@@ -135,7 +135,7 @@ def run(config: ImagineConfig) -> None:
         "sfumato": "imagine",
         "prompt": config.prompt,
         "negative": config.negative,
-        "model": [config.model, *config.enlarge],
+        "model": list(prompted.chosen(config.model, config.enlarge)),
         "paint": list(config.paint),
         "seed": config.seed,
         "steps": config.steps,

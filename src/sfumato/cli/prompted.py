@@ -13,17 +13,35 @@ if TYPE_CHECKING:
     from sfumato.recipes.imagining import Cascade
 
 
+USUAL, LARGER = "scenes", "scenes-64"
+"""The model that is taken if none is asked for, and the one that enlarges its pictures."""
+
+
+def chosen(model: str, enlarge: Sequence[str]) -> tuple[str, ...]:
+    """The names that are meant: the shipped models where none is given.
+
+    Raises:
+        UsageError: no model is given, and none is shipped.
+    """
+    from sfumato import cards
+
+    if model:
+        return (model, *enlarge)
+    there = cards.folders()
+    if USUAL not in there:
+        raise UsageError("no model of this kind is shipped yet: give the folder of one by --model")
+    return (USUAL, *(enlarge or [name for name in (LARGER,) if name in there]))
+
+
 def folders(model: str, enlarge: Sequence[str]) -> list[Path]:
     """Those of a model and of the models that enlarge its pictures; torch is not imported.
 
     Raises:
         UsageError: no model, or one that there is not.
     """
-    if not model:
-        raise UsageError("no model of this kind is shipped yet: give the folder of one by --model")
     from sfumato import zoo
 
-    return [zoo.find(name) for name in (model, *enlarge)]
+    return [zoo.find(name) for name in chosen(model, enlarge)]
 
 
 def opened(

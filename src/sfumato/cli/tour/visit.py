@@ -19,6 +19,7 @@ from sfumato.cli.tour.functions import functions
 from sfumato.cli.tour.haze import haze
 from sfumato.cli.tour.page import Section, page
 from sfumato.cli.tour.points import points
+from sfumato.cli.tour.prompts import prompts
 from sfumato.cli.tour.quality import quality
 from sfumato.cli.tour.restoring import restoration
 from sfumato.cli.tour.samples import guidance, samples, solvers
@@ -53,6 +54,7 @@ SCENES = (
     Scene("Inpainting", inpainting, 0.08),
     Scene("Restoration", restoration, 0.22),
     Scene("Functions", functions, 0.1),
+    Scene("Words", prompts, 0.12),
     Scene("Interpolation", interpolation, 0.11),
     Scene("Quality over evaluations", quality, 0.22),
     Scene("Points in the plane", points, 0.05),
