@@ -28,10 +28,9 @@ from sfumato.recipes.again import read_run
 from sfumato.recipes.codec import encode
 from sfumato.recipes.export import export
 from sfumato.recipes.field_model import FieldModel
-from sfumato.recipes.load import read_model
+from sfumato.recipes.load import read_kept
 from sfumato.recipes.restoration_model import RestorationModel
 from sfumato.store import read_folder, write_folder
-from sfumato.train import checkpoint as ck
 from sfumato.train.private.certificate import read_promise
 
 ZOO = Path(__file__).resolve().parents[1] / "src" / "sfumato" / "zoo"
@@ -148,8 +147,7 @@ def card(run: Path, name: str, files: list[Path]) -> dict[str, Any]:
     """What ``card.json`` will say."""
     recipe, config = read_run(run)
     told = json.loads((run / "config.json").read_text(encoding="utf-8"))["recipe"]
-    described = ck.parse_json(ck.find_checkpoint(run).files, ck.DESCRIPTION, run)["model"]
-    model = read_model(described)
+    model = read_kept(run).model
     system, paper = SYSTEMS.get(told, EDM)
     data, train, usual = data_card(model.data), config.train, model.sampling
     minutes = seconds(run / "log.jsonl") / 60

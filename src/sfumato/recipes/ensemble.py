@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.experts import Experts, Split
-from sfumato.recipes.load import read_model
+from sfumato.recipes.load import read_kept
 from sfumato.recipes.prompted_model import PromptedModel
 from sfumato.train import checkpoint as ck
 
@@ -31,17 +31,14 @@ def open_experts(
     Raises:
         SfumatoError, UsageError: see `load_model`; or a model that is not told by prompts.
     """
-    found = ck.find_checkpoint(Path(folder))
-    model = read_model(ck.parse_json(found.files, ck.DESCRIPTION, found.folder)["model"])
+    kept = read_kept(folder)
+    model, name = kept.model, kept.weights()
     if not isinstance(model, PromptedModel):
         raise UsageError(f"{folder} draws without prompts; use sfumato {model.command} for it")
-    name = ck.EMA if ck.EMA in found.files else ck.MODEL
-    if name not in found.files:
-        raise UsageError(f"{found.folder} has no {name}, so it is not a model folder")
-    path = found.folder / name
+    path = kept.folder / name
     if not model.split:
         denoiser: Denoiser = model.build()
-        model.load(denoiser, found.files[name], str(path))
+        model.load(denoiser, kept.files[name], str(path))
         return denoiser.eval().to(device), model
     split = Split(model.split)
     experts = [_loader(model, path, i, device) for i in range(split.experts)]

@@ -12,7 +12,7 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from sfumato.errors import UsageError
-from sfumato.recipes.load import read_model
+from sfumato.recipes.load import read_kept
 from sfumato.store import write_folder
 from sfumato.train import checkpoint as ck
 from sfumato.train.private.certificate import PROMISE, promise_file, read_promise
@@ -42,16 +42,13 @@ def export(
         UsageError: the source holds no averaged weights, or they overflow float16.
         SfumatoError: damaged files, ``out`` exists, or the disk refuses.
     """
-    found = ck.find_checkpoint(Path(source))
-    if ck.EMA not in found.files:
-        raise UsageError(f"{found.folder} has no averaged weights to export")
-    described = ck.parse_json(found.files, ck.DESCRIPTION, found.folder)
-    state = ck.parse_json(found.files, ck.STATE, found.folder)
-    model, weights = read_model(described["model"]).shipped(load_tensors(found.files[ck.EMA]))
-    described = {**described, "model": model.to_json()}
+    kept = read_kept(source)
+    model, weights = kept.model.shipped(load_tensors(kept.averaged))
+    state = ck.parse_json(kept.files, ck.STATE, kept.folder)
+    described = {**kept.described, "model": model.to_json()}
     files = pack_model(weights, described, card, state["step"], half)
     if (promise := promise_file(state)) is not None:
-        run = Path(source) if (Path(source) / LEDGER).is_file() else found.folder.parents[1]
+        run = Path(source) if (Path(source) / LEDGER).is_file() else kept.folder.parents[1]
         read_promise(run)  # the weights are those of the ledger, and it is whole
         files |= {PROMISE: promise, LEDGER: (run / LEDGER).read_bytes()}
     return write_folder(Path(out), files, replace=replace)

@@ -22,7 +22,7 @@ from sfumato.nn.harmonic import filtered, resample
 from sfumato.recipes.export import pack_model
 from sfumato.recipes.field_model import FieldModel
 from sfumato.recipes.field_sampling import POINTS, FieldSolver, field_walk
-from sfumato.recipes.load import read_model
+from sfumato.recipes.load import read_kept
 from sfumato.sample import sample
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators, fold, generators
@@ -150,21 +150,22 @@ def with_drift(folder: Path | str, drift: Drift | None) -> dict[str, bytes]:
         UsageError: another kind of model.
         SfumatoError: it cannot be read.
     """
-    found = ck.find_checkpoint(Path(folder))
-    described = ck.parse_json(found.files, ck.DESCRIPTION, found.folder)
-    model = read_model(described["model"])
-    if not isinstance(model, FieldModel):
+    kept = read_kept(folder)
+    if not isinstance(kept.model, FieldModel):
         raise UsageError(f"{folder} is no model of fields")
-    told = {**described, "model": replace(model, drift=drift).to_json()}
-    if "card.json" in found.files:
-        files = {**found.files, ck.DESCRIPTION: ck.pack_json(told)}
+    told = {**kept.described, "model": replace(kept.model, drift=drift).to_json()}
+    if "card.json" in kept.files:
+        files = {**kept.files, ck.DESCRIPTION: ck.pack_json(told)}
         card = json.loads(files["card.json"])
         if card.pop("scores", None):  # of another walk
             text = json.dumps({**card, "scores": {}}, indent=2, ensure_ascii=False) + "\n"
             files["card.json"] = text.encode()
         return files
-    step = ck.parse_json(found.files, ck.STATE, found.folder)["step"]
-    weights = load_tensors(found.files[ck.EMA if ck.EMA in found.files else ck.MODEL])
-    name = Path(folder).absolute().name
-    card = {"name": name, "system": "DDO", "kind": "field model", "data": model.data}
-    return pack_model(weights, told, card, step, half=False)
+    card = {
+        "name": Path(folder).absolute().name,
+        "system": "DDO",
+        "kind": "field model",
+        "data": kept.model.data,
+    }
+    weights = load_tensors(kept.files[kept.weights()])
+    return pack_model(weights, told, card, kept.step, half=False)

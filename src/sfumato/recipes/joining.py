@@ -15,7 +15,7 @@ from sfumato.experts import Split
 from sfumato.recipes import imagine
 from sfumato.recipes.again import read_run
 from sfumato.recipes.export import pack_model
-from sfumato.recipes.load import read_model
+from sfumato.recipes.load import read_kept
 from sfumato.recipes.prompted_model import PromptedModel
 from sfumato.store import write_folder
 from sfumato.train import checkpoint as ck
@@ -51,16 +51,12 @@ def read_trained(run: Path | str) -> Trained:
         SfumatoError: no run there, or damaged files.
     """
     run = Path(run)
-    found = ck.find_checkpoint(run)
+    kept = read_kept(run)
     _, config = read_run(run)
-    if ck.EMA not in found.files:
-        raise UsageError(f"{found.folder} has no averaged weights")
-    described = ck.parse_json(found.files, ck.DESCRIPTION, found.folder)
-    model = read_model(described["model"])
-    if not isinstance(config, imagine.Config) or not isinstance(model, PromptedModel):
+    if not isinstance(config, imagine.Config) or not isinstance(kept.model, PromptedModel):
         raise UsageError(f"{run} was not made by sfumato train imagine")
-    step = ck.parse_json(found.files, ck.STATE, found.folder)["step"]
-    return Trained(run, config, model, load_tensors(found.files[ck.EMA]), step, described)
+    weights = load_tensors(kept.averaged)
+    return Trained(run, config, kept.model, weights, kept.step, kept.described)
 
 
 def together(runs: Sequence[Path | str]) -> tuple[Split, tuple[Trained, ...]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from sfumato.data import LabelAxis, degrade
 from sfumato.data.fields.base import Axis, Frame, Quantity
@@ -95,6 +97,63 @@ def read_model(value: dict[str, Any]) -> Model:
     return decode(value, Model, KINDS + PARTS, "model")  # type: ignore[type-abstract]
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A checked folder with a model: a checkpoint, or one that is shipped.
+
+    Args:
+        folder: of the files.
+        files: their contents by name.
+        described: what ``model.json`` says, apart from the version of its format.
+        model: as which that is read.
+    """
+
+    folder: Path
+    files: Mapping[str, bytes]
+    described: Mapping[str, Any]
+    model: Model
+
+    def weights(self, ema: bool = True) -> str:
+        """The name of the file with the weights; the averaged ones where there are two.
+
+        Raises:
+            UsageError: there is none, or only averaged ones and ``ema`` is False.
+        """
+        name = ck.MODEL
+        if ema and ck.EMA in self.files:
+            name = ck.EMA
+        elif not ema and ck.EMA not in self.files:
+            raise UsageError(f"{self.folder} holds only averaged weights; use ema=True")
+        if name not in self.files:
+            raise UsageError(f"{self.folder} has no {name}, so it is not a model folder")
+        return name
+
+    @property
+    def averaged(self) -> bytes:
+        """A checkpoint's averaged weights. Raises UsageError if it has none."""
+        if ck.EMA not in self.files:
+            raise UsageError(f"{self.folder} has no averaged weights")
+        return self.files[ck.EMA]
+
+    @property
+    def step(self) -> int:
+        """Of a checkpoint. Raises SfumatoError for a folder that is none."""
+        return int(ck.parse_json(self.files, ck.STATE, self.folder)["step"])
+
+
+def read_kept(folder: Path | str) -> Kept:
+    """What is in a run folder's newest checkpoint, a checkpoint, or a model folder.
+
+    Raises:
+        SfumatoError: no such folder, damaged files, or files of a newer sfumato.
+        UsageError: a description that is not known.
+    """
+    found = ck.find_checkpoint(Path(folder))
+    described = ck.parse_json(found.files, ck.DESCRIPTION, found.folder)
+    return Kept(found.folder, found.files, described, read_model(described["model"]))
+
+
 def load_model(folder: Path | str, ema: bool = True) -> tuple[Denoiser, Model]:
     """A trained denoiser, in evaluation mode on the CPU, and its configuration.
 
@@ -107,16 +166,8 @@ def load_model(folder: Path | str, ema: bool = True) -> tuple[Denoiser, Model]:
             newer sfumato.
         UsageError: ``ema=False`` of a model folder.
     """
-    found = ck.find_checkpoint(Path(folder))
-    described = ck.parse_json(found.files, ck.DESCRIPTION, found.folder)
-    config = read_model(described["model"])
-    name = ck.MODEL
-    if ema and ck.EMA in found.files:
-        name = ck.EMA
-    elif not ema and ck.EMA not in found.files:
-        raise UsageError(f"{found.folder} holds only averaged weights; use ema=True")
-    if name not in found.files:
-        raise UsageError(f"{found.folder} has no {name}, so it is not a model folder")
-    denoiser = config.build()
-    config.load(denoiser, found.files[name], str(found.folder / name))
-    return denoiser.eval(), config
+    kept = read_kept(folder)
+    name = kept.weights(ema)
+    denoiser = kept.model.build()
+    kept.model.load(denoiser, kept.files[name], str(kept.folder / name))
+    return denoiser.eval(), kept.model

@@ -64,14 +64,14 @@ def run(config: PlanConfig) -> None:
     from sfumato.loss import LogNormal
     from sfumato.process import Scheduled
     from sfumato.recipes.imagine import node_of
-    from sfumato.recipes.load import load_model
+    from sfumato.recipes.load import read_kept
     from sfumato.recipes.prompted_model import PromptedModel
     from sfumato.schedule import EDM
     from sfumato.times import karras
 
     law, process = LogNormal(config.mean, config.std), Scheduled(EDM())
     if config.model:
-        _, model = load_model(zoo.find(config.model))
+        model = read_kept(zoo.find(config.model)).model
         if not isinstance(model, PromptedModel):
             raise UsageError(f"{config.model} draws without prompts, and experts are for prompts")
         law = model.law
