@@ -22,10 +22,10 @@ from sfumato.recipes.imagining import (
     Paint,
     Stage,
     Wish,
-    guided,
     heard,
     imagine,
     open_cascade,
+    ready,
     strokes,
 )
 from sfumato.recipes.model import ModelConfig
@@ -132,7 +132,7 @@ def test_the_style_has_a_guidance_of_its_own(two: Cascade, negative: str) -> Non
 
 def test_without_a_style_its_guidance_is_nothing(base: Cascade) -> None:
     wish = Wish(SAID, guidance=2.0, style_guidance=9.0)
-    (made,) = (guided(s, wish) for s in base.stages)
+    (made,) = (ready(s, wish).denoiser for s in base.stages)
     assert isinstance(made, ClassifierFree) and made.scale == 2.0
     quiet = heard(base.stages[0], wish)
     assert [e.present.tolist() for e in quiet.encoded] == [[True], [False], [True]]

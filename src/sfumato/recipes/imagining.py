@@ -86,6 +86,15 @@ class Stage:
 
 @final
 @dataclass(frozen=True, eq=False)
+class Ready:
+    """What a stage is asked for: a prompt, and its denoiser with all that changes it."""
+
+    prompt: Prompt
+    denoiser: Denoiser
+
+
+@final
+@dataclass(frozen=True, eq=False)
 class Cascade:
     """A model that begins with nothing, and those that enlarge what the one before has drawn.
 
@@ -139,45 +148,87 @@ def open_cascade(
     return Cascade(tuple(stages))
 
 
-def strokes(wish: Wish, hearing: Hearing) -> tuple[Stroke, ...]:
-    """The paint, by the numbers of the tokens of each phrase among those of all encoders.
+def tokens_heard(
+    hearing: Hearing, said: Sequence[str], phrases: Sequence[Sequence[str]]
+) -> list[list[tuple[int, ...]]]:
+    """The numbers of phrases' tokens among those of all encoders.
+
+    Args:
+        hearing: the encoders, each of which pads its sentences to the longest.
+        said: B sentences.
+        phrases: for each place that is painted, a phrase of each sentence.
+
+    Returns:
+        for each place, the tokens in each sentence.
 
     Raises:
-        UsageError: a phrase that is not in the prompt, or is there several times; or a model that
-            listens to pictures only.
+        UsageError: a phrase that is not in its sentence, or is there several times.
     """
-    if wish.paint and not any(one.ear is Ear.SENTENCE for one in hearing.listeners):
-        raise UsageError("this model listens to pictures only; leave out the paint")
-    said = iter(hearing.sentences([wish.prompt]))
-    places: list[tuple[int, ...]] = [() for _ in wish.paint]
-    first = 0
+    sentences, first = iter(hearing.sentences(said)), 0
+    tokens: list[list[tuple[int, ...]]] = [[()] * len(said) for _ in phrases]
     for one in hearing.listeners:
         if one.ear is Ear.PICTURE:
             first += 1
             continue
-        sentence = next(said)
-        for i, paint in enumerate(wish.paint):
-            found = tokens_of(wish.prompt, paint.phrase, sentence.offsets[0])
-            places[i] += tuple(first + k for k in found)
-        first += sentence.encoded.tokens.shape[1]
+        heard = next(sentences)
+        for found, place in zip(tokens, phrases, strict=True):
+            for b, (text, phrase) in enumerate(zip(said, place, strict=True)):
+                here = tokens_of(text, phrase, heard.offsets[b])
+                found[b] += tuple(first + k for k in here)
+        first += heard.encoded.tokens.shape[1]
+    return tokens
+
+
+def strokes(wish: Wish, hearing: Hearing) -> tuple[Stroke, ...]:
+    """The paint, by the tokens of each phrase; see `tokens_heard`.
+
+    Raises:
+        UsageError: as there; or a model that listens to pictures only.
+    """
+    if wish.paint and not any(one.ear is Ear.SENTENCE for one in hearing.listeners):
+        raise UsageError("this model listens to pictures only; leave out the paint")
+    found = tokens_heard(hearing, [wish.prompt], [[p.phrase] for p in wish.paint])
     return tuple(
-        Stroke(p.where, tokens, p.weight) for p, tokens in zip(wish.paint, places, strict=True)
+        Stroke(p.where, tokens, p.weight) for p, (tokens,) in zip(wish.paint, found, strict=True)
     )
 
 
-def guided(stage: Stage, wish: Wish) -> Denoiser:
-    """The denoiser of a stage with paint, guidance and what is to be kept away from."""
-    made = stage.denoiser
+def guided(
+    stage: Stage,
+    painted: Denoiser,
+    guidance: float,
+    style_guidance: float,
+    other: Denoiser | None = None,
+) -> Denoiser:
+    """Guidance of a stage's denoiser, by the sentences and by the style.
+
+    Args:
+        stage: whose encoders they are.
+        painted: its denoiser, with paint where there is any.
+        guidance: scale of the sentences.
+        style_guidance: of the style; the same one where there is no style.
+        other: what is to be kept away from, instead of silence.
+    """
+    if style_guidance == guidance:
+        return ClassifierFree(painted, guidance, other)
+    ears = [one.ear for one in stage.hearing.listeners]
+    scales = [style_guidance if e is Ear.PICTURE else guidance for e in ears]
+    return ByEncoder(painted, scales, other)
+
+
+def ready(stage: Stage, wish: Wish) -> Ready:
+    """What a stage is asked for a wish: its prompt, and its denoiser with paint and guidance.
+
+    Raises:
+        UsageError: see `heard` and `strokes`.
+    """
+    made, other = stage.denoiser, None
     if wish.paint:
         made = Painted(made, strokes(wish, stage.hearing), wish.strength)
-    other: Denoiser | None = None
     if wish.negative:
         other = Told(stage.denoiser, stage.hearing.prompt([wish.negative]))
-    ears = [one.ear for one in stage.hearing.listeners]
-    if wish.style is None or wish.style_guidance == wish.guidance:
-        return ClassifierFree(made, wish.guidance, other)
-    scales = [wish.style_guidance if e is Ear.PICTURE else wish.guidance for e in ears]
-    return ByEncoder(made, scales, other)
+    style = wish.guidance if wish.style is None else wish.style_guidance
+    return Ready(heard(stage, wish), guided(stage, made, wish.guidance, style, other))
 
 
 def heard(stage: Stage, wish: Wish) -> Prompt:
@@ -226,23 +277,54 @@ def imagine(
         UsageError: paint or a style that does not fit.
         SfumatoError: values that are not finite.
     """
+    made = {id(stage): ready(stage, wish) for stage in cascade.stages}
+
+    def of(stage: Stage, places: range) -> Ready:
+        one = made[id(stage)]
+        return Ready(one.prompt[torch.zeros(len(places), dtype=torch.int64)], one.denoiser)
+
+    return draw(cascade, of, seed, indices, steps, batch=batch, advance=advance)
+
+
+def draw(
+    cascade: Cascade,
+    of: Callable[[Stage, range], Ready],
+    seed: int,
+    indices: Sequence[int],
+    steps: int | None = None,
+    *,
+    batch: int = 16,
+    dtype: torch.dtype = torch.float32,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Drawn:
+    """Pictures of these numbers, each of its own prompt; see `imagine`.
+
+    Args:
+        cascade: the models.
+        of: what a stage is asked for the pictures at some places of ``indices``.
+        seed, indices, steps, batch, advance: as of `imagine`.
+        dtype: that networks are evaluated in.
+
+    Raises:
+        SfumatoError: values that are not finite.
+    """
     parts, nfe = [], 0
-    ready = [(stage, heard(stage, wish), guided(stage, wish)) for stage in cascade.stages]
     for first in range(0, len(indices), batch):
         here = indices[first : first + batch]
         x: Tensor | None = None
         nfe = 0
-        for number, (stage, said, denoiser) in enumerate(ready):
+        for number, stage in enumerate(cascade.stages):
             side, process = stage.model.network.resolution, stage.denoiser.process
-            prompt = said[torch.zeros(len(here), dtype=torch.int64)]
-            cond: Cond = prompt
+            wanted = of(stage, range(first, first + len(here)))
+            cond: Cond = wanted.prompt
             if x is not None:
-                cond = Beside(enlarged(x.clamp(-1, 1), side), prompt)
+                cond = Beside(enlarged(x.clamp(-1, 1), side), wanted.prompt)
             random = generators(fold(seed, "stage", number) if number else seed, here)
             begin = process.start((len(here), 3, side, side), random, device=stage.device)
             usual = stage.model.sampling.steps
             times = karras(process, steps if steps and not number else usual)
-            done = sample(denoiser, DEIS(), times, begin, cond=cond)
+            with torch.autocast(stage.device.type, dtype, enabled=dtype != torch.float32):
+                done = sample(wanted.denoiser, DEIS(), times, begin, cond=cond)
             x = done.x.float()
             nfe += done.nfe
         if x is None or not bool(x.isfinite().all()):
