@@ -209,6 +209,18 @@ def check_labels(labels: Labels, axes: Sequence[Axis], n: int) -> Tensor:
     return target
 
 
+def decaying(network: nn.Module, rate: float, decay: float) -> torch.optim.AdamW:
+    """AdamW that decays matrices and kernels, and leaves biases and scales alone."""
+    parameters = list(network.parameters())
+    return torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=rate,
+    )
+
+
 def _fit(
     network: nn.Module,
     images: Images,
@@ -221,15 +233,7 @@ def _fit(
     n = len(images)
     per_epoch = n // training.batch
     steps = training.epochs * per_epoch
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": training.decay},
-            {"params": plain, "weight_decay": 0.0},
-        ],
-        lr=training.rate,
-    )
+    optimizer = decaying(network, training.rate, training.decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, training.rate, total_steps=steps, pct_start=0.25
     )
