@@ -33,10 +33,9 @@ from sfumato.data.fields.mixture import Mixture, mixture
 from sfumato.data.fields.navier_stokes import NavierStokes
 from sfumato.data.fields.vorticity import STEPS, TIME, VISCOSITY, forcing
 from sfumato.field_pictures import field_sheet
-from sfumato.guide import Observed
 from sfumato.metrics.field_compare import compare_fields
 from sfumato.metrics.fields import energy_spectrum, spectrum_ratio
-from sfumato.nn.harmonic import Domain, evaluate, filtered, resample
+from sfumato.nn.harmonic import Domain, resample
 from sfumato.pictures import save
 from sfumato.recipes.field_data import load_fields
 from sfumato.recipes.field_model import FieldModel, told_values
@@ -45,13 +44,11 @@ from sfumato.recipes.load import load_model
 
 sys.path.insert(0, str(Path(__file__).parent))
 from fields_again import decided, denoised_again
+from fields_exact import exact, kriging, noise
 from fields_shown import plot_cost, plot_spectra, resident
 from written import write
 
 ROOT = Path(__file__).resolve().parents[1]
-NOISE, DATA = sf.Matern(0.1, 0.75), sf.Matern(0.15, 1.5)
-GRIDS = (32, 64, 128, 256)
-F64 = torch.float64
 
 
 @dataclass(frozen=True)
@@ -77,132 +74,6 @@ class Options:
     point: int = 0
     results: Path = ROOT / "benchmarks" / "results"
     img: Path = ROOT / "docs" / "img"
-
-
-def noise(options: Options) -> dict[str, Any]:
-    """Fields on four grids, at the 16 points (16 x 16 in the plane) that all have."""
-    rows = []
-    for dims in (1, 2):
-        field = sf.GaussianField(NOISE, dims)
-        coarse = 16 if dims == 1 else 8
-        lags = torch.fft.fftn(field.power([coarse] * dims)).real
-        for n in GRIDS:
-            like = torch.zeros(options.n, 1, *[n] * dims, dtype=F64 if dims == 1 else torch.float32)
-            parts = []
-            for i in range(0, options.n, 500):  # the plane at 256 is large
-                g = sf.generator(options.seed, "noise", dims, n, i)
-                x = field.sample(like[i : i + 500], g)
-                every = slice(None, None, n // coarse)
-                parts.append(x[:, 0, every] if dims == 1 else x[:, 0, every, every])
-            x = torch.cat(parts).double()
-            modes = torch.fft.fftn(x, dim=tuple(range(1, 1 + dims)))
-            got = torch.fft.ifftn(modes.abs().square().mean(0)).real / x[0].numel()
-            # each lag is averaged over the points and the draws; error from the draws' spread
-            own = torch.fft.ifftn(modes.abs().square(), dim=tuple(range(1, 1 + dims))).real
-            error = own.std(0) / x[0].numel() / options.n**0.5
-            rows.append(
-                {
-                    "dims": dims,
-                    "n": n,
-                    "std": float(x.std()),
-                    "std_error": float(error.flatten()[0] / 2),
-                    "worst": float(((got - lags) / error).abs().max()),
-                    "worst_covariance": float((got - lags).abs().max()),
-                }
-            )
-    return {"draws": options.n, "rows": rows}
-
-
-def walks(process: sf.Process) -> dict[str, Any]:
-    """Every sampler, with the steps that it is given on every grid."""
-    fine = sf.times.karras(process, 80, 1e-3)
-    many = sf.times.karras(process, 600, 1e-3)
-    langevin = field_walk(FieldSolver.LANGEVIN, process, 16, 60)
-    return {
-        "exponential, order 1": (sf.solve.Exponential(1), many),
-        "exponential, order 2": (sf.solve.Exponential(2), sf.times.log_snr(process, 40)),
-        "DEIS": (sf.solve.DEIS(), sf.times.log_snr(process, 20)),
-        "Heun": (sf.solve.Heun(), fine),
-        "ancestral": (sf.solve.Ancestral(), sf.times.karras(process, 1500, 1e-3)),
-        "Langevin, averaged noise": (sf.solve.AnnealedLangevin(60, 0.9), langevin.times),
-        "Langevin, plain (published)": (sf.solve.AnnealedLangevin(60, 0.3, False), langevin.times),
-    }
-
-
-def exact(options: Options) -> dict[str, Any]:
-    """Gaussian data, closed-form denoiser: variance over target in the first 20 modes."""
-    rows = []
-    data, rough = sf.GaussianField(DATA, 1), sf.GaussianField(NOISE, 1)
-    process = sf.Scheduled(sf.EDM(), rough)
-    for name, (solver, times) in walks(process).items():
-        for n in GRIDS:
-            denoiser = sf.Wiener(None, process, data, (32,))
-            g = sf.generator(options.seed, "exact", n)
-            x = process.start((options.n, 1, n), g, t=float(times[0]), dtype=F64)
-            made = sf.sample(denoiser, solver, times, x, generator=g)
-            modes = torch.fft.fft(made.x[:, 0], norm="forward")
-            power, target = modes.abs().square().mean(0), data.power((n,))
-            last = min(20, n // 2)
-            both = torch.stack([power[1:last], power.flip(0)[: last - 1]]).mean(0)
-            ratio = torch.cat([power[:1] / target[:1], both / target[1:last]])
-            rows.append(
-                {
-                    "solver": name,
-                    "n": n,
-                    "nfe": made.nfe,
-                    "modes": last,
-                    "least": float(ratio.min()),
-                    "most": float(ratio.max()),
-                    "mean": float(ratio.mean()),
-                }
-            )
-            Console().print(rows[-1])
-    return {"draws": options.n, "error": options.n**-0.5, "rows": rows}
-
-
-def kriging(options: Options) -> dict[str, Any]:
-    """50 scattered observations of a Gaussian field in the plane, against the closed form."""
-    n, tau, count = 32, 0.05, min(options.n, 2000)
-    data, rough = sf.GaussianField(sf.SquaredExponential(0.12)), sf.GaussianField(NOISE)
-    process = sf.Scheduled(sf.EDM(), rough)
-    law = sf.Wiener(None, process, data, (n, n))
-    points = torch.rand(50, 2, dtype=F64, generator=sf.generator(options.seed, "points"))
-    unit = torch.eye(n * n, dtype=F64).reshape(n * n, n, n)
-    cov = filtered(unit, data.power((n, n)) * n * n, Domain.PERIODIC, 2).reshape(n * n, n * n)
-    h = evaluate(unit, points, Domain.PERIODIC).T
-    truth = data.sample(torch.zeros(1, 1, n, n, dtype=F64), sf.generator(options.seed, "truth"))
-    y = evaluate(truth[0, 0], points, Domain.PERIODIC)
-    y = y + tau * torch.randn(50, dtype=F64, generator=sf.generator(options.seed, "error"))
-    gain = cov @ h.T @ torch.linalg.inv(h @ cov @ h.T + tau**2 * torch.eye(50, dtype=F64))
-    mean, left = gain @ y, (cov - gain @ h @ cov).diagonal()
-    guided = Observed(law, points, y, tau)
-    rows = []
-    for name, (solver, times) in walks(process).items():
-        if "plain" in name or "order 1" in name:
-            continue
-        g = sf.generator(options.seed, "kriging")
-        x = process.start((count, 1, n, n), g, t=float(times[0]))
-        made = sf.sample(guided, solver, times, x, generator=g)
-        drawn = made.x.flatten(1).double()
-        off = (drawn.mean(0) - mean) / (left / count).sqrt()
-        rows.append(
-            {
-                "solver": name,
-                "nfe": made.nfe,
-                "mean_off": float(off.square().mean().sqrt()),
-                "mean_rms": float((drawn.mean(0) - mean).square().mean().sqrt()),
-                "variance_ratio": float(drawn.var(0).sum() / left.sum()),
-                "variance_rms": float((drawn.var(0) - left).square().mean().sqrt()),
-            }
-        )
-        Console().print(rows[-1])
-    return {
-        "draws": count,
-        "prior_variance": 1.0,
-        "posterior_variance": float(left.mean()),
-        "variance_error": float((2 / count) ** 0.5 * left.square().mean().sqrt()),
-        "rows": rows,
-    }
 
 
 def load(name: str) -> tuple[sf.Denoiser, FieldModel]:
@@ -382,10 +253,9 @@ def one_cost(options: Options) -> dict[str, Any]:
     return {}
 
 
+CLOSED = {"noise": noise, "exact": exact, "kriging": kriging}
+"""Parts without a trained model."""
 PARTS = {
-    "noise": noise,
-    "exact": exact,
-    "kriging": kriging,
     "invariance": invariance,
     "cost": cost,
     "vorticity": vorticity,
@@ -397,7 +267,10 @@ def main() -> None:
     """Measure and write."""
     options = tyro.cli(Options, description=__doc__)
     with torch.no_grad():
-        results = PARTS[options.part](options)
+        if options.part in CLOSED:
+            results = CLOSED[options.part](options.n, options.seed)
+        else:
+            results = PARTS[options.part](options)
     if not options.point:
         path = options.results / f"fields-{options.part}.json"
         write(path, options.seed, results)
