@@ -91,7 +91,7 @@ class FieldModel(Model):
         for name, wanted in (("spectra", laws), ("scales", channels)):
             if len(getattr(self, name)) != wanted:
                 raise UsageError(f"expected {wanted} {name}, got {len(getattr(self, name))}")
-        if self.drift and (self.prediction or self.drift.channels != channels):
+        if self.drift and (self.prediction is not None or self.drift.channels != channels):
             raise UsageError(
                 f"expected a drift of {channels} channels, beside the Wiener filter alone"
             )
