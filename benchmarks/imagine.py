@@ -146,7 +146,8 @@ def reader(options: Options) -> dict[str, Any]:
     painted box can do better.
     """
     if not options.reader.is_dir():
-        train_scene_reader(options.reader, progress=show)
+        with torch.enable_grad():  # nothing else here needs gradients
+            train_scene_reader(options.reader, progress=show)
     judge = read_by(options)
     told = captions(options.count, options.seed)
     known = scene_set(told.scenes, range(options.count), judge.resolution)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,11 @@ pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
 pytest.importorskip("resvg_py", reason="needs the extra: pip install 'sfumato[data]'")
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-bench = pytest.importorskip("imagine")
-drawn = pytest.importorskip("imagine_drawn")
-experts = pytest.importorskip("imagine_experts")
-judged = pytest.importorskip("imagine_judged")
-placed = pytest.importorskip("imagine_placed")
+bench = import_module("imagine")
+drawn = import_module("imagine_drawn")
+experts = import_module("imagine_experts")
+judged = import_module("imagine_judged")
+placed = import_module("imagine_placed")
 
 ALL = ("bert", "clip", "t5")
 SAID = ("a red square", "a blue square, left of a green square", "a pink square of a cyan square")
@@ -84,11 +85,37 @@ def close(a: Tensor, b: Tensor) -> None:
     torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-3)
 
 
+def test_the_reader_is_trained_with_gradients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything else is measured without them."""
+    with_gradients = []
+
+    def trained(out: Path, progress: object) -> None:
+        with_gradients.append(torch.is_grad_enabled())
+        raise SfumatoError("far enough")
+
+    monkeypatch.setattr(bench, "train_scene_reader", trained)
+    monkeypatch.setattr(sys, "argv", ["imagine.py", "reader", "--reader", str(tmp_path / "none")])
+    with pytest.raises(SystemExit, match="far enough"):
+        bench.main()
+    assert with_gradients == [True]
+
+
 def test_prompts_of_different_lengths_are_drawn_as_alone(two: Cascade) -> None:
     for w in (1.0, 2.0):
         alone = by_turns(two, [Wish(s, guidance=w) for s in SAID])
         for batch in (50, 2):
             close(together(two, drawn.Prompts(SAID, guidance=w), batch), alone)
+
+
+def test_networks_are_evaluated_in_the_type_that_is_asked_for(two: Cascade) -> None:
+    """bfloat16 has 8 bits: the same pictures to its error, and not to float32's."""
+    asked = drawn.Prompts(SAID, guidance=1.0)
+    exact = drawn.draw(two, asked, 3, 3, dtype=torch.float32).pictures
+    coarse = drawn.draw(two, asked, 3, 3, dtype=torch.bfloat16).pictures
+    off = float((coarse - exact).square().mean().sqrt() / exact.std())
+    assert coarse.dtype == torch.float32 and 1e-4 < off < 0.1
 
 
 def test_styles_are_those_of_each_prompt(two: Cascade) -> None:
