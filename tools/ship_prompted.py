@@ -115,14 +115,19 @@ def model(name: str, runs: Sequence[Path], start: Path | None, names: Mapping[st
         shutil.copytree(made, ZOO / name)
 
 
+SHARES = ("object", "attribute", "ground", "exact")
+
+
 def scores(files: Sequence[Path]) -> dict[str, str]:
     """The figures of ``benchmarks/imagine.py text`` by name."""
     found = {}
     for path in files:
         for row in json.loads(path.read_text(encoding="utf-8"))["results"]["rows"]:
             about = f"n={row['n']}, guidance {row['guidance']:g}"
-            for key, value in row["figures"].items():
-                found[f"{key} ({about})"] = plus_minus(value, row["errors"].get(key))
+            for key in (*SHARES, "likeness", "frechet"):
+                if key in row:
+                    figure = plus_minus(row[key], row[f"{key}_error"])
+                    found[f"{key} ({about})"] = figure + " %" * (key in SHARES)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from sfumato.data.captioned import Captioned
 from sfumato.denoise import Beside, Cond, Denoiser
 from sfumato.errors import UsageError
 from sfumato.experts import Node
+from sfumato.loss import LogNormal
 from sfumato.nn import Prompt
 from sfumato.recipes import imagine as recipe
 from sfumato.recipes.edm import edm_times
@@ -140,9 +142,8 @@ def test_prompts_go_where_the_pictures_are() -> None:
 
 def test_the_sentence_is_heard(folder: Path, tmp_path: Path) -> None:
     """150 steps: of four plain squares each is drawn when it is asked for."""
-    made = recipe.run(
-        config(folder, tmp_path / "run", 150, train=replace(QUICK, steps=150, batch=16))
-    )
+    train = replace(QUICK, steps=150, batch=16)
+    made = recipe.run(config(folder, tmp_path / "run", 150, train=train, log_noise=-1.2))
     cascade = open_cascade([str(made)])
     colours = {}
     for name in ("red", "blue", "green", "yellow"):
@@ -203,13 +204,20 @@ def test_without_an_expert_all_noise_is_trained_on(
     model = load_model(out)[1]
     assert isinstance(model, PromptedModel) and model.data == "mine"
     assert model.sigma_data == 1.0  # every colour is at ±1
-    assert model.law == edm_times(1.0) and model.split == () and model.low == 0
+    assert model.law == LogNormal(-0.5 + math.log(2), 1.2) and model.split == () and model.low == 0
     share = torch.special.ndtr(((80 * torch.cat(times)).log() - model.law.mean) / model.law.std)
     gap = (share.sort().values - torch.arange(1, 193) / 192).abs().max()
     assert float(gap) < 1.95 / 192**0.5
     fresh = model.build(0).state_dict()
     assert all(torch.equal(fresh[k], weights[0][k]) for k in fresh)
     assert len(read_log(out)) == 1
+
+
+def test_the_noise_of_training_is_chosen(folder: Path, tmp_path: Path) -> None:
+    out = recipe.run(config(folder, tmp_path / "run", log_noise=-1.2))
+    assert load_model(out)[1].law == edm_times(1.0)
+    with pytest.raises(UsageError, match="--log-noise: expected -5 to 5, got 6"):
+        config(folder, tmp_path / "run", log_noise=6.0)
 
 
 def test_the_model_that_is_gone_on_with_decides(folder: Path, tmp_path: Path) -> None:

@@ -20,22 +20,28 @@ def has_tangent(x: Tensor) -> bool:
     return forward_ad.unpack_dual(x).tangent is not None
 
 
-def has_amx() -> bool:
-    """True if this CPU multiplies bf16 tiles (AMX), without which bf16 gains nothing."""
-    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(probe()) if probe is not None else False
+def multiplies_bfloat16() -> bool:
+    """True if this CPU has instructions for products of bfloat16: AMX, or AVX-512 BF16.
+
+    Without either bfloat16 gains nothing. With AVX-512 BF16 alone (Zen 5, torch 2.13, batch 32, one
+    thread, channels-last), GFLOP/s of 3x3 convolutions forward and backward in float32 / bfloat16:
+    40 channels at 32x32 197 / 348, 80 at 16x16 258 / 442, 128 at 16x16 259 / 486.
+    """
+    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(bool(getattr(torch.cpu, probe, lambda: False)()) for probe in probes)
 
 
 def best_dtype(device: torch.device | str) -> torch.dtype:
     """The fastest safe dtype for autocast on `device`: bfloat16 where hardware has it, or float32.
 
-    CUDA: bfloat16 from compute capability 8.0. CPU: bfloat16 only with AMX.
+    CUDA: bfloat16 from compute capability 8.0. CPU: bfloat16 only where
+    `multiplies_bfloat16`.
     """
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     if kind == "cpu":
-        return torch.bfloat16 if has_amx() else torch.float32
+        return torch.bfloat16 if multiplies_bfloat16() else torch.float32
     return torch.float32
 
 

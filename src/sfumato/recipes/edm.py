@@ -27,6 +27,6 @@ def edm_model(data: ImageSet, network: UNetConfig, sigma_data: float = 0.0) -> M
     )
 
 
-def edm_times(sigma_data: float) -> LogNormal:
-    """The law of the noise levels for a given σ_d."""
-    return LogNormal(-1.2 + math.log(2 * sigma_data), 1.2)
+def edm_times(sigma_data: float, mean: float = -1.2) -> LogNormal:
+    """The law of the noise levels for a given σ_d; ``mean`` of ln σ is that for σ_d = 1/2."""
+    return LogNormal(mean + math.log(2 * sigma_data), 1.2)

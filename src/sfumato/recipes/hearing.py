@@ -17,6 +17,8 @@ from sfumato.recipes.prompted_model import Ear, Listener
 from sfumato.text.encoders import PictureEncoder, Remembered, Sentences, TextEncoder, Transformer
 
 MINILM = "minilm"
+FEW = 4096
+"""Sentences that are remembered in float32; of more, what is remembered is kept in float16."""
 
 
 def place_of(source: str) -> str | Path:
@@ -50,11 +52,12 @@ def listener(name: str, download: bool = False) -> Listener:
 
 
 def _open(
-    ear: Ear, source: str, device: torch.device | str, download: bool
+    ear: Ear, source: str, device: torch.device | str, download: bool, most: int = FEW
 ) -> TextEncoder | PictureEncoder:
     if ear is Ear.PICTURE:
         return PictureEncoder(place_of(source), device, download)
-    return Remembered(Transformer(place_of(source), device=device, download=download))
+    encoder = Transformer(place_of(source), device=device, download=download)
+    return Remembered(encoder, most, torch.float32 if most <= FEW else torch.float16)
 
 
 @final
@@ -65,6 +68,8 @@ class Hearing:
         listeners: in the model's order.
         device: where they run.
         download: ask the hub for those that are no folders.
+        most: sentences that each encoder remembers (about 12 kB each for MiniLM, if more than
+            `FEW`).
 
     Raises:
         MissingExtra, UsageError, SfumatoError: one cannot be opened, or is not the one that the
@@ -76,10 +81,11 @@ class Hearing:
         listeners: Sequence[Listener],
         device: torch.device | str = "cpu",
         download: bool = False,
+        most: int = FEW,
     ) -> None:
         self.listeners = tuple(listeners)
         self.device = torch.device(device)
-        self.encoders = [_open(one.ear, one.source, device, download) for one in listeners]
+        self.encoders = [_open(one.ear, one.source, device, download, most) for one in listeners]
         for one, encoder in zip(self.listeners, self.encoders, strict=True):
             if encoder.widths != one.widths:
                 raise SfumatoError(

@@ -214,10 +214,13 @@ class Remembered(TextEncoder):
     Args:
         encoder: any.
         most: so many sentences are kept.
+        dtype: that they are kept in.
     """
 
-    def __init__(self, encoder: TextEncoder, most: int = 4096) -> None:
-        self.encoder, self.most = encoder, most
+    def __init__(
+        self, encoder: TextEncoder, most: int = 4096, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.encoder, self.most, self.dtype = encoder, most, dtype
         self.name, self.widths = encoder.name, encoder.widths
         self.kept: OrderedDict[str, tuple[Tensor, Tensor, tuple[tuple[int, int], ...]]] = (
             OrderedDict()
@@ -231,7 +234,7 @@ class Remembered(TextEncoder):
             said = self.encoder.encode(new)
             for i, s in enumerate(new):
                 n = int(said.encoded.mask[i].sum())
-                tokens = said.encoded.tokens[i, :n].cpu()  # padding is on the right
+                tokens = said.encoded.tokens[i, :n].to("cpu", self.dtype)  # padding: on the right
                 fresh[s] = (tokens, said.encoded.pooled[i].cpu(), said.offsets[i][:n])
         rows = [fresh[s] if s in fresh else self.kept[s] for s in sentences]
         self.kept.update(fresh)

@@ -19,6 +19,8 @@ class TrainConfig:
         batch: images per step, over all processes and accumulated parts together.
         accumulate: parts that a process cuts its share of a batch into, to save memory.
         seed: everything random in the run follows from it.
+        optimizer: "adam", or "muon", which makes the momentum of matrices and convolutions
+            orthogonal (see `sfumato.train.muon`): more is learned in a step, which takes longer.
         lr: the highest learning rate.
         warmup: steps over which the rate rises linearly from lr/warmup to lr.
         decay: "cosine" lets the rate fall to 0 at the last step, "constant" keeps it.
@@ -51,6 +53,7 @@ class TrainConfig:
     batch: int = 128
     accumulate: int = 1
     seed: int = 0
+    optimizer: Literal["adam", "muon"] = "adam"
     lr: float = 1e-3
     warmup: int = 500
     decay: Literal["cosine", "constant"] = "cosine"
@@ -84,6 +87,8 @@ class TrainConfig:
                 raise UsageError(f"train.{name}: expected a probability below 1, got {value}")
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise UsageError(f"train.lr: expected a positive number, got {self.lr}")
+        if self.optimizer not in ("adam", "muon"):
+            raise UsageError(f"train.optimizer: expected adam or muon, got {self.optimizer!r}")
         if not 0 <= self.ema_decay < 1:
             raise UsageError(f"train.ema_decay: expected 0 <= ema_decay < 1, got {self.ema_decay}")
         if self.batch % self.accumulate:

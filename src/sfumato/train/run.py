@@ -25,6 +25,7 @@ from sfumato.train.config import TrainConfig
 from sfumato.train.draws import Draws, Loss, Part
 from sfumato.train.ema import Ema, ema_decay
 from sfumato.train.levels import Levels, level, level_edges
+from sfumato.train.muon import Muon
 from sfumato.train.private.config import PrivacyConfig
 from sfumato.train.private.descent import PrivateDescent
 from sfumato.train.report import Report, duration, write_text
@@ -101,7 +102,8 @@ class Run:
             target = denoiser.network if isinstance(denoiser, Preconditioned) else denoiser
             target.compile()
         self.parameters = {n: p for n, p in denoiser.named_parameters() if p.requires_grad}
-        optimizer = torch.optim.AdamW(
+        kind = {"adam": torch.optim.AdamW, "muon": Muon}[config.optimizer]
+        optimizer = kind(
             self.parameters.values(),
             lr=config.lr,
             betas=config.betas,

@@ -1,0 +1,141 @@
+r"""Muon: momentum made orthogonal for matrices, AdamW for all else.
+
+For a weight matrix W (m, n) with gradient G the step is (Jordan et al. 2024,
+https://kellerjordan.github.io/posts/muon; the scale is of Liu et al. 2025, arXiv 2502.16982, eq. 4)
+
+.. math:: M ← μ M + (1 - μ) G, \quad U ≈ (N N^T)^{-1/2} N \text{ of } N = μ M + (1 - μ) G, \quad
+          W ← W - η\, 0.2 \sqrt{\max(m, n)}\; U,
+
+so that all directions of a matrix move alike, and a number about as far as one of Adam's, whose
+learning rate it shares. A convolution (out, in, k, k) is a matrix (out, in k k).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, final
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adamw import adamw
+
+LEAST: Final = 16
+"""Matrices with a shorter side (of an image's channels, say) are left to AdamW."""
+_A, _B, _C = 3.4445, -4.7750, 2.0315
+_ROUNDS = 5
+
+
+def is_matrix(parameter: Tensor) -> bool:
+    """Whether a parameter is a matrix (or convolution) of `LEAST` rows and columns or more."""
+    if parameter.ndim < 2:
+        return False
+    rows = parameter.shape[0]
+    return min(rows, parameter.numel() // max(rows, 1)) >= LEAST
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    r"""Nearly (G Gᵀ)^{-1/2} G of each of (k, m, n): all singular values lie in about [0.7, 1.2].
+
+    Five rounds of X ← a X + b (X Xᵀ) X + c (X Xᵀ)² X from X = G/|G|, which commute with X Xᵀ, so
+    that they are made of the smaller Gram matrices alone, in float32, and G is multiplied once.
+    Singular values under about 1/1000 of |G| are not brought all the way.
+    """
+    x = matrices.float()
+    wide = x.shape[-2] <= x.shape[-1]
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-12)
+    gram = x @ x.mT if wide else x.mT @ x
+    one = torch.eye(gram.shape[-1], dtype=x.dtype, device=x.device)
+    whole = one
+    for _ in range(_ROUNDS):
+        part = _A * one + _B * gram + _C * (gram @ gram)
+        whole = part @ whole
+        gram = part @ gram @ part
+    return whole @ x if wide else x @ whole
+
+
+@final
+class Muon(torch.optim.Optimizer):
+    """See the module's text; one group of parameters, of which `is_matrix` takes its share.
+
+    Args:
+        parameters: in their order.
+        lr: η, of matrices and of all else.
+        betas, weight_decay: of AdamW; matrices decay alike.
+        momentum: μ.
+        fused: AdamW's kernel.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+        momentum: float = 0.95,
+        *,
+        fused: bool | None = None,
+    ) -> None:
+        how = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "momentum": momentum}
+        self.fused = fused
+        super().__init__(parameters, how)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step from the gradients; a parameter without one stays as it is."""
+        if closure is not None:
+            raise ValueError("expected no closure")
+        for group in self.param_groups:
+            there = [p for p in group["params"] if p.grad is not None]
+            self._adam([p for p in there if not is_matrix(p)], group)
+            alike: dict[tuple[int, int], list[nn.Parameter]] = {}
+            for p in there:
+                if is_matrix(p):
+                    alike.setdefault((p.shape[0], p.numel() // p.shape[0]), []).append(p)
+            for shape, some in alike.items():
+                self._turn(shape, some, group)
+
+    def _turn(
+        self, shape: tuple[int, int], some: list[nn.Parameter], group: dict[str, Any]
+    ) -> None:
+        ahead, mu = [], group["momentum"]
+        for p in some:
+            assert p.grad is not None
+            state = self.state[p]
+            if not state:
+                state["momentum"] = torch.zeros_like(p, dtype=torch.float32)
+            kept: Tensor = state["momentum"]
+            grad = p.grad.float()
+            kept.lerp_(grad, 1 - mu)
+            ahead.append(torch.lerp(grad, kept, mu).reshape(shape))
+        turned = orthogonal(torch.stack(ahead))
+        far = group["lr"] * 0.2 * max(shape) ** 0.5
+        for p, u in zip(some, turned, strict=True):
+            if group["weight_decay"]:
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+            p.add_(u.reshape(p.shape).to(p.dtype), alpha=-far)
+
+    def _adam(self, some: list[nn.Parameter], group: dict[str, Any]) -> None:
+        for p in some:
+            if not self.state[p]:
+                self.state[p] = {
+                    "step": torch.zeros((), dtype=torch.float32, device=p.device),
+                    "exp_avg": torch.zeros_like(p),
+                    "exp_avg_sq": torch.zeros_like(p),
+                }
+        states = [self.state[p] for p in some]
+        adamw(
+            list(some),
+            [p.grad for p in some if p.grad is not None],
+            [s["exp_avg"] for s in states],
+            [s["exp_avg_sq"] for s in states],
+            [],
+            [s["step"] for s in states],
+            fused=self.fused,
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=1e-8,
+            maximize=False,
+        )
