@@ -13,7 +13,7 @@ learning rate it shares. A convolution (out, in, k, k) is a matrix (out, in k k)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ LEAST: Final = 16
 """Matrices with a shorter side (of an image's channels, say) are left to AdamW."""
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _ROUNDS = 5
+Pair: TypeAlias = tuple[nn.Parameter, Tensor]
+"""A parameter and its gradient."""
 
 
 def is_matrix(parameter: Tensor) -> bool:
@@ -85,47 +87,44 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             raise ValueError("expected no closure")
         for group in self.param_groups:
-            there = [p for p in group["params"] if p.grad is not None]
-            self._adam([p for p in there if not is_matrix(p)], group)
-            alike: dict[tuple[int, int], list[nn.Parameter]] = {}
-            for p in there:
+            there: list[Pair] = [(p, p.grad) for p in group["params"] if p.grad is not None]
+            self._adam([pair for pair in there if not is_matrix(pair[0])], group)
+            alike: dict[tuple[int, int], list[Pair]] = {}
+            for p, grad in there:
                 if is_matrix(p):
-                    alike.setdefault((p.shape[0], p.numel() // p.shape[0]), []).append(p)
+                    shape = p.shape[0], p.numel() // p.shape[0]
+                    alike.setdefault(shape, []).append((p, grad))
             for shape, some in alike.items():
                 self._turn(shape, some, group)
 
-    def _turn(
-        self, shape: tuple[int, int], some: list[nn.Parameter], group: dict[str, Any]
-    ) -> None:
-        ahead, mu = [], group["momentum"]
-        for p in some:
-            assert p.grad is not None
+    def _turn(self, shape: tuple[int, int], some: list[Pair], group: dict[str, Any]) -> None:
+        """A step of all matrices of one shape."""
+        ahead, mu, lr = [], group["momentum"], group["lr"]
+        for p, grad in some:
             state = self.state[p]
             if not state:
                 state["momentum"] = torch.zeros_like(p, dtype=torch.float32)
             kept: Tensor = state["momentum"]
-            grad = p.grad.float()
-            kept.lerp_(grad, 1 - mu)
-            ahead.append(torch.lerp(grad, kept, mu).reshape(shape))
+            kept.lerp_(grad.float(), 1 - mu)
+            ahead.append(torch.lerp(grad.float(), kept, mu).reshape(shape))
         turned = orthogonal(torch.stack(ahead))
-        far = group["lr"] * 0.2 * max(shape) ** 0.5
-        for p, u in zip(some, turned, strict=True):
-            if group["weight_decay"]:
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-            p.add_(u.reshape(p.shape).to(p.dtype), alpha=-far)
+        for (p, _), u in zip(some, turned, strict=True):
+            p.mul_(1 - lr * group["weight_decay"])
+            p.add_(u.reshape(p.shape).to(p.dtype), alpha=-lr * 0.2 * max(shape) ** 0.5)
 
-    def _adam(self, some: list[nn.Parameter], group: dict[str, Any]) -> None:
-        for p in some:
+    def _adam(self, some: list[Pair], group: dict[str, Any]) -> None:
+        """A step of all else."""
+        for p, _ in some:
             if not self.state[p]:
                 self.state[p] = {
                     "step": torch.zeros((), dtype=torch.float32, device=p.device),
                     "exp_avg": torch.zeros_like(p),
                     "exp_avg_sq": torch.zeros_like(p),
                 }
-        states = [self.state[p] for p in some]
+        states = [self.state[p] for p, _ in some]
         adamw(
-            list(some),
-            [p.grad for p in some if p.grad is not None],
+            [p for p, _ in some],
+            [grad for _, grad in some],
             [s["exp_avg"] for s in states],
             [s["exp_avg_sq"] for s in states],
             [],
