@@ -295,6 +295,7 @@ def test_from_the_command_line_and_on(
         words += ["--hide", ".1", ".5", "--resolution", "8", "--context", "16"]
         words += ["--network.channels", "16", "--network.multipliers", "1", "--network.attention"]
         words += ["8", "--network.head-channels", "16", "--network.resolution", "8"]
+        words += ["--network.blocks", "1", "--network.patch", "1", "--train.optimizer", "adam"]
         words += ["--train.batch", "8", "--train.steps", "6"]
         words += ["--train.decay", "constant", "--train.lr", ".005", "--train.warmup", "0"]
         words += ["--train.quiet", "--train.cpu"]
