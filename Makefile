@@ -21,7 +21,7 @@ help:
 
 # One stamp for each set of extras; made again when the list of packages changes.
 .venv/.ready-tour: $(INPUTS)
-	@tools/setup.sh data $@
+	@tools/setup.sh data,text $@
 
 .venv/.ready-test: $(INPUTS)
 	@tools/setup.sh data,train,private,test $@
@@ -31,7 +31,10 @@ help:
 	@tools/setup.sh data,train,private,test,bench $@
 	@touch .venv/.ready-tour .venv/.ready-test
 
+# The section on text to image listens with minilm; without it the page says so and is shorter.
 tour: .venv/.ready-tour
+	@$(BIN)/sfumato data fetch minilm >/dev/null || \
+		echo "warning: minilm could not be fetched; the page has no text to image" >&2
 	@$(BIN)/sfumato tour
 
 # Data is wanted, not required: tests that need what is not there say so and are skipped.
