@@ -142,6 +142,13 @@ def test_explicit_attention_only_where_low_precision_trains_on_a_cpu():
     assert not explicit_attention(low.to("meta"))
 
 
+@pytest.mark.parametrize("has", ["_is_amx_tile_supported", "_is_avx512_bf16_supported", ""])
+def test_bfloat16_where_the_cpu_multiplies_it(has, monkeypatch):
+    for probe in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, probe, lambda probe=probe: probe == has, raising=False)
+    assert best_dtype("cpu") == (torch.bfloat16 if has else torch.float32)
+
+
 def test_best_dtype_is_float32_or_bfloat16():
     assert best_dtype("cpu") in (torch.float32, torch.bfloat16)
     assert best_dtype("meta") == torch.float32

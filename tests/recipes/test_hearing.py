@@ -13,9 +13,9 @@ import torch
 
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.nn import Encoded, EncoderWidths
-from sfumato.recipes.hearing import Hearing, listener, place_of, silence
+from sfumato.recipes.hearing import ROOM, Hearing, listener, place_of, silence
 from sfumato.recipes.prompted_model import Ear, Listener
-from sfumato.text.encoders import PictureEncoder, Transformer
+from sfumato.text.encoders import PictureEncoder, Remembered, Transformer
 from tiny_prompted import WIDTHS, encoder, listeners, picture
 
 pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
@@ -126,3 +126,13 @@ def test_where_encoders_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     same(found[0], PictureEncoder(encoder("clip")).encode(torch.ones(1, 3, 8, 8)))
     with pytest.raises(UsageError, match="there is no folder 'elsewhere'"):
         listener("sentence:elsewhere")
+
+
+@pytest.mark.parametrize(("room", "dtype"), [(ROOM, torch.float32), (ROOM + 1, torch.float16)])
+def test_many_sentences_are_remembered_in_half(room: int, dtype: torch.dtype) -> None:
+    hearing = Hearing(listeners("bert"), room=room)
+    (memory,) = hearing.encoders
+    assert isinstance(memory, Remembered) and memory.room == room
+    first, again = (hearing.sentences(["a red square"])[0].encoded for _ in range(2))
+    assert [kept.tokens.dtype for kept in memory.kept.values()] == [dtype]
+    assert first.tokens.dtype == torch.float32 and torch.equal(first.tokens, again.tokens)

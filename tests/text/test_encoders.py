@@ -129,7 +129,9 @@ def test_what_was_said_is_remembered(folders: dict[str, Path], monkeypatch: Any)
     asked: list[str] = []
     plain = encoder.encode
     monkeypatch.setattr(encoder, "encode", lambda s: (asked.extend(s), plain(s))[1])
-    memory = Remembered(encoder, most=2)
+    each = [plain([s]).encoded for s in SENTENCES[:2]]
+    room = sum(e.tokens.nbytes + e.pooled.nbytes for e in each)
+    memory = Remembered(encoder, room)
     first = memory.encode([SENTENCES[0], SENTENCES[1], SENTENCES[0]])
     assert asked == SENTENCES[:2]
     again = memory.encode([SENTENCES[0]])
@@ -144,6 +146,14 @@ def test_what_was_said_is_remembered(folders: dict[str, Path], monkeypatch: Any)
     memory.encode([SENTENCES[1]])  # the one longest not asked for was forgotten
     assert asked == [*SENTENCES[:2], "red", SENTENCES[1]]
     assert not bool(memory.encode([""]).encoded.present[0])
+    kept = list(memory.kept.values())
+    assert memory.held == sum(k.bytes for k in kept) <= room
+    assert all(k.tokens.untyped_storage().nbytes() == k.tokens.nbytes for k in kept)
+    nothing = Remembered(encoder, 0)  # what is forgotten at once is still said
+    torch.testing.assert_close(
+        nothing.encode([SENTENCES[0]]).encoded.tokens, again.encoded.tokens, atol=1e-5, rtol=1e-5
+    )
+    assert not nothing.kept and not nothing.held
 
 
 def test_what_is_not_there_is_named(folders: dict[str, Path], tmp_path: Path) -> None:

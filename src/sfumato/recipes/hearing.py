@@ -17,8 +17,8 @@ from sfumato.recipes.prompted_model import Ear, Listener
 from sfumato.text.encoders import PictureEncoder, Remembered, Sentences, TextEncoder, Transformer
 
 MINILM = "minilm"
-FEW = 4096
-"""Sentences that are remembered in float32; of more, what is remembered is kept in float16."""
+ROOM = 2**27
+"""Bytes that each encoder of sentences remembers in, unless more is wanted."""
 
 
 def place_of(source: str) -> str | Path:
@@ -52,12 +52,12 @@ def listener(name: str, download: bool = False) -> Listener:
 
 
 def _open(
-    ear: Ear, source: str, device: torch.device | str, download: bool, most: int = FEW
+    ear: Ear, source: str, device: torch.device | str, download: bool, room: int = ROOM
 ) -> TextEncoder | PictureEncoder:
     if ear is Ear.PICTURE:
         return PictureEncoder(place_of(source), device, download)
     encoder = Transformer(place_of(source), device=device, download=download)
-    return Remembered(encoder, most, torch.float32 if most <= FEW else torch.float16)
+    return Remembered(encoder, room, torch.float32 if room <= ROOM else torch.float16)
 
 
 @final
@@ -68,8 +68,7 @@ class Hearing:
         listeners: in the model's order.
         device: where they run.
         download: ask the hub for those that are no folders.
-        most: sentences that each encoder remembers (about 12 kB each for MiniLM, if more than
-            `FEW`).
+        room: bytes in which each encoder remembers sentences; in float16 if more than `ROOM`.
 
     Raises:
         MissingExtra, UsageError, SfumatoError: one cannot be opened, or is not the one that the
@@ -81,11 +80,11 @@ class Hearing:
         listeners: Sequence[Listener],
         device: torch.device | str = "cpu",
         download: bool = False,
-        most: int = FEW,
+        room: int = ROOM,
     ) -> None:
         self.listeners = tuple(listeners)
         self.device = torch.device(device)
-        self.encoders = [_open(one.ear, one.source, device, download, most) for one in listeners]
+        self.encoders = [_open(one.ear, one.source, device, download, room) for one in listeners]
         for one, encoder in zip(self.listeners, self.encoders, strict=True):
             if encoder.widths != one.widths:
                 raise SfumatoError(

@@ -213,43 +213,60 @@ class Remembered(TextEncoder):
 
     Args:
         encoder: any.
-        most: so many sentences are kept.
-        dtype: that they are kept in.
+        room: bytes of what is kept, at most.
+        dtype: that it is kept in.
     """
 
     def __init__(
-        self, encoder: TextEncoder, most: int = 4096, dtype: torch.dtype = torch.float32
+        self, encoder: TextEncoder, room: int = 2**27, dtype: torch.dtype = torch.float32
     ) -> None:
-        self.encoder, self.most, self.dtype = encoder, most, dtype
+        self.encoder, self.room, self.dtype = encoder, room, dtype
         self.name, self.widths = encoder.name, encoder.widths
-        self.kept: OrderedDict[str, tuple[Tensor, Tensor, tuple[tuple[int, int], ...]]] = (
-            OrderedDict()
-        )
+        self.kept: OrderedDict[str, _Kept] = OrderedDict()
+        self.held = 0
 
     def encode(self, sentences: Sequence[str]) -> Sentences:
         """Those that are not known, by the encoder; all, padded to the longest."""
         new = [s for s in dict.fromkeys(sentences) if s not in self.kept]
-        fresh = {}
         if new:
             said = self.encoder.encode(new)
             for i, s in enumerate(new):
-                n = int(said.encoded.mask[i].sum())
-                tokens = said.encoded.tokens[i, :n].to("cpu", self.dtype)  # padding: on the right
-                fresh[s] = (tokens, said.encoded.pooled[i].cpu(), said.offsets[i][:n])
-        rows = [fresh[s] if s in fresh else self.kept[s] for s in sentences]
-        self.kept.update(fresh)
+                n = int(said.encoded.mask[i].sum())  # padding is on the right
+                tokens, pooled = said.encoded.tokens[i, :n], said.encoded.pooled[i]
+                self.kept[s] = _Kept(
+                    tokens.to("cpu", self.dtype, copy=True),  # not a view of the whole batch
+                    pooled.to("cpu", self.dtype, copy=True),
+                    said.offsets[i][:n],
+                )
+                self.held += self.kept[s].bytes
+        rows = [self.kept[s] for s in sentences]
         for s in sentences:
             self.kept.move_to_end(s)
-        while len(self.kept) > self.most:
-            self.kept.popitem(last=False)
-        longest = max(1, *(len(t) for t, _, _ in rows))
+        while self.held > self.room and self.kept:
+            self.held -= self.kept.popitem(last=False)[1].bytes
+        longest = max(1, *(len(row.tokens) for row in rows))
         tokens = torch.zeros(len(rows), longest, self.widths.tokens)
         mask = torch.zeros(len(rows), longest, dtype=torch.bool)
-        for i, (t, _, _) in enumerate(rows):
-            tokens[i, : len(t)] = t
-            mask[i, : len(t)] = True
-        pooled = torch.stack([p for _, p, _ in rows])
-        return Sentences(Encoded(tokens, mask, pooled), tuple(o for _, _, o in rows))
+        for i, row in enumerate(rows):
+            tokens[i, : len(row.tokens)] = row.tokens
+            mask[i, : len(row.tokens)] = True
+        pooled = torch.stack([row.pooled for row in rows]).float()
+        return Sentences(Encoded(tokens, mask, pooled), tuple(row.offsets for row in rows))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """What was said of one sentence."""
+
+    tokens: Tensor
+    pooled: Tensor
+    offsets: tuple[tuple[int, int], ...]
+
+    @property
+    def bytes(self) -> int:
+        """Of the vectors."""
+        return int(self.tokens.nbytes + self.pooled.nbytes)
 
 
 @contextmanager

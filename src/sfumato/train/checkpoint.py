@@ -3,7 +3,7 @@
 ``<run>/checkpoints/step-00001000/`` has
 
 * ``model.safetensors`` the weights, ``ema.safetensors`` their average,
-* ``optimizer.safetensors`` Adam's moments, by parameter name,
+* ``optimizer.safetensors`` the optimizer's moments, by parameter name,
 * ``adversary.safetensors``, ``adversary-optimizer.safetensors`` the same of a second player,
 * ``state.json`` step, data position, seed, configuration, sums of the log, loss scale,
 * ``model.json`` what the weights belong to, ``SHA256SUMS`` the checksums.

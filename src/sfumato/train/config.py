@@ -20,7 +20,7 @@ class TrainConfig:
         accumulate: parts that a process cuts its share of a batch into, to save memory.
         seed: everything random in the run follows from it.
         optimizer: "adam", or "muon", which makes the momentum of matrices and convolutions
-            orthogonal (see `sfumato.train.muon`): more is learned in a step, which takes longer.
+            orthogonal (see `sfumato.train.muon`). A second player is always trained by AdamW.
         lr: the highest learning rate.
         warmup: steps over which the rate rises linearly from lr/warmup to lr.
         decay: "cosine" lets the rate fall to 0 at the last step, "constant" keeps it.

@@ -3,8 +3,8 @@ r"""Muon: momentum made orthogonal for matrices, AdamW for all else.
 For a weight matrix W (m, n) with gradient G the step is (Jordan et al. 2024,
 https://kellerjordan.github.io/posts/muon; the scale is of Liu et al. 2025, arXiv 2502.16982, eq. 4)
 
-.. math:: M ← μ M + (1 - μ) G, \quad U ≈ (N N^T)^{-1/2} N \text{ of } N = μ M + (1 - μ) G, \quad
-          W ← W - η\, 0.2 \sqrt{\max(m, n)}\; U,
+.. math:: M ← μ M + (1 - μ) G, \quad N = μ M + (1 - μ) G, \quad
+          W ← W - η\, 0.2 \sqrt{\max(m, n)}\; U, \quad U ≈ \text{the polar factor of } N,
 
 so that all directions of a matrix move alike, and a number about as far as one of Adam's, whose
 learning rate it shares. A convolution (out, in, k, k) is a matrix (out, in k k).
@@ -12,7 +12,7 @@ learning rate it shares. A convolution (out, in, k, k) is a matrix (out, in k k)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, TypeAlias, final
 
 import torch
@@ -21,26 +21,33 @@ from torch.optim.adamw import adamw
 
 LEAST: Final = 16
 """Matrices with a shorter side (of an image's channels, say) are left to AdamW."""
+_KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _ROUNDS = 5
 Pair: TypeAlias = tuple[nn.Parameter, Tensor]
 """A parameter and its gradient."""
 
 
-def is_matrix(parameter: Tensor) -> bool:
-    """Whether a parameter is a matrix (or convolution) of `LEAST` rows and columns or more."""
-    if parameter.ndim < 2:
-        return False
-    rows = parameter.shape[0]
-    return min(rows, parameter.numel() // max(rows, 1)) >= LEAST
+def matrices(module: nn.Module) -> set[nn.Parameter]:
+    """The weights of linear layers and convolutions of `LEAST` rows and columns or more.
+
+    Not what is only kept as one: tables of labels, spectral weights.
+    """
+    found: set[nn.Parameter] = set()
+    for layer in module.modules():
+        weight = layer.weight if isinstance(layer, _KINDS) else None
+        if isinstance(weight, nn.Parameter):
+            rows, columns = len(weight), weight[0].numel()
+            found |= {weight} if min(rows, columns) >= LEAST else set()
+    return found
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    r"""Nearly (G Gᵀ)^{-1/2} G of each of (k, m, n): all singular values lie in about [0.7, 1.2].
+    r"""Nearly the polar factor of each of (k, m, n): singular values lie in about [0.68, 1.2].
 
     Five rounds of X ← a X + b (X Xᵀ) X + c (X Xᵀ)² X from X = G/|G|, which commute with X Xᵀ, so
     that they are made of the smaller Gram matrices alone, in float32, and G is multiplied once.
-    Singular values under about 1/1000 of |G| are not brought all the way.
+    Singular values under about 1/700 of |G| are not brought all the way.
     """
     x = matrices.float()
     wide = x.shape[-2] <= x.shape[-1]
@@ -57,13 +64,14 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
 @final
 class Muon(torch.optim.Optimizer):
-    """See the module's text; one group of parameters, of which `is_matrix` takes its share.
+    """See the module's text.
 
     Args:
-        parameters: in their order.
+        parameters: in their order, of float32.
         lr: η, of matrices and of all else.
         betas, weight_decay: of AdamW; matrices decay alike.
         momentum: μ.
+        matrices: those parameters that are matrices; see `matrices`.
         fused: AdamW's kernel.
     """
 
@@ -75,25 +83,30 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.95,
         *,
+        matrices: Collection[nn.Parameter],
         fused: bool | None = None,
     ) -> None:
         how = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "momentum": momentum}
-        self.fused = fused
-        super().__init__(parameters, how)
+        self.matrices = set(matrices)
+        super().__init__(parameters, {**how, "fused": fused})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One step from the gradients; a parameter without one stays as it is."""
         if closure is not None:
-            raise ValueError("expected no closure")
+            raise ValueError(f"expected no closure, got {closure!r}; make the gradients before")
         for group in self.param_groups:
-            there: list[Pair] = [(p, p.grad) for p in group["params"] if p.grad is not None]
-            self._adam([pair for pair in there if not is_matrix(pair[0])], group)
+            rest: list[Pair] = []
             alike: dict[tuple[int, int], list[Pair]] = {}
-            for p, grad in there:
-                if is_matrix(p):
-                    shape = p.shape[0], p.numel() // p.shape[0]
-                    alike.setdefault(shape, []).append((p, grad))
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                if p in self.matrices:
+                    shape = len(p), p.numel() // len(p)
+                    alike.setdefault(shape, []).append((p, p.grad))
+                else:
+                    rest.append((p, p.grad))
+            self._adam(rest, group)
             for shape, some in alike.items():
                 self._turn(shape, some, group)
 
@@ -103,14 +116,13 @@ class Muon(torch.optim.Optimizer):
         for p, grad in some:
             state = self.state[p]
             if not state:
-                state["momentum"] = torch.zeros_like(p, dtype=torch.float32)
-            kept: Tensor = state["momentum"]
-            kept.lerp_(grad.float(), 1 - mu)
-            ahead.append(torch.lerp(grad.float(), kept, mu).reshape(shape))
+                state["momentum"] = torch.zeros_like(p)
+            kept: Tensor = state["momentum"].lerp_(grad, 1 - mu)
+            ahead.append(torch.lerp(grad, kept, mu).reshape(shape))
         turned = orthogonal(torch.stack(ahead))
         for (p, _), u in zip(some, turned, strict=True):
             p.mul_(1 - lr * group["weight_decay"])
-            p.add_(u.reshape(p.shape).to(p.dtype), alpha=-lr * 0.2 * max(shape) ** 0.5)
+            p.add_(u.reshape(p.shape), alpha=-lr * 0.2 * max(shape) ** 0.5)
 
     def _adam(self, some: list[Pair], group: dict[str, Any]) -> None:
         """A step of all else."""
@@ -129,7 +141,7 @@ class Muon(torch.optim.Optimizer):
             [s["exp_avg_sq"] for s in states],
             [],
             [s["step"] for s in states],
-            fused=self.fused,
+            fused=group["fused"],
             amsgrad=False,
             beta1=group["betas"][0],
             beta2=group["betas"][1],

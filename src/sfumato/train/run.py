@@ -25,7 +25,7 @@ from sfumato.train.config import TrainConfig
 from sfumato.train.draws import Draws, Loss, Part
 from sfumato.train.ema import Ema, ema_decay
 from sfumato.train.levels import Levels, level, level_edges
-from sfumato.train.muon import Muon
+from sfumato.train.muon import Muon, matrices
 from sfumato.train.private.config import PrivacyConfig
 from sfumato.train.private.descent import PrivateDescent
 from sfumato.train.report import Report, duration, write_text
@@ -102,22 +102,24 @@ class Run:
             target = denoiser.network if isinstance(denoiser, Preconditioned) else denoiser
             target.compile()
         self.parameters = {n: p for n, p in denoiser.named_parameters() if p.requires_grad}
-        kind = {"adam": torch.optim.AdamW, "muon": Muon}[config.optimizer]
-        optimizer = kind(
-            self.parameters.values(),
-            lr=config.lr,
-            betas=config.betas,
-            weight_decay=config.weight_decay,
-            fused=accelerator.device.type in ("cpu", "cuda"),
+        how: dict[str, Any] = {
+            "lr": config.lr,
+            "betas": config.betas,
+            "weight_decay": config.weight_decay,
+            "fused": accelerator.device.type in ("cpu", "cuda"),
+        }
+        mine = list(self.parameters.values())
+        optimizer = self.bare_optimizer = (
+            Muon(mine, **how, matrices=matrices(denoiser))
+            if config.optimizer == "muon"
+            else torch.optim.AdamW(mine, **how)
         )
-        self.bare_optimizer = optimizer
         self.losses, self.optimizer = accelerator.prepare(_Losses(denoiser, loss), optimizer)
         self.opponent = (
             None if adversary is None else Opponent(adversary, denoiser, config, accelerator)
         )
         self.rule: Rule
         if privacy is None:
-            mine = list(self.parameters.values())
             self.rule = Descent(config, draws, accelerator, self.losses, mine)
         else:
             self.rule = PrivateDescent(config, privacy, draws, accelerator, denoiser, loss, model)
@@ -176,11 +178,12 @@ class Run:
         if changed := ck.differences(theirs, self.model):
             raise UsageError(f"{folder} belongs to another model: " + "; ".join(changed))
         state = ck.parse_json(files, ck.STATE, folder)
-        for key in ("seed", "batch"):
-            if state["train"][key] != getattr(self.config, key):
+        for key in ("seed", "batch", "optimizer"):
+            was = state["train"].get(key, "adam")  # older runs had no choice of an optimizer
+            if was != getattr(self.config, key):
                 raise UsageError(
-                    f"{folder} was trained with {key} {state['train'][key]}, got "
-                    f"{getattr(self.config, key)}; a resumed run cannot change it"
+                    f"{folder} was trained with {key} {was}, got {getattr(self.config, key)}; a "
+                    "resumed run cannot change it"
                 )
         ck.load_weights(self.denoiser, files[ck.MODEL], str(folder / ck.MODEL))
         ck.load_weights(self.ema.module, files[ck.EMA], str(folder / ck.EMA))
