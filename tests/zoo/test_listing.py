@@ -9,6 +9,8 @@ from safetensors.torch import load as load_tensors
 
 from sfumato import zoo
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.recipes.load import load_model
+from sfumato.recipes.prompted_model import PromptedModel
 from sfumato.store import read_folder
 
 
@@ -79,15 +81,27 @@ def test_shipped_models_are_whole_small_and_have_a_full_card(name: str) -> None:
     files = read_folder(folder)  # every checksum
     described = "config.json" if zoo.card(name).kind == "dual encoder" else "model.json"
     assert {"model.safetensors", described, "card.json"} <= set(files)
-    assert sum(map(len, files.values())) < 10_000_000
+    experts = len(json.loads(files[described]).get("model", {}).get("split", [])) + 1
+    assert sum(map(len, files.values())) < 10_000_000 * experts
     card = zoo.Card.read(folder)
     assert card.name == name
     for field in ("system", "data", "licence", "command", "time"):
         assert getattr(card, field), f"the card of {name} lacks {field}"
     assert card.scores and card.params > 0
+    if card.kind == "prompted model":
+        denoiser, model = load_model(folder)
+        assert all(bool(p.isfinite().all()) for p in denoiser.parameters())
+        assert isinstance(model, PromptedModel) and len(model.split) + 1 == experts
+        assert {one.source for one in model.listeners} <= {"minilm", *zoo.shipped()}
     if card.kind == "denoiser":
         denoiser, config = zoo.load(name)
         shipped = load_tensors(files["model.safetensors"])  # a head comes without its backbone
         assert sum(w.numel() for w in shipped.values()) == card.params
         assert all(bool(p.isfinite().all()) for p in denoiser.parameters())
         assert {a.name: list(a.values) for a in config.axes} == dict(card.labels)
+
+
+def test_all_that_draws_from_prompts_is_small_together() -> None:
+    """The models and the CLIP that they listen to; what else they hear is fetched."""
+    every = [zoo.shipped()[name] for name in ("scenes", "scenes-64", "scenes-clip")]
+    assert sum(f.stat().st_size for folder in every for f in folder.iterdir()) < 25_000_000

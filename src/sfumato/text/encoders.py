@@ -250,7 +250,7 @@ class Remembered(TextEncoder):
         for i, row in enumerate(rows):
             tokens[i, : len(row.tokens)] = row.tokens
             mask[i, : len(row.tokens)] = True
-        pooled = torch.stack([row.pooled for row in rows]).float()
+        pooled = torch.stack([row.pooled.float() for row in rows])  # autocast stacks no float16
         return Sentences(Encoded(tokens, mask, pooled), tuple(row.offsets for row in rows))
 
 
