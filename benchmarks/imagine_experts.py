@@ -15,6 +15,7 @@ from fields_shown import resident
 from imagine_drawn import Prompts, draw
 from torch import Tensor
 
+from sfumato.cards import find
 from sfumato.data.captioned import Scenes, scenes
 from sfumato.denoise import Beside, Cond, Denoiser
 from sfumato.experts import Experts, Node
@@ -154,7 +155,7 @@ def one_memory(folder: str, keep: int, steps: int | None) -> None:
     Memory is that of the whole process, libraries and encoders included; and the weights alone.
     """
     torch.set_num_threads(1)
-    cascade = open_cascade([folder], keep=keep)
+    cascade = open_cascade([str(find(folder))], keep=keep)
     draw(cascade, Prompts([SAID]), 0, steps)
     weights = sum(p.numel() * p.element_size() for p in weights_of(cascade.stages[0].denoiser))
     figures = {
