@@ -177,7 +177,7 @@ def painted(text: str, side: int) -> Paint:
             f"--paint: expected MASK:PHRASE or MASK:PHRASE:WEIGHT, such as left.png:'red apple', "
             f"got {text!r}"
         )
-    grey = torch.from_numpy(_pixels(Path(path), "--paint", "L")).float() / 255
+    grey = torch.from_numpy(_pixels(Path(path), "--paint", "L").copy()).float() / 255
     if grey.shape[0] != grey.shape[1]:
         raise UsageError(
             f"--paint {path}: expected a square picture, got {grey.shape[1]}x{grey.shape[0]}"
