@@ -115,19 +115,29 @@ def model(name: str, runs: Sequence[Path], start: Path | None, names: Mapping[st
         shutil.copytree(made, ZOO / name)
 
 
-SHARES = ("object", "attribute", "ground", "exact")
+FIGURES = {
+    "object": "things found",
+    "attribute": "right colour",
+    "ground": "right ground",
+    "exact": "all right",
+    "likeness": "likeness by the CLIP",
+    "frechet": "Fréchet distance",
+}
+"""What cards call the figures of the benchmark; the first four are shares in %."""
 
 
 def scores(files: Sequence[Path]) -> dict[str, str]:
     """The figures of ``benchmarks/imagine.py text`` by name."""
     found = {}
     for path in files:
-        for row in json.loads(path.read_text(encoding="utf-8"))["results"]["rows"]:
-            about = f"n={row['n']}, guidance {row['guidance']:g}"
-            for key in (*SHARES, "likeness", "frechet"):
+        results = json.loads(path.read_text(encoding="utf-8"))["results"]
+        drew = " + ".join(results["models"])
+        for row in results["rows"]:
+            about = f"{drew}, n={row['n']}, guidance {row['guidance']:g}"
+            for k, (key, name) in enumerate(FIGURES.items()):
                 if key in row:
                     figure = plus_minus(row[key], row[f"{key}_error"])
-                    found[f"{key} ({about})"] = figure + " %" * (key in SHARES)
+                    found[f"{name} ({about})"] = figure + " %" * (k < 4)
     return found
 
 

@@ -302,7 +302,7 @@ def test_the_shipped_models_are_taken_where_none_is_named(
 ) -> None:
     """The usual model and what enlarges its pictures; a model that is named has only its own."""
     monkeypatch.setattr("sfumato.cards.SHIPPED", tmp_path / "zoo")
-    with pytest.raises(UsageError, match="no model of this kind is shipped yet"):
+    with pytest.raises(UsageError, match="scenes is not shipped here: give the folder of a"):
         prompted.chosen("", ())
     for name in (prompted.USUAL, "other"):
         (tmp_path / "zoo" / name).mkdir(parents=True)

@@ -213,6 +213,17 @@ def test_without_an_expert_all_noise_is_trained_on(
     assert len(read_log(out)) == 1
 
 
+def test_sizes_that_do_not_fit_are_refused_at_once(folder: Path, tmp_path: Path) -> None:
+    """Before anything is held or heard; a model that is gone on with has its own sizes."""
+    with pytest.raises(
+        UsageError, match=r"--resolution 64 does not go with --network: .*\(32, 16\)"
+    ):
+        Config(low=32, resolution=64)
+    sizes = replace(Config().network, multipliers=(1, 2, 2), blocks=1, attention=(8,))
+    assert Config(low=32, resolution=64, network=sizes).resolution == 64
+    assert Config(start=tmp_path, resolution=64).start == tmp_path
+
+
 def test_the_noise_of_training_is_chosen(folder: Path, tmp_path: Path) -> None:
     out = recipe.run(config(folder, tmp_path / "run", log_noise=-1.2))
     assert load_model(out)[1].law == edm_times(1.0)

@@ -21,7 +21,7 @@ def chosen(model: str, enlarge: Sequence[str]) -> tuple[str, ...]:
     """The names that are meant: the shipped models where none is given.
 
     Raises:
-        UsageError: no model is given, and none is shipped.
+        UsageError: no model is given, and the usual one is not there.
     """
     from sfumato import cards
 
@@ -29,7 +29,7 @@ def chosen(model: str, enlarge: Sequence[str]) -> tuple[str, ...]:
         return (model, *enlarge)
     there = cards.folders()
     if USUAL not in there:
-        raise UsageError("no model of this kind is shipped yet: give the folder of one by --model")
+        raise UsageError(f"{USUAL} is not shipped here: give the folder of a model by --model")
     return (USUAL, *(enlarge or [name for name in (LARGER,) if name in there]))
 
 

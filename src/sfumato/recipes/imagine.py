@@ -80,7 +80,8 @@ class Config:
             (the eighths of most and of least noise).
         expert: which part is trained: 0, 1, ... of the split; one more is all the rest. -1 trains
             on all noise levels.
-        network: sizes of the U-Net; channels, resolution and context follow from the rest.
+        network: sizes of the U-Net, by default for 32 pixels; its inputs, outputs, resolution and
+            context follow from the rest.
         train: how to train; label_dropout is how often nothing is said at all.
         resume: go on with the run in ``out``.
     """
@@ -141,6 +142,14 @@ class Config:
         if self.expert >= 0 and (not self.split or self.start is None):
             raise UsageError("an expert needs --split, and --start: a model to go on from")
         part_of(self, LogNormal())  # say now what is wrong with it
+        if self.start is None:
+            try:
+                replace(self.network, resolution=self.resolution)
+            except ValueError as error:
+                raise UsageError(
+                    f"--resolution {self.resolution} does not go with --network: {error}. For 64 "
+                    "there is --network.multipliers 1 2 2 --network.blocks 1 --network.attention 8"
+                ) from error
 
     @property
     def nodes(self) -> tuple[Node, ...]:

@@ -36,9 +36,8 @@ def matrices(module: nn.Module) -> set[nn.Parameter]:
     found: set[nn.Parameter] = set()
     for layer in module.modules():
         weight = layer.weight if isinstance(layer, _KINDS) else None
-        if isinstance(weight, nn.Parameter):
-            rows, columns = len(weight), weight[0].numel()
-            found |= {weight} if min(rows, columns) >= LEAST else set()
+        if isinstance(weight, nn.Parameter) and min(len(weight), weight[0].numel()) >= LEAST:
+            found.add(weight)
     return found
 
 
