@@ -37,7 +37,7 @@ from sfumato.recipes.imagine import (
 )
 from sfumato.recipes.imagining import Wish, imagine, open_cascade
 from sfumato.recipes.load import load_model
-from sfumato.recipes.prompted_model import PromptedModel
+from sfumato.recipes.prompted_model import PromptedModel, sized
 from sfumato.train import Part, TrainConfig, read_log
 from tiny_prompted import (
     captioned_squares,
@@ -213,15 +213,15 @@ def test_without_an_expert_all_noise_is_trained_on(
     assert len(read_log(out)) == 1
 
 
-def test_sizes_that_do_not_fit_are_refused_at_once(folder: Path, tmp_path: Path) -> None:
-    """Before anything is held or heard; a model that is gone on with has its own sizes."""
-    with pytest.raises(
-        UsageError, match=r"--resolution 64 does not go with --network: .*\(32, 16\)"
-    ):
-        Config(low=32, resolution=64)
+def test_sizes_that_do_not_fit_are_refused_before_anything_is_held(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe, "imagine_data", lambda *_: pytest.fail("looked for data"))
+    wrong = config(folder, tmp_path / "run", low=32, resolution=64, network=Config().network)
+    with pytest.raises(UsageError, match=r"--resolution 64 does not go .*which are \(32, 16\)"):
+        recipe.run(wrong)
     sizes = replace(Config().network, multipliers=(1, 2, 2), blocks=1, attention=(8,))
-    assert Config(low=32, resolution=64, network=sizes).resolution == 64
-    assert Config(start=tmp_path, resolution=64).start == tmp_path
+    assert sized(sizes, 64, 32).sides == (32, 16, 8) and sized(sizes, 64, 32).in_channels == 6
 
 
 def test_the_noise_of_training_is_chosen(folder: Path, tmp_path: Path) -> None:

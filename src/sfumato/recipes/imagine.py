@@ -38,7 +38,7 @@ from sfumato.recipes.edm import edm_times
 from sfumato.recipes.fit import fit
 from sfumato.recipes.hearing import Hearing, listener
 from sfumato.recipes.load import load_model
-from sfumato.recipes.prompted_model import Ear, PromptedModel
+from sfumato.recipes.prompted_model import Ear, PromptedModel, sized
 from sfumato.sample import sample
 from sfumato.seeds import Generators, generator, generators, rand
 from sfumato.solve import DEIS
@@ -142,14 +142,6 @@ class Config:
         if self.expert >= 0 and (not self.split or self.start is None):
             raise UsageError("an expert needs --split, and --start: a model to go on from")
         part_of(self, LogNormal())  # say now what is wrong with it
-        if self.start is None:
-            try:
-                replace(self.network, resolution=self.resolution)
-            except ValueError as error:
-                raise UsageError(
-                    f"--resolution {self.resolution} does not go with --network: {error}. For 64 "
-                    "there is --network.multipliers 1 2 2 --network.blocks 1 --network.attention 8"
-                ) from error
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -218,13 +210,8 @@ def enlarged(x: Tensor, side: int) -> Tensor:
 def prompted_model(config: Config, data: Captioned, sigma_data: float) -> PromptedModel:
     """The model that a configuration describes, its encoders opened and measured."""
     listeners = tuple(listener(name, config.download) for name in config.encoders)
-    network = replace(
-        config.network,
-        in_channels=6 if config.low else 3,
-        out_channels=3,
-        resolution=config.resolution,
-        context=ContextConfig(tuple(one.widths for one in listeners), config.context),
-    )
+    context = ContextConfig(tuple(one.widths for one in listeners), config.context)
+    network = replace(sized(config.network, config.resolution, config.low), context=context)
     law = edm_times(sigma_data, config.log_noise)
     return PromptedModel(data.name, network, listeners, sigma_data, law, config.low)
 
@@ -377,6 +364,8 @@ def run(config: Config) -> Path:
         if not isinstance(found, PromptedModel) or found.split:
             raise UsageError(f"{config.start} is not one network that draws what a prompt says")
         model, wanted = found, replace(config, resolution=found.network.resolution, low=found.low)
+    else:
+        sized(config.network, config.resolution, config.low)  # before anything is held
     data = imagine_data(wanted)
     quiet = config.train.quiet
     held = data.subset(_some(len(data), config.n, config.train.seed), quiet=quiet)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import ClassVar, final
 
@@ -43,6 +43,21 @@ class Listener:
     def name(self) -> str:
         """As options name it: "sentence:minilm"."""
         return f"{self.ear.value}:{self.source}"
+
+
+def sized(network: UNetConfig, side: int, low: int) -> UNetConfig:
+    """A network for pictures of this side, which sees smaller ones of side ``low`` if not 0.
+
+    Raises:
+        UsageError: its levels do not go with that side.
+    """
+    try:
+        return replace(network, in_channels=6 if low else 3, out_channels=3, resolution=side)
+    except ValueError as error:
+        raise UsageError(
+            f"--resolution {side} does not go with --network: {error}. For 64 there is "
+            "--network.multipliers 1 2 2 --network.blocks 1 --network.attention 8"
+        ) from error
 
 
 @final
