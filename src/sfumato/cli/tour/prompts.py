@@ -1,4 +1,4 @@
-"""A section on text to image: what sentences say, words that are painted, and a style."""
+"""A section on text to image: what sentences say, and words that are painted."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ SAID = (
     "a penguin, a rocket and a star on a brick wall",
 )
 _PAINTED, _LEFT, _RIGHT = "a fox and a blue book on sand", "fox", "blue book"
-_COLUMNS, _STEPS = 4, 12
+_COLUMNS = 4
 
 
 def prompts(section: Section, shown: list[Shown], seconds: float) -> None:
-    """Four pictures for each sentence, as many as there is time for; then painted ones."""
+    """Four pictures for each wish, the third of which is painted; as many as there is time for."""
     try:
         found = prompted.folders("", ())
     except UsageError:  # no such model here
@@ -54,7 +54,7 @@ def prompts(section: Section, shown: list[Shown], seconds: float) -> None:
         if rows and (time.perf_counter() - began) * (len(rows) + 1) / len(rows) > seconds:
             break
         with torch.inference_mode():
-            drawn = imagine(cascade, wish, 0, range(_COLUMNS), _STEPS).pictures
+            drawn = imagine(cascade, wish, 0, range(_COLUMNS)).pictures
         rows.append((label, sheet(to_uint8(drawn).numpy(), _COLUMNS, scale=max(1, 96 // side))))
     section.rows(rows, f"drawn at {side} x {side} pixels")
     section.code(f'sfumato imagine "{SAID[0]}" --n 8 --out drawn.png')
