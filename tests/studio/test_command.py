@@ -38,8 +38,11 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-def test_options_that_make_no_sense(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "give the folder of one by --model" in refused([], capsys)
+def test_options_that_make_no_sense(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfumato.cards.SHIPPED", tmp_path / "nothing")
+    assert "give the folder of a model by --model" in refused([], capsys)
     model = ["--model", str(tmp_path)]
     assert "--port must be 0 to 65535, got 65536" in refused([*model, "--port", "65536"], capsys)
     assert "--threads must be at least 0" in refused([*model, "--threads", "-1"], capsys)

@@ -25,11 +25,11 @@ white; give it several times for several phrases. --style takes the style of a p
 what is in it.
 
 examples:
-  sfumato imagine "a red apple left of a blue book on grass" --model runs/imagine --n 8
-  sfumato imagine "a fox and a bell on sand" --model runs/imagine --paint left.png:fox \\
+  sfumato imagine "a red apple left of a blue book on grass" --n 8
+  sfumato imagine "a fox and a bell on sand" --paint left.png:fox \\
       --paint right.png:bell
-  sfumato imagine "an owl in a night sky" --model runs/imagine --style reference.png --out owls/
-  sfumato imagine "a fox on snow" --model runs/imagine --negative "a red circle" --guidance 4
+  sfumato imagine "an owl in a night sky" --style reference.png --out owls/
+  sfumato imagine "a fox on snow" --negative "a red circle" --guidance 4
 """
 
 Prompt = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SENTENCE")]
@@ -47,7 +47,8 @@ class ImagineConfig:
     out: Path = Path("imagined.png")
     """.png or .webp for a sheet, .npz for arrays, anything else is a folder of PNG files."""
     model: str = ""
-    """A shipped model, or the folder of a checkpoint or of a run (sfumato train imagine)."""
+    """A shipped model, or the folder of a checkpoint or of a run (sfumato train imagine); by
+    default scenes, enlarged by scenes-64."""
     enlarge: tuple[str, ...] = ()
     """Models that enlarge what the one before has drawn, in order; none for small pictures."""
     paint: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()

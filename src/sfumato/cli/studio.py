@@ -16,7 +16,7 @@ this machine alone unless --host is given, asks nobody else for anything, and ke
 wish is drawn at a time; the others wait.
 
 examples:
-  sfumato studio --model runs/imagine
+  sfumato studio
   sfumato studio --model runs/imagine --enlarge runs/enlarge --port 8000
 """
 
@@ -27,7 +27,8 @@ class StudioConfig:
     """Which models draw, where the page is, and what it allows."""
 
     model: str = ""
-    """A shipped model, or the folder of a checkpoint or of a run (sfumato train imagine)."""
+    """A shipped model, or the folder of a checkpoint or of a run (sfumato train imagine); by
+    default scenes, enlarged by scenes-64."""
     enlarge: tuple[str, ...] = ()
     """Models that enlarge what the one before has drawn, in order; none for small pictures."""
     host: str = "127.0.0.1"
