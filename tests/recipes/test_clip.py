@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sfumato.cli import main
@@ -58,7 +59,7 @@ def test_from_a_folder_to_encoders(
     assert said[2] == f"run folder: {out}"
     files = read_folder(out)  # complete, and as it was written
     about = json.loads(files["training.json"])
-    assert decode(about["config"], clip.Config) == clip.Config(out, folder, TINY)
+    assert decode(about["config"], clip.Config) == clip.Config(out, folder, None, TINY)
     assert about["data"]["source"] == str(folder)
     perfect = {"sentence": 1.0, "picture": 1.0, "n": 10}
     assert about["scores"].pop("seconds") > 0
@@ -81,20 +82,47 @@ def test_what_is_not_possible_is_said_first(
     (full / "a").write_text("kept")
     for out in (full, full / "a"):
         with pytest.raises(UsageError, match="already holds something"):
-            clip.run(clip.Config(out, tmp_path / "gone", TINY))
+            clip.run(clip.Config(out, tmp_path / "gone", dual=TINY))
     assert (full / "a").read_text() == "kept"
     with pytest.raises(UsageError, match="as many pictures as a batch, 11, got 10"):
-        clip.run(clip.Config(tmp_path / "new", folder, DualConfig(side=16, batch=11)))
+        clip.run(clip.Config(tmp_path / "new", folder, dual=DualConfig(side=16, batch=11)))
     (folder / "red.txt").unlink()
     with pytest.raises(UsageError, match=r"no text beside the picture for red.png"):
-        clip.run(clip.Config(tmp_path / "new", folder, TINY))
+        clip.run(clip.Config(tmp_path / "new", folder, dual=TINY))
 
     def absent(module: str, extra: str) -> Any:
         raise MissingExtra(f"pip install 'sfumato[{extra}]'")
 
     monkeypatch.setattr(clip, "require", absent)
     with pytest.raises(MissingExtra, match=r"sfumato\[text\]"):
-        clip.run(clip.Config(tmp_path / "new", folder, TINY))
+        clip.run(clip.Config(tmp_path / "new", folder, dual=TINY))
+
+
+def test_it_goes_on_from_another_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sizes are those of the first; of sentences it says the same, of pictures something else."""
+    monkeypatch.setattr(clip, "clip_data", lambda split, side: squares(10, side))
+    first = clip.run(clip.Config(tmp_path / "first", dual=TINY))
+    more = DualConfig(side=32, batch=10, steps=5, seed=1)
+    out = clip.run(clip.Config(tmp_path / "more", start=first, dual=more))
+    said, asked = ["a red square", "a pink one"], squares(10).batch(range(10))[0]
+    one, other = (Transformer(where).encode(said).encoded for where in (first, out))
+    assert torch.equal(one.tokens, other.tokens) and torch.equal(one.pooled, other.pooled)
+    one, other = (PictureEncoder(where).encode(asked) for where in (first, out))
+    assert one.pooled.shape == other.pooled.shape
+    assert not torch.equal(one.pooled, other.pooled)
+    assert (out / "tokenizer.json").read_bytes() == (first / "tokenizer.json").read_bytes()
+    assert json.loads((out / "training.json").read_text())["scores"]["of 10"]["sentence"] == 1.0
+
+    for wrong, why in ((tmp_path / "none", "cannot be read as a dual encoder"), (folder, "cannot")):
+        with pytest.raises(UsageError, match=why):
+            clip.run(clip.Config(tmp_path / "new", start=wrong, dual=TINY))
+    library = pytest.importorskip("transformers")
+    library.BertConfig(hidden_size=8).save_pretrained(tmp_path / "bert")
+    with pytest.raises(UsageError, match="is a bert; expected a CLIPModel"):
+        clip.run(clip.Config(tmp_path / "new", start=tmp_path / "bert", dual=TINY))
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_scores_are_of_pictures_that_were_held_out(
@@ -106,7 +134,7 @@ def test_the_scores_are_of_pictures_that_were_held_out(
         return squares(10, side, shift=int(split == "test"))
 
     monkeypatch.setattr(clip, "clip_data", toy)
-    out = clip.run(clip.Config(tmp_path / "out", None, TINY))
+    out = clip.run(clip.Config(tmp_path / "out", dual=TINY))
     scores = json.loads((out / "training.json").read_text())["scores"]
     assert scores["pictures"] == "held out"
     assert scores["of 10"] == {"sentence": 0.0, "picture": 0.0, "n": 10}
@@ -125,10 +153,10 @@ def test_an_interrupted_run_leaves_nothing_half_written(
     monkeypatch.setattr(clip, "clip_data", lambda split, side: squares(10, side))
     monkeypatch.setattr(clip, "save_dual", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        clip.run(clip.Config(tmp_path / "out", None, TINY))
+        clip.run(clip.Config(tmp_path / "out", dual=TINY))
     assert not list((tmp_path / "out").iterdir())
     monkeypatch.setattr(clip, "save_dual", plain)
-    clip.run(clip.Config(tmp_path / "out", None, TINY))  # the same again
+    clip.run(clip.Config(tmp_path / "out", dual=TINY))  # the same again
     assert read_folder(tmp_path / "out")
 
 

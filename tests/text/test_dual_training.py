@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Final
@@ -9,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.data.captioned import Captioned
@@ -19,6 +22,8 @@ from sfumato.progress import Progress
 from sfumato.text import dual
 from sfumato.text.dual import (
     DualConfig,
+    Styles,
+    _vectors,
     dual_model,
     retrieval,
     train_dual,
@@ -150,6 +155,76 @@ def test_what_cannot_be_trained() -> None:
         train_dual(squares(8), replace(TINY, hold=6))
     with pytest.raises(SfumatoError, match="the loss is (nan|inf) at step [1-9]; lower the rate"):
         train_dual(squares(8), replace(TINY, rate=1e30))
+
+
+# ----------------------------------------------------------------------------------------- styles
+
+
+def striped(n: int = 8, *, known: bool = True) -> Captioned:
+    """Each colour with weak upright and with weak level stripes; sentences say the colour."""
+    plain = squares(n)
+    stripes = np.where(np.arange(16) % 4 < 2, 12, -12)
+    drawn = [plain.images[:] + s for s in (stripes[None, :], stripes[:, None])]
+    images = np.concatenate(drawn).clip(0, 255).astype(np.uint8)
+    styles = ("upright",) * n + ("level",) * n
+    return Captioned("s", images, plain.captions * 2, plain.card, styles if known else None)
+
+
+def apart(model: Any, words: Any, data: Captioned) -> float:
+    """Mean distance of the vectors of one colour in two styles."""
+    said = [group[0] for group in data.captions]
+    u = _vectors(model, words, data.batch(np.arange(len(data)))[0], said, "cpu")[0].detach()
+    one, other = u.chunk(2)
+    return float((one - other).norm(dim=1).mean())
+
+
+def test_the_term_of_styles_is_the_formula() -> None:
+    names = ["b", "a", "c", "b", "c"]
+    term = Styles(names, 4, TINY)
+    u = F.normalize(torch.randn(3, 4, generator=torch.Generator().manual_seed(0)))
+    weight, bias = torch.linspace(-1, 2, 12).view(3, 4), torch.tensor([0.1, -0.2, 0.3])
+    term.weight.data, term.bias.data = weight, bias
+    want = 0.0
+    for row, right in zip(u.tolist(), (1, 2, 0), strict=True):  # pictures 3, 4, 1: b, c, a
+        scores = [
+            2 * sum(w * x for w, x in zip(ws, row, strict=True)) + b  # sqrt(4)
+            for ws, b in zip(weight.tolist(), bias.tolist(), strict=True)
+        ]
+        want -= math.log(math.exp(scores[right]) / sum(map(math.exp, scores))) / 3
+    assert float(term.loss(u, np.array([3, 4, 1])).detach()) == pytest.approx(want, rel=1e-5)
+    for nothing in (None, ["a"] * 5):  # nothing to tell
+        assert float(Styles(nothing, 4, TINY).loss(u, np.array([3, 4, 1]))) == 0
+
+
+def test_vectors_tell_styles_that_no_sentence_says() -> None:
+    data = striped()
+    found = {}
+    for weight in (0.0, 1.0):
+        model, words = train_dual(data, replace(TINY, style=weight, batch=16, steps=200))
+        assert retrieval(model, words, data, 16, 16) == (1.0, 1.0)  # and they say the colour
+        found[weight] = apart(model, words, data)
+    assert found[0.0] < 0.15 < 0.4 < found[1.0]
+    unknown, _ = train_dual(striped(known=False), replace(TINY, style=1.0, batch=16, steps=200))
+    assert apart(unknown, words, data) == pytest.approx(found[0.0])  # the same training
+
+
+def test_pictures_go_on_and_sentences_stay() -> None:
+    data = striped()
+    first, words = train_dual(data, replace(TINY, style=0.0, batch=16, steps=100))
+    before = copy.deepcopy(first.state_dict())
+    larger = replace(TINY, style=1.0, batch=16, steps=150, width=64, shared=32, seed=1)
+    made, same = train_dual(data, larger, start=(first, words))
+    assert same is words and not made.training
+    assert all(torch.equal(w, before[k]) for k, w in first.state_dict().items())
+    after = made.state_dict()  # of the first one's sizes
+    assert all(after[k].shape == w.shape for k, w in before.items())
+    stays = [k for k in before if k.startswith("text_")]
+    assert len(stays) > 10
+    assert all(torch.equal(after[k], before[k]) for k in stays)
+    assert not torch.equal(after["visual_projection.weight"], before["visual_projection.weight"])
+    assert apart(made, words, data) > 2 * apart(first, words, data)
+    assert retrieval(made, words, data, 16, 16) == (1.0, 1.0)
+    assert all(p.requires_grad for p in made.parameters())
 
 
 # --------------------------------------------------------------------------------------- retrieval

@@ -25,8 +25,9 @@ from sfumato.data.captioned import (
 from sfumato.errors import UsageError, require
 from sfumato.progress import show
 from sfumato.recipes.codec import encode
+from sfumato.recipes.hearing import place_of
 from sfumato.store import write_folder
-from sfumato.text.dual import DualConfig, retrieval, save_dual, train_dual
+from sfumato.text.dual import DualConfig, load_dual, retrieval, save_dual, train_dual
 from sfumato.train.checkpoint import pack_json
 
 _AVATARS = {"train": 12_000, "test": 2_000}
@@ -40,12 +41,15 @@ class Config:
     Args:
         out: the folder it is written to, as transformers keep a CLIPModel.
         path: a folder of your own pictures with captions instead of the built-in sets.
+        start: a trained dual encoder, by folder or name, whose side of pictures is trained further;
+            its sizes count, and what it says of sentences stays as it is.
         dual: sizes and training.
         device: cpu or cuda.
     """
 
     out: Path = Path("runs/clip")
     path: Path | None = None
+    start: Path | None = None
     dual: DualConfig = default(default_factory=lambda: DualConfig(hold=60_000))
     device: str = "cpu"
 
@@ -72,20 +76,26 @@ def run(config: Config) -> Path:
     That is measured on held-out pictures, or, with ``path``, on those it was trained on.
 
     Raises:
-        UsageError: the folder holds something, or there are fewer pictures than a batch.
+        UsageError: the folder holds something, there are fewer pictures than a batch, or what is
+            to go on is no dual encoder.
         MissingExtra, SfumatoError: the data or transformers are not there.
     """
     require("transformers", "text")  # before anything is drawn
-    out, side = config.out, config.dual.side
+    out, start = config.out, None
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} already holds something; choose another folder")
+    if config.start is not None:
+        start = load_dual(place_of(str(config.start)))
     out.mkdir(parents=True, exist_ok=True)
+    side = config.dual.side if start is None else int(start[0].config.vision_config.image_size)
     if config.path is None:
         data, test = clip_data("train", side), clip_data("test", side)
     else:
         data = test = captioned_folder(config.path, side)
     began = time.perf_counter()
-    model, tokenizer = train_dual(data, config.dual, device=config.device, progress=show)
+    model, tokenizer = train_dual(
+        data, config.dual, start=start, device=config.device, progress=show
+    )
     scores: dict[str, Any] = {"seconds": round(time.perf_counter() - began, 1)}
     scores["pictures"] = "held out" if config.path is None else "those of the training"
     for among in (10, 100):

@@ -8,6 +8,16 @@ With unit vectors u_i of pictures and v_i of their sentences, and a scale s that
 (Radford et al. 2021, arXiv 2103.00020, figure 3). Pictures whose sentence is word for word that
 of another one are not told apart: such pairs are left out of the sums.
 
+Sentences say little of who drew a picture, which is what models that take a picture as an example
+of style want to hear. Where the data knows the style k_i of each picture, a linear reading of u_i
+has to tell it: with W, b learned and thrown away afterwards, D values of u_i, and a weight c,
+
+.. math:: L_{style} = -c \sum_i \log \mathrm{softmax}(\sqrt{D} W u_i + b)_{k_i} .
+
+One that is trained already can go on with its pictures alone: what it says of sentences then stays
+as it is (locked, as in LiT: Zhai et al. 2022, arXiv 2111.07991, with the sides exchanged), and so
+models that listen to it keep hearing the same.
+
 The model is a `CLIPModel` of transformers with its own sub-words, so it is kept and read like any
 other, and bigger ones can take its place.
 """
@@ -50,6 +60,7 @@ class DualConfig:
         length: tokens of a sentence, at most.
         steps, batch, rate, decay: AdamW, with a warm-up over a twentieth and a cosine decay to 0.
         hold: train on so many of the pictures, chosen once and kept in memory; 0 for all.
+        style: weight of the term of styles, where the data knows them; 0 for none.
         seed: of everything random.
 
     Raises:
@@ -70,6 +81,7 @@ class DualConfig:
     rate: float = 1e-3
     decay: float = 0.1
     hold: int = 0
+    style: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -79,10 +91,11 @@ class DualConfig:
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise UsageError(f"expected {name} >= {value}, got {getattr(self, name)}")
-        if not (0 < self.rate < math.inf and 0 <= self.decay < math.inf):
+        others = self.decay, self.style
+        if not (0 < self.rate < math.inf and all(0 <= x < math.inf for x in others)):
             raise UsageError(
-                f"expected a rate above 0 and a decay of 0 or more, got {self.rate} and "
-                f"{self.decay}"
+                "expected a rate above 0, and a decay and a weight of styles of 0 or more, got "
+                f"{self.rate}, {self.decay} and {self.style}"
             )
         if self.side % self.patch or self.width % self.heads:
             raise UsageError(
@@ -180,10 +193,14 @@ def train_dual(
     data: Captioned,
     config: DualConfig,
     *,
+    start: tuple[Any, Any] | None = None,
     device: str = "cpu",
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> tuple[Any, Any]:
     """A trained `CLIPModel`, in evaluation mode, and its tokeniser.
+
+    Args:
+        start: a trained model and its tokeniser, whose side of pictures goes on; sizes are its own.
 
     Raises:
         UsageError: fewer pictures than a batch.
@@ -194,10 +211,18 @@ def train_dual(
         raise UsageError(f"expected as many pictures as a batch, {config.batch}, got {n}")
     order = torch.randperm(len(data), generator=generator(config.seed, "held"))[:n].numpy()
     held = data.subset(np.sort(order))
-    tokenizer = train_tokenizer((s for group in held.captions for s in group), config)
-    model = dual_model(config, tokenizer).to(device).train()
+    if start is None:
+        tokenizer = train_tokenizer((s for group in held.captions for s in group), config)
+        model = dual_model(config, tokenizer)
+    else:
+        model, tokenizer = copy.deepcopy(start[0]), start[1]
+        for locked in (model.text_model, model.text_projection):
+            locked.requires_grad_(requires_grad=False)
+    model = model.to(device).train()
+    styles = Styles(held.styles if config.style else None, model.config.projection_dim, config)
+    trained = [p for p in (*model.parameters(), *styles.to(device).parameters()) if p.requires_grad]
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.rate, betas=(0.9, 0.98), weight_decay=config.decay
+        trained, lr=config.rate, betas=(0.9, 0.98), weight_decay=config.decay
     )
     began, total, count = time.perf_counter(), 0.0, 0
     for step in range(config.steps):
@@ -211,18 +236,46 @@ def train_dual(
             u, v = _vectors(model, tokenizer, held.batch(index)[0], said, device)
         same = torch.tensor([[a == b for b in said] for a in said], device=u.device)
         loss = contrastive_loss(u, v, model.logit_scale.exp(), same)
+        loss = loss + config.style * styles.loss(u, index)
         if not bool(loss.isfinite()):
-            raise SfumatoError(f"the loss is {float(loss)} at step {step}; lower the rate")
+            raise SfumatoError(f"the loss is {float(loss.detach())} at step {step}; lower the rate")
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         model.logit_scale.data.clamp_(max=math.log(100))
         total, count = total + float(loss.detach()), count + 1
         if (step + 1) % 50 == 0 or step + 1 == config.steps:
             progress(Progress(step + 1, config.steps, total / count, time.perf_counter() - began))
             total, count = 0.0, 0
-    return model.eval(), tokenizer
+    return model.requires_grad_().eval(), tokenizer
+
+
+@final
+class Styles(torch.nn.Module):
+    """A linear reading of pictures' unit vectors, which tells whose style each one has.
+
+    Args:
+        names: the style of each picture; None if they are not known, and nothing is to be told.
+        width: D, of the vectors.
+        config: its seed draws the initial weights.
+    """
+
+    def __init__(self, names: Sequence[str] | None, width: int, config: DualConfig) -> None:
+        super().__init__()
+        self.names = sorted(set(names or ()))
+        number = {name: k for k, name in enumerate(self.names)}
+        self.right = torch.tensor([number[name] for name in names or ()], dtype=torch.int64)
+        g = generator(config.seed, "styles")
+        self.weight = torch.nn.Parameter(torch.randn(len(number), width, generator=g) / width**0.5)
+        self.bias = torch.nn.Parameter(torch.zeros(len(number)))
+
+    def loss(self, u: Tensor, index: np.ndarray) -> Tensor:
+        """L_style / (c B) of unit vectors (B, D) of the pictures with these numbers."""
+        if len(self.names) < 2:
+            return u.new_zeros(())
+        right = self.right[torch.as_tensor(index)].to(u.device)
+        return F.cross_entropy(F.linear(u * u.shape[1] ** 0.5, self.weight, self.bias), right)
 
 
 def _rate(step: int, config: DualConfig) -> float:
@@ -288,3 +341,27 @@ def save_dual(model: Any, tokenizer: Any, out: Path) -> None:
     """The folder that `Transformer` and `PictureEncoder` read, in half precision."""
     copy.deepcopy(model).half().save_pretrained(out, safe_serialization=True)
     tokenizer.save_pretrained(out)
+
+
+def load_dual(folder: str | Path) -> tuple[Any, Any]:
+    """The `CLIPModel` of a folder in float32, in evaluation mode, and its tokeniser.
+
+    Raises:
+        UsageError: there is no such folder, or no CLIPModel in it.
+        MissingExtra: transformers is not installed.
+    """
+    library = require("transformers", "text")
+    try:
+        kind = library.AutoConfig.from_pretrained(str(folder), local_files_only=True).model_type
+        if kind != "clip":
+            raise UsageError(f"{folder} is a {kind}; expected a CLIPModel, such as scenes-clip")
+        model = library.CLIPModel.from_pretrained(
+            str(folder), dtype=torch.float32, local_files_only=True
+        )
+        tokenizer = library.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{folder} cannot be read as a dual encoder: {error}") from error
+    model.set_attn_implementation("eager")  # as `dual_model`
+    return model.eval(), tokenizer
