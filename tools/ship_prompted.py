@@ -24,7 +24,8 @@ from ship import ZOO, command, renew, seconds
 
 from sfumato.data.captioned import Scenes, scenes
 from sfumato.metrics.score import plus_minus
-from sfumato.recipes import imagine
+from sfumato.recipes import clip, imagine
+from sfumato.recipes.codec import decode
 from sfumato.recipes.export import export
 from sfumato.recipes.joining import join, read_trained
 from sfumato.recipes.prompted_model import PromptedModel
@@ -38,12 +39,23 @@ def encoder(run: Path, name: str) -> None:
     """Copy the dual encoder with a card."""
     files = dict(read_folder(run))
     told = json.loads(files["training.json"])
+    config, figures = decode(told["config"], clip.Config), told["scores"]
+    commands = [command(run, "clip", config, clip.Config())]
+    minutes = [f"{figures['seconds'] / 60:.0f} min on {figures['threads']} thread(s)"]
+    if config.start is not None and (ZOO / config.start / "card.json").is_file():
+        before = json.loads((ZOO / config.start / "card.json").read_text(encoding="utf-8"))
+        if commands[0] not in before["command"]:  # else it is shipped once more
+            commands.insert(0, before["command"])
+            minutes.insert(0, before["time"])
     found = {
         f"right {of} of {n} ({told['scores']['pictures']}, n={row['n']})": f"{100 * row[of]:.1f} %"
         for n, row in ((n, told["scores"][f"of {n}"]) for n in (10, 100))
         for of in ("sentence", "picture")
     }
-    config = json.loads(files["config.json"])
+    if style := figures.get("style"):
+        about = f"{told['scores']['pictures']}, n={style['n']}"
+        found[f"style, by a linear reading ({about})"] = f"{100 * style['style']:.1f} %"
+    sizes = json.loads(files["config.json"])
     about = {
         "name": name,
         "system": "CLIP",
@@ -51,9 +63,9 @@ def encoder(run: Path, name: str) -> None:
         "data": told["data"]["name"],
         "source": "Radford et al. 2021, arXiv 2103.00020",
         "licence": f"weights Apache-2.0; data {told['data']['licence']}",
-        "command": "sfumato train clip",
-        "time": f"{told['scores']['seconds'] / 60:.0f} min of training, one thread of a shared CPU",
-        "resolution": config["vision_config"]["image_size"],
+        "command": " ; ".join(commands),
+        "time": ", then ".join(minutes),
+        "resolution": sizes["vision_config"]["image_size"],
         "params": sum(w.numel() for w in load_tensors(files["model.safetensors"]).values()),
         "scores": found,
         "note": "a CLIPModel in the format of transformers, weights in float16; says how well a "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,6 +64,7 @@ def test_from_a_folder_to_encoders(
     assert about["data"]["source"] == str(folder)
     perfect = {"sentence": 1.0, "picture": 1.0, "n": 10}
     assert about["scores"].pop("seconds") > 0
+    assert about["scores"].pop("threads") == torch.get_num_threads()
     assert about["scores"] == {"pictures": "those of the training", "of 10": perfect}
 
     data = squares(10)
@@ -131,7 +133,8 @@ def test_the_scores_are_of_pictures_that_were_held_out(
     """Here the held-out ones have other sentences, so what was learned is wrong of every one."""
 
     def toy(split: str, side: int) -> Captioned:
-        return squares(10, side, shift=int(split == "test"))
+        styles = tuple("light" if k % 2 else "dark" for k in range(10))
+        return replace(squares(10, side, shift=int(split == "test")), styles=styles)
 
     monkeypatch.setattr(clip, "clip_data", toy)
     out = clip.run(clip.Config(tmp_path / "out", dual=TINY))
@@ -139,6 +142,7 @@ def test_the_scores_are_of_pictures_that_were_held_out(
     assert scores["pictures"] == "held out"
     assert scores["of 10"] == {"sentence": 0.0, "picture": 0.0, "n": 10}
     assert "of 100" not in scores
+    assert scores["style"] == {"style": 1.0, "n": 10}  # these are the same as in training
 
 
 def test_an_interrupted_run_leaves_nothing_half_written(

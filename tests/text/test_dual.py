@@ -19,11 +19,11 @@ import sfumato as sf
 from sfumato.errors import UsageError
 from sfumato.text.dual import (
     DualConfig,
-    _vectors,
     contrastive_loss,
     dual_model,
     save_dual,
     train_tokenizer,
+    vectors,
 )
 from sfumato.text.encoders import PictureEncoder, Transformer, picture_values
 from sfumato.text.phrases import tokens_of
@@ -200,7 +200,7 @@ def test_the_whole_of_a_sentence_is_its_end(model: Any, words: Any) -> None:
 def said_by(model: Any, words: Any, sentences: list[str]) -> Tensor:
     pictures = torch.zeros(len(sentences), 3, 16, 16)
     with torch.no_grad():
-        return _vectors(model, words, pictures, sentences, "cpu")[1]
+        return vectors(model, words, pictures, sentences, "cpu")[1]
 
 
 def test_a_sentence_does_not_depend_on_the_others(model: Any, words: Any) -> None:
@@ -274,7 +274,7 @@ def test_what_is_kept_is_read_by_the_encoders(model: Any, words: Any, tmp_path: 
 
     pictures = torch.rand(4, 3, 24, 24, generator=sf.generator(0)) * 2 - 1
     with torch.no_grad():
-        u, v = _vectors(model, words, pictures, SAID, "cpu")
+        u, v = vectors(model, words, pictures, SAID, "cpu")
     said = Transformer(tmp_path).encode(SAID)
     seen = PictureEncoder(tmp_path).encode(pictures)
     for got, want in ((said.encoded.pooled, v), (seen.pooled, u)):

@@ -23,12 +23,12 @@ from sfumato.text import dual
 from sfumato.text.dual import (
     DualConfig,
     Styles,
-    _vectors,
     dual_model,
-    retrieval,
     train_dual,
     train_tokenizer,
+    vectors,
 )
+from sfumato.text.dual_scores import retrieval, styles_read
 from toy_captioned import squares
 
 pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
@@ -173,7 +173,7 @@ def striped(n: int = 8, *, known: bool = True) -> Captioned:
 def apart(model: Any, words: Any, data: Captioned) -> float:
     """Mean distance of the vectors of one colour in two styles."""
     said = [group[0] for group in data.captions]
-    u = _vectors(model, words, data.batch(np.arange(len(data)))[0], said, "cpu")[0].detach()
+    u = vectors(model, words, data.batch(np.arange(len(data)))[0], said, "cpu")[0].detach()
     one, other = u.chunk(2)
     return float((one - other).norm(dim=1).mean())
 
@@ -225,6 +225,37 @@ def test_pictures_go_on_and_sentences_stay() -> None:
     assert apart(made, words, data) > 2 * apart(first, words, data)
     assert retrieval(made, words, data, 16, 16) == (1.0, 1.0)
     assert all(p.requires_grad for p in made.parameters())
+
+
+def greys_by(styles: list[str]) -> Captioned:
+    """Picture k has grey 10 k and the style styles[k]."""
+    plain = greys(list(range(len(styles))))
+    return replace(plain, styles=tuple(styles))
+
+
+def test_styles_are_read_where_they_can_be() -> None:
+    """Vectors on two axes, by style; then with styles that have nothing to do with the vectors."""
+    g = torch.Generator().manual_seed(0)
+    vectors = E[[0, 1] * 12] + 0.2 * torch.randn(24, 8, generator=g)
+    known = Known(vectors, E)
+    styles = ["a", "b"] * 12
+    assert styles_read(known, greys_by(styles), greys_by(styles), 24) == 1.0
+    assert styles_read(known, greys_by(styles), greys_by(["b", "a"] * 12), 24) == 0.0
+    half = [s if i % 4 < 2 else "ab"[s == "a"] for i, s in enumerate(styles)]
+    assert styles_read(known, greys_by(styles), greys_by(half), 24) == 0.5
+    assert styles_read(known, greys_by(["a"] * 24), greys_by(["a"] * 18 + ["b"] * 6), 24) == 0.75
+    with pytest.raises(UsageError, match="styles are known"):
+        styles_read(known, greys([0]), greys_by(["a"]), 1)
+    # as the formula says it, by another way: the least squares of a taller system
+    u = F.normalize(vectors).double() * 8**0.5
+    x = F.pad(u, (0, 1), value=1.0)
+    tall = torch.cat([x, torch.eye(9, dtype=torch.float64) * (24 / 100) ** 0.5])
+    odd = ["a", "b", "b", "c", "a", "c"] * 4
+    y = torch.tensor([[s == n for n in "abc"] for s in odd]).double()
+    w = torch.linalg.lstsq(tall, F.pad(y, (0, 0, 0, 9))).solution
+    want = float((((x @ w).argmax(1)) == y.argmax(1)).double().mean())
+    assert styles_read(known, greys_by(odd), greys_by(odd), 24) == want
+    assert 0.2 < want < 1
 
 
 # --------------------------------------------------------------------------------------- retrieval

@@ -13,6 +13,8 @@ from dataclasses import field as default
 from pathlib import Path
 from typing import Any, Literal, final
 
+import torch
+
 from sfumato.data.captioned import (
     Captioned,
     Scenes,
@@ -27,7 +29,8 @@ from sfumato.progress import show
 from sfumato.recipes.codec import encode
 from sfumato.recipes.hearing import place_of
 from sfumato.store import write_folder
-from sfumato.text.dual import DualConfig, load_dual, retrieval, save_dual, train_dual
+from sfumato.text.dual import DualConfig, load_dual, save_dual, train_dual
+from sfumato.text.dual_scores import retrieval, styles_read
 from sfumato.train.checkpoint import pack_json
 
 _AVATARS = {"train": 12_000, "test": 2_000}
@@ -103,6 +106,10 @@ def run(config: Config) -> Path:
             n = min(len(test), 2000) // among * among
             sentence, picture = retrieval(model, tokenizer, test, n, among)
             scores[f"of {among}"] = {"sentence": sentence, "picture": picture, "n": n}
+    if data.styles is not None and test.styles is not None:
+        n = min(len(data), len(test), 2000)
+        scores["style"] = {"style": styles_read(model, data, test, n), "n": n}
+    scores["threads"] = torch.get_num_threads()
     about = {"config": encode(config), "data": asdict(data.card), "scores": scores}
     with tempfile.TemporaryDirectory(prefix="sfumato-") as scratch:
         save_dual(model.cpu(), tokenizer, Path(scratch))

@@ -233,7 +233,7 @@ def train_dual(
         index = torch.randperm(n, generator=g)[: config.batch].numpy()
         said = held.said(index, g)
         with torch.autocast(torch.device(device).type, torch.bfloat16):
-            u, v = _vectors(model, tokenizer, held.batch(index)[0], said, device)
+            u, v = vectors(model, tokenizer, held.batch(index)[0], said, device)
         same = torch.tensor([[a == b for b in said] for a in said], device=u.device)
         loss = contrastive_loss(u, v, model.logit_scale.exp(), same)
         loss = loss + config.style * styles.loss(u, index)
@@ -286,7 +286,7 @@ def _rate(step: int, config: DualConfig) -> float:
     return config.rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _vectors(
+def vectors(
     model: Any, tokenizer: Any, pictures: Tensor, said: Sequence[str], device: str
 ) -> tuple[Tensor, Tensor]:
     """Unit vectors of pictures (B, 3, R, R) in [-1, 1] and of sentences, each (B, D)."""
@@ -297,44 +297,16 @@ def _vectors(
         max_length=tokenizer.model_max_length,
         return_tensors="pt",
     ).to(device)
-    values = picture_values(pictures.to(device), int(model.config.vision_config.image_size))
-    u = model.visual_projection(model.vision_model(pixel_values=values).pooler_output)
     text = model.text_model(input_ids=read["input_ids"], attention_mask=read["attention_mask"])
     v = model.text_projection(text.pooler_output)
-    return F.normalize(u.float(), dim=1), F.normalize(v.float(), dim=1)
+    return picture_vectors(model, pictures, device), F.normalize(v.float(), dim=1)
 
 
-@torch.no_grad()
-def retrieval(
-    model: Any, tokenizer: Any, data: Captioned, n: int, among: int, seed: int = 0
-) -> tuple[float, float]:
-    """How often the nearest of ``among`` is the right one: sentence of a picture, and picture.
-
-    Sentences that are word for word the same count as one.
-
-    Args:
-        n: pictures in all; they are compared in groups of ``among``, of which there are n // among.
-
-    Raises:
-        UsageError: not two pictures to choose among, or fewer pictures than that.
-    """
-    if not 2 <= among <= min(n, len(data)):
-        raise UsageError(f"expected 2 to {min(n, len(data))} pictures to choose among, got {among}")
-    index = torch.randperm(len(data), generator=generator(seed, "asked"))[:n].numpy()
-    right = torch.zeros(2)
-    counted = 0
-    device = str(next(model.parameters()).device)
-    for start in range(0, len(index) - among + 1, among):
-        here = index[start : start + among]
-        said = data.said(here, seed)
-        u, v = _vectors(model, tokenizer, data.batch(here)[0], said, device)
-        likeness = u @ v.T
-        for axis in (1, 0):
-            best = likeness.argmax(axis).tolist()
-            right[1 - axis] += sum(said[a] == said[b] for a, b in enumerate(best))
-        counted += among
-    shares = right / counted
-    return float(shares[0]), float(shares[1])
+def picture_vectors(model: Any, pictures: Tensor, device: str) -> Tensor:
+    """Unit vectors (B, D) of pictures (B, 3, R, R) in [-1, 1]."""
+    values = picture_values(pictures.to(device), int(model.config.vision_config.image_size))
+    u = model.visual_projection(model.vision_model(pixel_values=values).pooler_output)
+    return F.normalize(u.float(), dim=1)
 
 
 def save_dual(model: Any, tokenizer: Any, out: Path) -> None:
