@@ -44,9 +44,9 @@ def encoder(run: Path, name: str) -> None:
     minutes = [f"{figures['seconds'] / 60:.0f} min on {figures['threads']} thread(s)"]
     if config.start is not None and (ZOO / config.start / "card.json").is_file():
         before = json.loads((ZOO / config.start / "card.json").read_text(encoding="utf-8"))
-        if commands[0] not in before["command"]:  # else it is shipped once more
-            commands.insert(0, before["command"])
-            minutes.insert(0, before["time"])
+        again = commands[0] in before["command"]  # it is shipped once more
+        commands = [before["command"], *([] if again else commands)]
+        minutes = [before["time"], *([] if again else minutes)]
     found = {
         f"right {of} of {n} ({told['scores']['pictures']}, n={row['n']})": f"{100 * row[of]:.1f} %"
         for n, row in ((n, told["scores"][f"of {n}"]) for n in (10, 100))
