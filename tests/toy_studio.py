@@ -58,12 +58,12 @@ def write_toy(root: Path, side: int = 16, pictures: bool = True) -> Path:
 
 
 @contextlib.contextmanager
-def served(cascade: Cascade, limits: Limits) -> Iterator[str]:
+def served(cascade: Cascade, limits: Limits, name: str = "toy") -> Iterator[str]:
     """The address of the page, served from a thread."""
     import uvicorn
 
     with listening("127.0.0.1", 0) as place:
-        app = application(cascade, limits, "toy", "127.0.0.1")
+        app = application(cascade, limits, name, "127.0.0.1")
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
         server.config.timeout_graceful_shutdown = 1
         thread = threading.Thread(target=server.run, kwargs={"sockets": [place]}, daemon=True)
