@@ -39,21 +39,17 @@ def encoder(run: Path, name: str) -> None:
     """Copy the dual encoder with a card."""
     files = dict(read_folder(run))
     told = json.loads(files["training.json"])
-    config, figures = decode(told["config"], clip.Config), told["scores"]
-    commands = [command(run, "clip", config, clip.Config())]
-    minutes = [f"{figures['seconds'] / 60:.0f} min on {figures['threads']} thread(s)"]
-    if config.start is not None and (ZOO / config.start / "card.json").is_file():
-        before = json.loads((ZOO / config.start / "card.json").read_text(encoding="utf-8"))
-        again = commands[0] in before["command"]  # it is shipped once more
-        commands = [before["command"], *([] if again else commands)]
-        minutes = [before["time"], *([] if again else minutes)]
+    figures, every = told["scores"], [*told["before"], told]
+    configs = [decode(one["config"], clip.Config) for one in every]
+    commands = [command(one.out, "clip", one, clip.Config()) for one in configs]
+    minutes = [f"{one['seconds'] / 60:.0f} min on {one['threads']} thread(s)" for one in every]
     found = {
-        f"right {of} of {n} ({told['scores']['pictures']}, n={row['n']})": f"{100 * row[of]:.1f} %"
-        for n, row in ((n, told["scores"][f"of {n}"]) for n in (10, 100))
+        f"right {of} of {n} ({figures['pictures']}, n={row['n']})": f"{100 * row[of]:.1f} %"
+        for n, row in ((n, figures[f"of {n}"]) for n in (10, 100))
         for of in ("sentence", "picture")
     }
     if style := figures.get("style"):
-        about = f"{told['scores']['pictures']}, n={style['n']}"
+        about = f"{figures['pictures']}, n={style['n']}"
         found[f"style, by a linear reading ({about})"] = f"{100 * style['style']:.1f} %"
     sizes = json.loads(files["config.json"])
     about = {
@@ -64,7 +60,7 @@ def encoder(run: Path, name: str) -> None:
         "source": "Radford et al. 2021, arXiv 2103.00020",
         "licence": f"weights Apache-2.0; data {told['data']['licence']}",
         "command": " ; ".join(commands),
-        "time": ", then ".join(minutes),
+        "time": ", then ".join(minutes) + " of a shared CPU",
         "resolution": sizes["vision_config"]["image_size"],
         "params": sum(w.numel() for w in load_tensors(files["model.safetensors"]).values()),
         "scores": found,

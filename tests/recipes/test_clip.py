@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from sfumato.cli import main
 from sfumato.data.captioned import Captioned
@@ -18,7 +20,7 @@ from sfumato.errors import MissingExtra, UsageError
 from sfumato.recipes import clip
 from sfumato.recipes.codec import decode
 from sfumato.store import read_folder
-from sfumato.text.dual import DualConfig
+from sfumato.text.dual import DualConfig, save_dual, train_dual
 from sfumato.text.encoders import PictureEncoder, Transformer
 from toy_captioned import COLOURS, squares
 from toy_emoji import write_toy_emoji
@@ -60,11 +62,11 @@ def test_from_a_folder_to_encoders(
     assert said[2] == f"run folder: {out}"
     files = read_folder(out)  # complete, and as it was written
     about = json.loads(files["training.json"])
-    assert decode(about["config"], clip.Config) == clip.Config(out, folder, None, TINY)
+    assert decode(about["config"], clip.Config) == clip.Config(out, folder, "", TINY)
     assert about["data"]["source"] == str(folder)
     perfect = {"sentence": 1.0, "picture": 1.0, "n": 10}
-    assert about["scores"].pop("seconds") > 0
-    assert about["scores"].pop("threads") == torch.get_num_threads()
+    assert about["seconds"] > 0 and about["threads"] == torch.get_num_threads()
+    assert about["before"] == []
     assert about["scores"] == {"pictures": "those of the training", "of 10": perfect}
 
     data = squares(10)
@@ -103,11 +105,21 @@ def test_what_is_not_possible_is_said_first(
 def test_it_goes_on_from_another_one(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sizes are those of the first; of sentences it says the same, of pictures something else."""
-    monkeypatch.setattr(clip, "clip_data", lambda split, side: squares(10, side))
-    first = clip.run(clip.Config(tmp_path / "first", dual=TINY))
-    more = DualConfig(side=32, batch=10, steps=5, seed=1)
-    out = clip.run(clip.Config(tmp_path / "more", start=first, dual=more))
+    """Of sentences it says the same, of pictures something else, and it knows what was before."""
+    sides = list[int]()
+
+    def toy(split: str, side: int) -> Captioned:
+        sides.append(side)
+        return squares(10, side)
+
+    monkeypatch.setattr(clip, "clip_data", toy)
+    first = clip.run(clip.Config(tmp_path / "zoo" / "first", dual=TINY))
+    (first / "card.json").write_text('{"name": "first", "system": "CLIP", "data": "squares"}')
+    monkeypatch.setenv("SFUMATO_ZOO", str(tmp_path / "zoo"))
+    more = DualConfig(batch=10, steps=5, seed=1, rate=3e-3)
+    sides.clear()
+    out = clip.run(clip.Config(tmp_path / "more", start="first", dual=more))  # by its name
+    assert sides == [16, 16]
     said, asked = ["a red square", "a pink one"], squares(10).batch(range(10))[0]
     one, other = (Transformer(where).encode(said).encoded for where in (first, out))
     assert torch.equal(one.tokens, other.tokens) and torch.equal(one.pooled, other.pooled)
@@ -115,16 +127,59 @@ def test_it_goes_on_from_another_one(
     assert one.pooled.shape == other.pooled.shape
     assert not torch.equal(one.pooled, other.pooled)
     assert (out / "tokenizer.json").read_bytes() == (first / "tokenizer.json").read_bytes()
-    assert json.loads((out / "training.json").read_text())["scores"]["of 10"]["sentence"] == 1.0
+    for name in ("tokenizer_config.json", "config.json"):
+        here = json.loads((out / name).read_text())
+        assert here.items() >= json.loads((first / name).read_text()).items()
+        assert "local_files_only" not in here
+    third = clip.run(clip.Config(tmp_path / "third", start=str(out), dual=more))
+    files = [first, out, third]
+    told = [json.loads((where / "training.json").read_text()) for where in files]
+    mine = [{k: one[k] for k in ("config", "seconds", "threads")} for one in told]
+    assert [one["before"] for one in told] == [[], mine[:1], mine[:2]]
+    assert told[2]["config"]["start"] == str(out)
 
-    for wrong, why in ((tmp_path / "none", "cannot be read as a dual encoder"), (folder, "cannot")):
-        with pytest.raises(UsageError, match=why):
-            clip.run(clip.Config(tmp_path / "new", start=wrong, dual=TINY))
+
+def test_what_cannot_go_on(tmp_path: Path) -> None:
     library = pytest.importorskip("transformers")
+    usual = DualConfig(batch=10, steps=5)
+
+    def refused(start: Path, why: str, dual: DualConfig = usual) -> None:
+        with pytest.raises(UsageError, match=why):
+            clip.run(clip.Config(tmp_path / "new", start=str(start), dual=dual))
+        assert not (tmp_path / "new").exists()
+
+    made = tmp_path / "made"
+    save_dual(*train_dual(squares(10), replace(TINY, steps=1)), made)
+    refused(made, "--dual.text-layers: .*made, which is to go on, has its own",
+            replace(usual, text_layers=2))  # fmt: skip
+    refused(tmp_path / "none", "cannot be read as a dual encoder")
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "empty", "cannot be read as a dual encoder")
     library.BertConfig(hidden_size=8).save_pretrained(tmp_path / "bert")
-    with pytest.raises(UsageError, match="is a bert; expected a CLIPModel"):
-        clip.run(clip.Config(tmp_path / "new", start=tmp_path / "bert", dual=TINY))
-    assert not (tmp_path / "new").exists()
+    refused(tmp_path / "bert", "is a bert; expected a CLIPModel")
+
+    def broken(name: str) -> Path:
+        where = tmp_path / name
+        shutil.copytree(made, where)
+        return where
+
+    weights = load_file(made / "model.safetensors")
+    lacking = broken("lacking")
+    kept = {k: w for k, w in weights.items() if k != "visual_projection.weight"}
+    save_file(kept, lacking / "model.safetensors", {"format": "pt"})
+    refused(lacking, "lacks 1 weights, such as visual_projection.weight")
+    short = broken("short")
+    whole = (made / "model.safetensors").read_bytes()
+    (short / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    refused(short, "cannot be read as a dual encoder")
+    other = broken("other")
+    weights["visual_projection.weight"] = torch.zeros(3, 3, dtype=torch.float16)
+    save_file(weights, other / "model.safetensors", {"format": "pt"})
+    refused(other, "cannot be read as a dual encoder")
+    mute = broken("mute")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (mute / name).unlink()
+    refused(mute, "cannot be read as a dual encoder|sub-words and knows")
 
 
 def test_the_scores_are_of_pictures_that_were_held_out(
@@ -133,7 +188,7 @@ def test_the_scores_are_of_pictures_that_were_held_out(
     """Here the held-out ones have other sentences, so what was learned is wrong of every one."""
 
     def toy(split: str, side: int) -> Captioned:
-        styles = tuple("light" if k % 2 else "dark" for k in range(10))
+        styles = tuple("ab"[k % 2 if split == "train" else k < 3] for k in range(10))
         return replace(squares(10, side, shift=int(split == "test")), styles=styles)
 
     monkeypatch.setattr(clip, "clip_data", toy)
@@ -142,7 +197,8 @@ def test_the_scores_are_of_pictures_that_were_held_out(
     assert scores["pictures"] == "held out"
     assert scores["of 10"] == {"sentence": 0.0, "picture": 0.0, "n": 10}
     assert "of 100" not in scores
-    assert scores["style"] == {"style": 1.0, "n": 10}  # these are the same as in training
+    # of those with an odd number, which it takes for b, only 1 is b; and so is an even one, 0 or 2
+    assert scores["style"] == {"style": 0.4, "n": 10}
 
 
 def test_an_interrupted_run_leaves_nothing_half_written(

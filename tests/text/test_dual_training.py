@@ -196,6 +196,56 @@ def test_the_term_of_styles_is_the_formula() -> None:
         assert float(Styles(nothing, 4, TINY).loss(u, np.array([3, 4, 1]))) == 0
 
 
+def test_the_weight_of_styles_is_a_factor() -> None:
+    """The loss of the first step, at weights 0, 1 and 2."""
+    told = list[Progress]()
+    for weight in (0.0, 1.0, 2.0):
+        settings = replace(TINY, style=weight, batch=16, steps=1)
+        train_dual(striped(), settings, progress=told.append)
+    none, one, two = (p.loss for p in told)
+    assert two - none == pytest.approx(2 * (one - none), rel=1e-4)
+    assert one - none > 0.1
+
+
+def test_the_reading_is_learned_of_the_pictures_that_are_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, data = list[Styles](), striped()
+
+    class Watched(Styles):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self.first = self.weight.detach().clone()
+            made.append(self)
+
+    monkeypatch.setattr(dual, "Styles", Watched)
+    held = list[Captioned]()
+    plain = Captioned.subset
+    monkeypatch.setattr(
+        Captioned, "subset", lambda self, index: held.append(plain(self, index)) or held[-1]
+    )
+    start = train_dual(data, replace(TINY, hold=9, batch=8, steps=20))
+    (reading,), (there,) = made, held
+    right = [reading.names[k] for k in reading.right.tolist()]
+    assert right == list(there.styles or ()) and len(right) == 9
+    assert right != list(data.styles or ())[:9]
+    moved = (reading.weight.detach() - reading.first).abs()
+    assert float(moved.max()) > 1e-2 and float(reading.bias.detach().abs().max()) > 1e-3
+    begun = float(start[0].logit_scale.detach())
+    more, _ = train_dual(data, replace(TINY, hold=9, batch=8, steps=20), start=start)
+    assert float(more.logit_scale.detach()) != begun  # it goes on
+
+
+def test_frozen_and_half_weights_go_on_as_others() -> None:
+    first, words = train_dual(striped(), replace(TINY, steps=20))
+    first = first.half().requires_grad_(requires_grad=False)
+    made, _ = train_dual(striped(), replace(TINY, steps=20), start=(first, words))
+    moved = made.visual_projection.weight - first.visual_projection.weight.float()
+    assert float(moved.detach().abs().max()) > 1e-2
+    assert made.visual_projection.weight.dtype == torch.float32
+    assert not first.visual_projection.weight.requires_grad
+
+
 def test_vectors_tell_styles_that_no_sentence_says() -> None:
     data = striped()
     found = {}
@@ -246,11 +296,17 @@ def test_styles_are_read_where_they_can_be() -> None:
     assert styles_read(known, greys_by(["a"] * 24), greys_by(["a"] * 18 + ["b"] * 6), 24) == 0.75
     with pytest.raises(UsageError, match="styles are known"):
         styles_read(known, greys([0]), greys_by(["a"]), 1)
+    # what is neither here nor there is said to be what is frequent
+    mostly = greys_by(["a"] * 18 + ["b"] * 6)
+    assert styles_read(Known(E[[0] * 24] * 1e-3, E), mostly, mostly, 24) == 0.75
     # as the formula says it, by another way: the least squares of a taller system
     u = F.normalize(vectors).double() * 8**0.5
     x = F.pad(u, (0, 1), value=1.0)
     tall = torch.cat([x, torch.eye(9, dtype=torch.float64) * (24 / 100) ** 0.5])
     odd = ["a", "b", "b", "c", "a", "c"] * 4
+    assert styles_read(known, greys_by(odd), greys_by(odd), 3) != styles_read(
+        known, greys_by(odd), greys_by(odd), 24
+    )  # of so many
     y = torch.tensor([[s == n for n in "abc"] for s in odd]).double()
     w = torch.linalg.lstsq(tall, F.pad(y, (0, 0, 0, 9))).solution
     want = float((((x @ w).argmax(1)) == y.argmax(1)).double().mean())

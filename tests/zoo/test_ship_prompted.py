@@ -26,15 +26,17 @@ def tool(monkeypatch: pytest.MonkeyPatch) -> Any:
     return load(ROOT / "tools" / "ship_prompted.py")
 
 
-def trained(folder: Path, config: clip.Config, share: float) -> None:
+def trained(folder: Path, config: clip.Config, share: float, before: list[Any]) -> Any:
     """The files of a trained dual encoder that the card is made of."""
     of = {"sentence": share, "picture": 1 - share, "n": 20}
-    scores = {"seconds": 150.0, "pictures": "held out", "of 10": of, "of 100": of, "threads": 2}
+    scores = {"pictures": "held out", "of 10": of, "of 100": of}
     scores["style"] = {"style": 0.125, "n": 30}
-    about = {"config": encode(config), "scores": scores, "data": {"name": "d", "licence": "x"}}
+    mine = {"config": encode(config), "seconds": 150.0, "threads": 2}
+    about = {**mine, "scores": scores, "data": {"name": "d", "licence": "x"}, "before": before}
     weights = {"a": torch.zeros(3, 4), "b": torch.zeros(5)}
     files = {"model.safetensors": save(weights), "training.json": pack_json(about)}
     write_folder(folder, files | {"config.json": b'{"vision_config": {"image_size": 64}}'})
+    return mine
 
 
 def test_a_dual_encoder_that_went_on_has_both_commands(
@@ -42,25 +44,25 @@ def test_a_dual_encoder_that_went_on_has_both_commands(
 ) -> None:
     monkeypatch.setattr(tool, "ZOO", tmp_path / "zoo")
     first = clip.Config(Path("runs/a"), dual=DualConfig(hold=60_000, style=0.0))
-    trained(tmp_path / "a", first, 0.25)
+    before = trained(tmp_path / "a", first, 0.25, [])
     tool.encoder(tmp_path / "a", "mine")
     card = json.loads((tmp_path / "zoo" / "mine" / "card.json").read_text())
     assert card["params"] == 17 and card["resolution"] == 64
-    assert card["command"] == f"sfumato train clip --out {tmp_path / 'a'} --dual.style 0.0"
-    assert card["time"] == "2 min on 2 thread(s)"
+    assert card["command"] == "sfumato train clip --out runs/a --dual.style 0.0"
+    assert card["time"] == "2 min on 2 thread(s) of a shared CPU"
     assert card["scores"] == {
         f"right {of} of {n} (held out, n=20)": share
         for n in (10, 100)
         for of, share in (("sentence", "25.0 %"), ("picture", "75.0 %"))
     } | {"style, by a linear reading (held out, n=30)": "12.5 %"}
 
-    trained(tmp_path / "b", clip.Config(Path("runs/b"), start=Path("mine")), 0.5)
+    trained(tmp_path / "b", clip.Config(Path("runs/b"), start="runs/a"), 0.5, [before])
     for _ in range(2):  # shipping it again says nothing twice
         tool.encoder(tmp_path / "b", "mine")
         again = json.loads((tmp_path / "zoo" / "mine" / "card.json").read_text())
-        then = f"sfumato train clip --out {tmp_path / 'b'} --start mine"
+        then = "sfumato train clip --out runs/b --start runs/a"
         assert again["command"] == f"{card['command']} ; {then}"
-        assert again["time"] == "2 min on 2 thread(s), then 2 min on 2 thread(s)"
+        assert again["time"] == "2 min on 2 thread(s), then 2 min on 2 thread(s) of a shared CPU"
     assert again["scores"]["right sentence of 10 (held out, n=20)"] == "50.0 %"
 
 

@@ -6,6 +6,7 @@ emoji of four vendors, avatars; or your own folder. See `sfumato.text.dual`.
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -45,16 +46,31 @@ class Config:
         out: the folder it is written to, as transformers keep a CLIPModel.
         path: a folder of your own pictures with captions instead of the built-in sets.
         start: a trained dual encoder, by folder or name, whose side of pictures is trained further;
-            its sizes count, and what it says of sentences stays as it is.
+            it has its own sizes, and what it says of sentences stays as it is.
         dual: sizes and training.
         device: cpu or cuda.
     """
 
     out: Path = Path("runs/clip")
     path: Path | None = None
-    start: Path | None = None
+    start: str = ""
     dual: DualConfig = default(default_factory=lambda: DualConfig(hold=60_000))
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        usual = DualConfig()
+        given = [name for name in SIZES if getattr(self.dual, name) != getattr(usual, name)]
+        if self.start and given:
+            raise UsageError(
+                f"--dual.{given[0].replace('_', '-')}: {self.start}, which is to go on, has its own"
+            )
+
+
+SIZES = (
+    "side", "patch", "width", "heads", "picture_layers", "text_layers", "shared", "vocabulary",
+    "length",
+)  # fmt: skip
+"""What a dual encoder that goes on has already."""
 
 
 def clip_data(split: Literal["train", "test"], side: int) -> Captioned:
@@ -87,8 +103,8 @@ def run(config: Config) -> Path:
     out, start = config.out, None
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} already holds something; choose another folder")
-    if config.start is not None:
-        start = load_dual(place_of(str(config.start)))
+    if config.start:
+        start = load_dual(place_of(config.start))
     out.mkdir(parents=True, exist_ok=True)
     side = config.dual.side if start is None else int(start[0].config.vision_config.image_size)
     if config.path is None:
@@ -99,8 +115,34 @@ def run(config: Config) -> Path:
     model, tokenizer = train_dual(
         data, config.dual, start=start, device=config.device, progress=show
     )
-    scores: dict[str, Any] = {"seconds": round(time.perf_counter() - began, 1)}
-    scores["pictures"] = "held out" if config.path is None else "those of the training"
+    about = {
+        "config": encode(config),
+        "data": asdict(data.card),
+        "seconds": round(time.perf_counter() - began, 1),
+        "threads": torch.get_num_threads(),
+        "before": _before(config.start),
+    }
+    with tempfile.TemporaryDirectory(prefix="sfumato-") as scratch:
+        save_dual(model.cpu(), tokenizer, Path(scratch))
+        files = {file.name: file.read_bytes() for file in Path(scratch).iterdir()}
+    write_folder(out, files | {"training.json": pack_json(about)}, replace=True)
+    about["scores"] = _scores(model, tokenizer, data, test)
+    return write_folder(out, files | {"training.json": pack_json(about)}, replace=True)
+
+
+def _before(start: str) -> list[Any]:
+    """What is known of the trainings before, oldest first."""
+    place = Path(place_of(start)) / "training.json" if start else Path()
+    if not place.is_file():
+        return []
+    told = json.loads(place.read_text(encoding="utf-8"))
+    mine = {name: told[name] for name in ("config", "seconds", "threads") if name in told}
+    return [*told.get("before", []), mine]
+
+
+def _scores(model: Any, tokenizer: Any, data: Captioned, test: Captioned) -> dict[str, Any]:
+    """How often it is right, of held-out pictures unless ``test`` is ``data``."""
+    scores: dict[str, Any] = {"pictures": "those of the training" if test is data else "held out"}
     for among in (10, 100):
         if len(test) >= among:
             n = min(len(test), 2000) // among * among
@@ -109,10 +151,4 @@ def run(config: Config) -> Path:
     if data.styles is not None and test.styles is not None:
         n = min(len(data), len(test), 2000)
         scores["style"] = {"style": styles_read(model, data, test, n), "n": n}
-    scores["threads"] = torch.get_num_threads()
-    about = {"config": encode(config), "data": asdict(data.card), "scores": scores}
-    with tempfile.TemporaryDirectory(prefix="sfumato-") as scratch:
-        save_dual(model.cpu(), tokenizer, Path(scratch))
-        files = {file.name: file.read_bytes() for file in Path(scratch).iterdir()}
-    write_folder(out, files | {"training.json": pack_json(about)}, replace=True)
-    return out
+    return scores

@@ -14,9 +14,9 @@ has to tell it: with W, b learned and thrown away afterwards, D values of u_i, a
 
 .. math:: L_{style} = -c \sum_i \log \mathrm{softmax}(\sqrt{D} W u_i + b)_{k_i} .
 
-One that is trained already can go on with its pictures alone: what it says of sentences then stays
-as it is (locked, as in LiT: Zhai et al. 2022, arXiv 2111.07991, with the sides exchanged), and so
-models that listen to it keep hearing the same.
+One that is trained already can go on with its pictures and s alone. What it says of sentences then
+stays as it is (locked, as in LiT: Zhai et al. 2022, arXiv 2111.07991, with the sides exchanged), so
+models that listen to its sentences hear the same; what it says of pictures is something else.
 
 The model is a `CLIPModel` of transformers with its own sub-words, so it is kept and read like any
 other, and bigger ones can take its place.
@@ -35,13 +35,14 @@ from typing import Any, final
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor
 
 from sfumato.data.captioned import Captioned
 from sfumato.errors import SfumatoError, UsageError, require
 from sfumato.progress import Progress
 from sfumato.seeds import fold, generator
-from sfumato.text.encoders import picture_values
+from sfumato.text.encoders import picture_values, quiet
 
 START, END, PAD, UNKNOWN = "<start>", "<end>", "<pad>", "<unknown>"
 
@@ -215,7 +216,7 @@ def train_dual(
         tokenizer = train_tokenizer((s for group in held.captions for s in group), config)
         model = dual_model(config, tokenizer)
     else:
-        model, tokenizer = copy.deepcopy(start[0]), start[1]
+        model, tokenizer = copy.deepcopy(start[0]).float().requires_grad_(), start[1]
         for locked in (model.text_model, model.text_projection):
             locked.requires_grad_(requires_grad=False)
     model = model.to(device).train()
@@ -311,29 +312,43 @@ def picture_vectors(model: Any, pictures: Tensor, device: str) -> Tensor:
 
 def save_dual(model: Any, tokenizer: Any, out: Path) -> None:
     """The folder that `Transformer` and `PictureEncoder` read, in half precision."""
-    copy.deepcopy(model).half().save_pretrained(out, safe_serialization=True)
+    made = copy.deepcopy(model).half()
+    for part in (made.config.text_config, made.config.vision_config):
+        part.dtype = torch.float16
+    made.save_pretrained(out, safe_serialization=True)
     tokenizer.save_pretrained(out)
 
 
-def load_dual(folder: str | Path) -> tuple[Any, Any]:
+def load_dual(source: str | Path) -> tuple[Any, Any]:
     """The `CLIPModel` of a folder in float32, in evaluation mode, and its tokeniser.
 
     Raises:
-        UsageError: there is no such folder, or no CLIPModel in it.
+        UsageError: there is no such folder, or no whole CLIPModel with its tokeniser in it.
         MissingExtra: transformers is not installed.
     """
     library = require("transformers", "text")
+    folder, here = str(source), {"local_files_only": True}
     try:
-        kind = library.AutoConfig.from_pretrained(str(folder), local_files_only=True).model_type
+        kind = library.AutoConfig.from_pretrained(folder, **here).model_type
         if kind != "clip":
             raise UsageError(f"{folder} is a {kind}; expected a CLIPModel, such as scenes-clip")
-        model = library.CLIPModel.from_pretrained(
-            str(folder), dtype=torch.float32, local_files_only=True
-        )
-        tokenizer = library.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError) as error:
+        with quiet(library):
+            model, told = library.CLIPModel.from_pretrained(
+                folder, dtype=torch.float32, output_loading_info=True, **here
+            )
+            tokenizer = library.AutoTokenizer.from_pretrained(folder, **here)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{folder} cannot be read as a dual encoder: {error}") from error
+    lacking, words = sorted(told["missing_keys"]), model.config.text_config.vocab_size
+    if lacking:
+        raise UsageError(f"{folder} lacks {len(lacking)} weights, such as {lacking[0]}")
+    if len(tokenizer) != words:
+        raise UsageError(f"{folder} has a model of {words} sub-words and knows {len(tokenizer)}")
+    for of_this_machine in ("is_local", "local_files_only"):
+        tokenizer.init_kwargs.pop(of_this_machine, None)
+    places = int(model.config.text_config.max_position_embeddings)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, places)
     model.set_attn_implementation("eager")  # as `dual_model`
     return model.eval(), tokenizer

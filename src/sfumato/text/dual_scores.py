@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -67,7 +66,8 @@ def styles_read(model: Any, known: Captioned, asked: Captioned, n: int, seed: in
     rows, right = [], []
     for data in (known, asked):
         index = torch.randperm(len(data), generator=generator(seed, "styles"))[:n].numpy()
-        parts = [picture_vectors(model, data.batch(i)[0], device) for i in np.array_split(index, 8)]
+        starts = range(0, len(index), 100)
+        parts = [picture_vectors(model, data.batch(index[i : i + 100])[0], device) for i in starts]
         u = torch.cat(parts).double().cpu()
         rows.append(F.pad(u * u.shape[1] ** 0.5, (0, 1), value=1.0))
         right.append(torch.tensor([names.index((data.styles or ())[i]) for i in index.tolist()]))

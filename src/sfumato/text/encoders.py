@@ -98,7 +98,7 @@ class Transformer(TextEncoder):
             self.tokenizer: Any = library.AutoTokenizer.from_pretrained(
                 str(source), use_fast=True, **how
             )
-            with _quiet(library):
+            with quiet(library):
                 self.model: Any = getattr(library, self.kind.model).from_pretrained(
                     str(source), dtype=torch.float32, **how
                 )
@@ -169,7 +169,7 @@ class PictureEncoder:
             kind = library.AutoConfig.from_pretrained(str(source), local_files_only=not download)
             if not str(kind.model_type).startswith("clip"):
                 raise UsageError(f"{source} is a {kind.model_type}, which sees no pictures")
-            with _quiet(library):
+            with quiet(library):
                 self.model: Any = library.CLIPVisionModelWithProjection.from_pretrained(
                     str(source), dtype=torch.float32, local_files_only=not download
                 )
@@ -270,7 +270,7 @@ class _Kept:
 
 
 @contextmanager
-def _quiet(library: Any) -> Iterator[None]:
+def quiet(library: Any) -> Iterator[None]:
     """Inside, transformers says nothing of weights that one half of a model has no use for."""
     said = library.utils.logging
     level, shown = said.get_verbosity(), said.is_progress_bar_enabled()
