@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.nn import Encoded, EncoderWidths
 from sfumato.recipes.hearing import ROOM, Hearing, listener, place_of, silence
 from sfumato.recipes.prompted_model import Ear, Listener
+from sfumato.text.dual import DualConfig, dual_model, save_dual, train_tokenizer
 from sfumato.text.encoders import PictureEncoder, Remembered, Transformer
 from tiny_prompted import WIDTHS, encoder, listeners, picture
 
@@ -77,9 +80,11 @@ def test_no_picture_is_silence() -> None:
 
 def test_a_listener_is_measured() -> None:
     for name in ("bert", "t5"):
-        assert listener(f"sentence:{encoder(name)}") == listeners(name)[0]
+        made = listener(f"sentence:{encoder(name)}")
+        assert replace(made, weights="") == listeners(name)[0]
     found = listener(f"picture:{encoder('clip')}")
-    assert found == Listener(Ear.PICTURE, encoder("clip"), WIDTHS["clip"])
+    assert replace(found, weights="") == Listener(Ear.PICTURE, encoder("clip"), WIDTHS["clip"])
+    assert re.fullmatch("[0-9a-f]{16}", found.weights)
     assert listener(found.name) == found
 
 
@@ -103,6 +108,36 @@ def test_another_encoder_than_in_training_is_refused() -> None:
         with pytest.raises(SfumatoError, match="trained with .*: it is another encoder") as e:
             Hearing([clip, wrong])
         assert wrong.source in str(e.value)
+
+
+def test_an_encoder_that_has_changed_is_refused(tmp_path: Path) -> None:
+    """And its other half, which has not, is heard; half precision is no change."""
+    where = tmp_path / "clip"
+    tiny = DualConfig(
+        side=16, patch=8, width=32, heads=2, picture_layers=1, text_layers=1, shared=16,
+        vocabulary=300, length=12,
+    )  # fmt: skip
+    words = train_tokenizer(SAID, tiny)
+    save_dual(dual_model(tiny, words), words, where)
+    seen, said = (listener(f"{ear}:{where}") for ear in ("picture", "sentence"))
+    Hearing([seen, said])
+    weights = load_file(where / "model.safetensors")
+    halves = {k: w.half() if w.is_floating_point() else w for k, w in weights.items()}
+    save_file(halves, where / "model.safetensors", {"format": "pt"})
+    seen, said = (listener(f"{ear}:{where}") for ear in ("picture", "sentence"))
+    plain = {k: w.float() if w.is_floating_point() else w for k, w in halves.items()}
+    save_file(plain, where / "model.safetensors", {"format": "pt"})
+    Hearing([seen, said])
+    plain["visual_projection.weight"] = plain["visual_projection.weight"].clone()
+    plain["visual_projection.weight"][0, 0] += 1e-3
+    save_file(plain, where / "model.safetensors", {"format": "pt"})
+    Hearing([said])
+    with pytest.raises(SfumatoError, match="picture:.* has other weights .* give it back") as e:
+        Hearing([said, seen])
+    changed = listener(seen.name)
+    assert seen.weights in str(e.value) and changed.weights in str(e.value)
+    assert changed.weights != seen.weights and changed.widths == seen.widths
+    Hearing([said, changed, replace(seen, weights="")])  # or where it is not known
 
 
 def test_where_encoders_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

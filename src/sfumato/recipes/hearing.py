@@ -48,7 +48,7 @@ def listener(name: str, download: bool = False) -> Listener:
             f"expected an encoder such as sentence:minilm or picture:FOLDER, got {name!r}"
         )
     opened = _open(kinds[ear], source, "cpu", download)
-    return Listener(kinds[ear], source, opened.widths)
+    return Listener(kinds[ear], source, opened.widths, opened.weights)
 
 
 def _open(
@@ -90,6 +90,12 @@ class Hearing:
                 raise SfumatoError(
                     f"{one.source} says {encoder.widths}, but the model was trained with "
                     f"{one.widths}: it is another encoder"
+                )
+            if one.weights and encoder.weights != one.weights:
+                raise SfumatoError(
+                    f"{one.name} has other weights ({encoder.weights}) than when the model was "
+                    f"trained ({one.weights}), so the model would hear what it does not know; give "
+                    "it back, or let the model go on with it (sfumato train imagine --start)"
                 )
 
     def sentences(self, said: Sequence[str]) -> list[Sentences]:

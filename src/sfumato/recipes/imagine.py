@@ -363,7 +363,9 @@ def run(config: Config) -> Path:
         denoiser, found = load_model(config.start)
         if not isinstance(found, PromptedModel) or found.split:
             raise UsageError(f"{config.start} is not one network that draws what a prompt says")
-        model, wanted = found, replace(config, resolution=found.network.resolution, low=found.low)
+        wanted = replace(config, resolution=found.network.resolution, low=found.low)
+        heard = tuple(listener(one.name, config.download) for one in found.listeners)
+        model = replace(found, listeners=heard)  # with the weights that they have now
     else:
         sized(config.network, config.resolution, config.low)  # before anything is held
     data = imagine_data(wanted)

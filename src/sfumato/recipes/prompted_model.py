@@ -33,11 +33,13 @@ class Listener:
         source: "minilm" (fetched by ``sfumato data fetch minilm``), the name of a shipped CLIP, a
             folder, or a name on the Hugging Face hub.
         widths: of what it says.
+        weights: digest of the weights that the model was trained with; "" if that is not known.
     """
 
     ear: Ear
     source: str
     widths: EncoderWidths
+    weights: str = ""
 
     @property
     def name(self) -> str:

@@ -6,11 +6,13 @@ one. Models come from a folder, or by name from the Hugging Face hub, which is a
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -35,6 +37,11 @@ class TextEncoder(ABC):
 
     widths: EncoderWidths
     name: str
+
+    @property
+    @abstractmethod
+    def weights(self) -> str:
+        """What tells its weights from others: see `digest`."""
 
     @abstractmethod
     def encode(self, sentences: Sequence[str]) -> Sentences:
@@ -117,6 +124,11 @@ class Transformer(TextEncoder):
         self.length = min(length, _longest(self.model.config, length))
         self.widths = _widths(self.model.config, self.kind)
 
+    @cached_property
+    def weights(self) -> str:
+        """See `digest`."""
+        return digest(self.model)
+
     @torch.no_grad()
     def encode(self, sentences: Sequence[str]) -> Sentences:
         """One pass over all."""
@@ -183,6 +195,11 @@ class PictureEncoder:
         width = int(self.model.config.projection_dim)
         self.widths = EncoderWidths(width, width)
 
+    @cached_property
+    def weights(self) -> str:
+        """See `digest`."""
+        return digest(self.model)
+
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Encoded:
         """Pictures (B, 3, H, W) in [-1, 1], any size, scaled to the model's (bicubic, whole)."""
@@ -190,6 +207,18 @@ class PictureEncoder:
         whole = _unit(self.model(pixel_values=values).image_embeds.float())
         mask = torch.ones(len(whole), 1, dtype=torch.bool, device=whole.device)
         return Encoded(whole[:, None], mask, whole)
+
+
+def digest(model: torch.nn.Module) -> str:
+    """16 hexadecimal digits of the SHA-256 of all parameters in float32, in the order of names.
+
+    Half of a CLIP has its own: those of sentences do not depend on the weights for pictures.
+    """
+    found = hashlib.sha256()
+    for name, weight in sorted(model.named_parameters()):
+        found.update(f"{name} {tuple(weight.shape)}".encode())
+        found.update(weight.detach().float().cpu().numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -224,6 +253,11 @@ class Remembered(TextEncoder):
         self.name, self.widths = encoder.name, encoder.widths
         self.kept: OrderedDict[str, _Kept] = OrderedDict()
         self.held = 0
+
+    @property
+    def weights(self) -> str:
+        """The encoder's."""
+        return self.encoder.weights
 
     def encode(self, sentences: Sequence[str]) -> Sentences:
         """Those that are not known, by the encoder; all, padded to the longest."""
