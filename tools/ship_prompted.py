@@ -88,11 +88,12 @@ def renamed(folder: Path, names: Mapping[str, str]) -> None:
     write_folder(folder, files, replace=True)
 
 
-def model(name: str, runs: Sequence[Path], start: Path | None, names: Mapping[str, str]) -> None:
-    """A model folder of one run, or of experts."""
-    before = [start] if start and start not in runs else []
-    trained = [read_trained(run) for run in (*before, *runs)]
-    described: PromptedModel = trained[0].model
+def model(
+    name: str, runs: Sequence[Path], before: Sequence[Path], names: Mapping[str, str], note: str
+) -> None:
+    """A model folder of one run, or of experts; ``before`` are the runs that they went on from."""
+    trained = [read_trained(run) for run in dict.fromkeys((*before, *runs))]
+    described: PromptedModel = trained[-1].model
     commands = [command(one.run, "imagine", one.config, imagine.Config()) for one in trained]
     minutes = [seconds(one.run / "log.jsonl") / 60 for one in trained]
     usual, data = described.sampling, scenes(Scenes("train", 64)).card
@@ -110,11 +111,11 @@ def model(name: str, runs: Sequence[Path], start: Path | None, names: Mapping[st
         "sampling": {"solver": usual.solver, "grid": usual.grid, "steps": usual.steps},
         "note": f"{sum(one.config.train.steps for one in trained)} steps of "
         f"{trained[0].config.train.batch} examples in {len(trained)} runs; the averaged weights, "
-        "kept in float16",
+        "kept in float16" + (f"; {note}" if note else ""),
     }
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / name
-        if start or len(runs) > 1:
+        if len(runs) > 1 or trained[-1].config.expert >= 0:
             join(runs, made, about, half=True)
         else:
             export(runs[0], made, about, half=True)
@@ -154,8 +155,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Ship what draws from prompts.")
     parser.add_argument("name")
     parser.add_argument("runs", type=Path, nargs="*", help="none: renew the scores alone")
-    parser.add_argument("--start", type=Path, help="the run that experts went on from")
+    parser.add_argument(
+        "--start", type=Path, nargs="*", default=[], help="the runs before, oldest first"
+    )
     parser.add_argument("--encoders", nargs="*", default=[], metavar="SOURCE=NAME")
+    parser.add_argument("--note", default="", help="more that the card should say")
     parser.add_argument("--scores", type=Path, nargs="*", default=[])
     asked = parser.parse_args()
     if not asked.runs:
@@ -165,7 +169,7 @@ def main() -> None:
         encoder(asked.runs[0], asked.name)
     else:
         names = dict(pair.split("=", 1) for pair in asked.encoders)
-        model(asked.name, asked.runs, asked.start, names)
+        model(asked.name, asked.runs, asked.start, names, asked.note)
     print(f"wrote {ZOO / asked.name}")
 
 

@@ -96,7 +96,7 @@ class Config:
         "sentence:scenes-clip",
         "picture:scenes-clip",
     )
-    hide: tuple[float, ...] = (0.1, 0.1, 0.6)
+    hide: tuple[float, ...] = (0.1, 0.1, 0.3)
     download: bool = False
     context: int = 96
     sigma_data: float = 0.0
