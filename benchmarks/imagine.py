@@ -44,7 +44,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from imagine_drawn import Prompts, draw
 from imagine_experts import cost, loss_rows, losses, memory, one_memory, weights_of
 from imagine_judged import Captions, Figures, Judge, captions, likeness_of, mean
-from imagine_placed import paint_rows, paintings, shown, style_rows
+from imagine_placed import paint_rows, paintings, right_styles, shown, style_rows
 from imagine_shown import captioned_rows, paint_sheet, save, spread, style_sheet
 from written import write
 
@@ -66,7 +66,7 @@ class Options:
     clip: folder of a CLIP for likeness; by default the one that the model sees pictures with.
     n: pictures; 0 for what is usual for the part.
     guidance: scales of guidance; `paint`, `style`, `encoders` and `sheet` take the last one.
-    style_guidance: that of a style.
+    style_guidance: scales of that of a style.
     strengths: of paint.
     steps: of the first model; 0 for its usual number.
     seed: of all randomness.
@@ -85,7 +85,7 @@ class Options:
     clip: str = ""
     n: int = 0
     guidance: tuple[float, ...] = (1.0, 3.0)
-    style_guidance: float = 3.0
+    style_guidance: tuple[float, ...] = (3.0, 6.0)
     strengths: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0)
     steps: int = 0
     seed: int = 0
@@ -297,9 +297,8 @@ def style(options: Options) -> dict[str, Any]:
     )
     Console().print(rows)
     save(style_sheet(asked, drawn), options.img / "imagine-style.webp")
-    scales = {"guidance": options.guidance[-1], "style_guidance": options.style_guidance}
-    right = [row["right"] for row in rows if "right" in row]
-    return {**about(options, cascade), **scales, "right": sum(right) / len(right), "rows": rows}
+    found = {"guidance": options.guidance[-1], "right": right_styles(rows), "rows": rows}
+    return {**about(options, cascade), **found}
 
 
 def sheet(options: Options) -> dict[str, Any]:

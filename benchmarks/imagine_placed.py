@@ -210,11 +210,13 @@ def style_rows(
     reader: SceneReader,
     asked: Shown,
     guidance: float,
-    style_guidance: float,
+    scales: Sequence[float],
     seed: int,
     steps: int | None,
 ) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-    """Whose drawings samples are read as, with each vendor's references and with none.
+    """Whose drawings samples are read as, with no reference, and by scale with each vendor's.
+
+    The pictures are those of the last scale.
 
     Raises:
         UsageError: a model that sees no pictures.
@@ -223,12 +225,9 @@ def style_rows(
         if all(one.ear is not Ear.PICTURE for one in stage.model.listeners):
             raise UsageError("a model that listens to sentences only takes no style")
     rows, drawn = [], {}
-    for vendor in ("", *VENDORS):
+    for scale, vendor in [(guidance, ""), *((w, v) for w in scales for v in VENDORS)]:
         prompts = Prompts(
-            asked.said,
-            asked.pictures.get(vendor),
-            guidance=guidance,
-            style_guidance=style_guidance,
+            asked.said, asked.pictures.get(vendor), guidance=guidance, style_guidance=scale
         )
         made = draw(cascade, prompts, seed, steps)
         drawn[vendor] = made.pictures
@@ -245,6 +244,24 @@ def style_rows(
         }
         if vendor:
             right = share("vendor", vendor_hits(reading, [vendor] * len(reading)), reader.name)
-            row |= {"right": right.value, "right_error": right.error}
+            row |= {"style_guidance": scale, "right": right.value, "right_error": right.error}
         rows.append(row)
     return rows, drawn
+
+
+def right_styles(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """By scale, how often the vendor is the one that was shown: the mean over vendors."""
+    made = []
+    for scale in dict.fromkeys(row["style_guidance"] for row in rows if "right" in row):
+        mine = [row for row in rows if row.get("style_guidance") == scale]
+        errors = [row["right_error"] or 0.0 for row in mine]
+        made.append(
+            {
+                "style_guidance": scale,
+                "right": sum(row["right"] for row in mine) / len(mine),
+                "right_error": sum(e**2 for e in errors) ** 0.5 / len(mine),
+                "object": sum(row["object"] for row in mine) / len(mine),
+                "n": sum(row["n"] for row in mine),
+            }
+        )
+    return made

@@ -323,10 +323,11 @@ def test_every_part(work: Path) -> None:
 
     found = run(work, "paint", *model, "--n", "3", "--strengths", "0", "1")
     assert [r["strength"] for r in found["rows"]] == [0, 1]
-    found = run(work, "style", *model, "--n", "3")
-    assert [r["reference"] for r in found["rows"]] == [
-        "none", "noto", "twemoji", "openmoji", "fluent",
-    ]  # fmt: skip
+    found = run(work, "style", *model, "--n", "3", "--style-guidance", "1", "4")
+    vendors = ["noto", "twemoji", "openmoji", "fluent"]
+    assert [r["reference"] for r in found["rows"]] == ["none", *vendors, *vendors]
+    assert [r.get("style_guidance") for r in found["rows"]] == [None, *[1] * 4, *[4] * 4]
+    assert [r["style_guidance"] for r in found["right"]] == [1, 4]
     found = run(work, "sheet", *both)
     assert len(found["prompts"]) == 12 and len(set(found["prompts"])) == 12
     for name, wide in (("paint", 150 + 3 * 130), ("style", 150 + 6 * 130), ("outside", 150 + 520),
@@ -358,7 +359,19 @@ def test_what_cannot_be_measured(work: Path, tmp_path: Path) -> None:
         bench.read_by(bench.Options("text", reader=tmp_path / "none"))
     with pytest.raises(UsageError, match="listens to sentences only takes no style"):
         one = Cascade((stage("bert"),))
-        placed.style_rows(one, None, placed.shown(1, 0), 1.0, 1.0, 0, 1)
+        placed.style_rows(one, None, placed.shown(1, 0), 1.0, (1.0,), 0, 1)
+
+
+def test_styles_by_scale() -> None:
+    """Means over vendors; a mean of two has half the root of the sum of squared errors."""
+    rows = [{"reference": "none", "n": 5, "object": 100.0}]
+    for scale, right, error in ((3.0, 50.0, 3.0), (3.0, 70.0, 4.0), (6.0, 90.0, None)):
+        rows.append({"style_guidance": scale, "right": right, "right_error": error, "n": 5,
+                     "object": right + 1})  # fmt: skip
+    assert placed.right_styles(rows) == [
+        {"style_guidance": 3.0, "right": 60.0, "right_error": 2.5, "object": 61.0, "n": 10},
+        {"style_guidance": 6.0, "right": 90.0, "right_error": 0.0, "object": 91.0, "n": 5},
+    ]
 
 
 def test_a_row_of_figures() -> None:
