@@ -222,7 +222,7 @@ def test_the_reading_is_learned_of_the_pictures_that_are_held(
     held = list[Captioned]()
     plain = Captioned.subset
     monkeypatch.setattr(
-        Captioned, "subset", lambda self, index: held.append(plain(self, index)) or held[-1]
+        Captioned, "subset", lambda self, index, quiet: held.append(plain(self, index)) or held[-1]
     )
     start = train_dual(data, replace(TINY, hold=9, batch=8, steps=20))
     (reading,), (there,) = made, held

@@ -113,7 +113,7 @@ def run(config: Config) -> Path:
         data = test = captioned_folder(config.path, side)
     began = time.perf_counter()
     model, tokenizer = train_dual(
-        data, config.dual, start=start, device=config.device, progress=show
+        data, config.dual, start=start, device=config.device, progress=show, quiet=False
     )
     about = {
         "config": encode(config),

@@ -197,11 +197,13 @@ def train_dual(
     start: tuple[Any, Any] | None = None,
     device: str = "cpu",
     progress: Callable[[Progress], None] = lambda _: None,
+    quiet: bool = True,
 ) -> tuple[Any, Any]:
     """A trained `CLIPModel`, in evaluation mode, and its tokeniser.
 
     Args:
         start: a trained model and its tokeniser, whose side of pictures goes on; sizes are its own.
+        quiet: no progress bar while pictures are made.
 
     Raises:
         UsageError: fewer pictures than a batch.
@@ -211,7 +213,7 @@ def train_dual(
     if n < config.batch:
         raise UsageError(f"expected as many pictures as a batch, {config.batch}, got {n}")
     order = torch.randperm(len(data), generator=generator(config.seed, "held"))[:n].numpy()
-    held = data.subset(np.sort(order))
+    held = data.subset(np.sort(order), quiet=quiet)
     if start is None:
         tokenizer = train_tokenizer((s for group in held.captions for s in group), config)
         model = dual_model(config, tokenizer)
