@@ -62,7 +62,7 @@ class ImagineConfig:
     """What is to be kept away from."""
     guidance: float = 3.0
     """How much more than likely the sentence is to be true; 1 as it was learned."""
-    style_guidance: float = 3.0
+    style_guidance: float = 6.0
     """The same for the style."""
     steps: int | None = None
     """How many steps of the first model; by default what suits it."""

@@ -64,7 +64,7 @@ class Wish:
     strength: float = 0.5
     style: Tensor | None = None
     guidance: float = 3.0
-    style_guidance: float = 3.0
+    style_guidance: float = 6.0
 
     def __post_init__(self) -> None:
         for name in ("strength", "guidance", "style_guidance"):

@@ -125,9 +125,11 @@ def page(cascade: Cascade, limits: Limits, name: str, batch: int) -> Any:
                     most = limits.steps
                     steps = gr.Slider(1, most, min(usual, most), step=1, label="Steps")
                     top = min(10.0, limits.scale)
-                    guidance = gr.Slider(0, top, 3, step=0.1, label="Guidance by the sentence")
+                    guidance = gr.Slider(
+                        0, top, min(3.0, top), step=0.1, label="Guidance by the sentence"
+                    )
                     by_style = gr.Slider(
-                        0, top, 3, step=0.1, label="Guidance by the style", visible=sees
+                        0, top, min(6.0, top), step=0.1, label="Guidance by the style", visible=sees
                     )
                     strength = gr.Slider(0, 2, 0.5, step=0.05, label="Strength of the paint")
                     with gr.Row():

@@ -35,7 +35,7 @@ class Sent:
     n: Any = 4
     steps: Any = 25
     guidance: Any = 3.0
-    style_guidance: Any = 3.0
+    style_guidance: Any = 6.0
     strength: Any = 0.5
     seed: Any = 0
 
