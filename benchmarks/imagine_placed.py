@@ -250,7 +250,10 @@ def style_rows(
 
 
 def right_styles(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """By scale, how often the vendor is the one that was shown: the mean over vendors."""
+    """By scale, how often the vendor is the one that was shown: the mean over vendors.
+
+    Its error takes them as independent, though all have the same prompts and noise.
+    """
     made = []
     for scale in dict.fromkeys(row["style_guidance"] for row in rows if "right" in row):
         mine = [row for row in rows if row.get("style_guidance") == scale]

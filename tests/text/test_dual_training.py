@@ -296,9 +296,10 @@ def test_styles_are_read_where_they_can_be() -> None:
     assert styles_read(known, greys_by(["a"] * 24), greys_by(["a"] * 18 + ["b"] * 6), 24) == 0.75
     with pytest.raises(UsageError, match="styles are known"):
         styles_read(known, greys([0]), greys_by(["a"]), 1)
-    # what is neither here nor there is said to be what is frequent
-    mostly = greys_by(["a"] * 18 + ["b"] * 6)
-    assert styles_read(Known(E[[0] * 24] * 1e-3, E), mostly, mostly, 24) == 0.75
+    # vectors e and -e, that say nothing: what is frequent is said of all, by the constant alone
+    both = E[[0] * 24] * torch.tensor([1.0, -1.0]).repeat(12)[:, None]
+    mostly = greys_by(["b"] * 18 + ["a"] * 6)
+    assert styles_read(Known(both, E), mostly, mostly, 24) == 0.75
     # as the formula says it, by another way: the least squares of a taller system
     u = F.normalize(vectors).double() * 8**0.5
     x = F.pad(u, (0, 1), value=1.0)
