@@ -28,10 +28,10 @@ from rich.console import Console
 from torch import Tensor
 
 import sfumato as sf
-from sfumato import pictures
-from sfumato.cards import find
 from sfumato.data import PointName, fashion_mnist, points, to_uint8
 from sfumato.data.plane import modes
+from sfumato.files import pictures
+from sfumato.files.cards import find
 from sfumato.metrics import (
     compare_features,
     extract,
@@ -41,8 +41,9 @@ from sfumato.metrics import (
     sliced_wasserstein,
 )
 from sfumato.metrics.classifier import ClassifierFeatures
-from sfumato.recipes.load import load_model
-from sfumato.solve import EulerMaruyama, Exponential, Splitting
+from sfumato.model.load import load_model
+from sfumato.solve import EulerMaruyama, Exponential
+from sfumato.systems.cld.sscs import Splitting
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]

@@ -13,7 +13,17 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from sfumato import Preconditioned, Prediction, Scheduled, VPLinear, denoising_loss, sample, times
+from sfumato import (
+    Preconditioned,
+    Prediction,
+    Scheduled,
+    VPLinear,
+    denoising_loss,
+    times,
+)
+from sfumato import (
+    sampling as sample,
+)
 from sfumato.errors import require
 from sfumato.nn import UNet, UNetConfig
 from sfumato.nn.blocks import Resample

@@ -26,19 +26,20 @@ from rich.console import Console
 from torch import Tensor
 
 import sfumato as sf
-from sfumato import pictures, zoo
-from sfumato.cli import datasets
+from sfumato import zoo
 from sfumato.cli.compare import wanted
 from sfumato.cli.contest import Contest, Contestant, Ours
-from sfumato.cli.how import How
 from sfumato.cli.judging import Judge
-from sfumato.cli.options import GridName, SolverName
+from sfumato.console import datasets
+from sfumato.console.how import How
+from sfumato.console.options import GridName, SolverName
 from sfumato.data import PointSet, fashion_mnist, points, to_uint8
 from sfumato.data.plane import modes
-from sfumato.implicit import Implicit
+from sfumato.files import pictures
 from sfumato.metrics import mode_coverage
-from sfumato.recipes.ddgan_model import ImplicitModel
 from sfumato.solve import Ancestral
+from sfumato.systems.ddgan.implicit import Implicit
+from sfumato.systems.ddgan.model import ImplicitModel
 
 sys.path.insert(0, str(Path(__file__).parent))
 from written import write

@@ -32,14 +32,15 @@ from rich.console import Console
 from torch import Tensor
 
 import sfumato as sf
-from sfumato import pictures, zoo
-from sfumato.cli import datasets
+from sfumato import zoo
 from sfumato.cli.judging import Judge
+from sfumato.console import datasets
 from sfumato.data import to_uint8
-from sfumato.data.trajectories import scales
+from sfumato.files import pictures
 from sfumato.metrics import extract, kernel_distance
 from sfumato.seeds import generators
 from sfumato.solve import Exponential
+from sfumato.systems.dsno.data import scales
 from sfumato.times import angular, karras, schedule_of
 
 HERE = Path(__file__).parent

@@ -28,19 +28,19 @@ from rich.console import Console
 
 import sfumato as sf
 from sfumato import zoo
-from sfumato.cards import find
-from sfumato.data.fields.mixture import Mixture, mixture
-from sfumato.data.fields.navier_stokes import NavierStokes
-from sfumato.data.fields.vorticity import STEPS, TIME, VISCOSITY, forcing
-from sfumato.field_pictures import field_sheet
-from sfumato.metrics.field_compare import compare_fields
-from sfumato.metrics.fields import energy_spectrum, spectrum_ratio
-from sfumato.nn.harmonic import Domain, resample
-from sfumato.pictures import save
-from sfumato.recipes.field_data import load_fields
-from sfumato.recipes.field_model import FieldModel, told_values
-from sfumato.recipes.field_sampling import FieldSolver, draw_fields, field_walk
-from sfumato.recipes.load import load_model
+from sfumato.files.cards import find
+from sfumato.files.pictures import save
+from sfumato.model.load import load_model
+from sfumato.systems.ddo.data.mixture import Mixture, mixture
+from sfumato.systems.ddo.data.navier_stokes import NavierStokes
+from sfumato.systems.ddo.data.vorticity import STEPS, TIME, VISCOSITY, forcing
+from sfumato.systems.ddo.datasets import load_fields
+from sfumato.systems.ddo.metrics.compare import compare_fields
+from sfumato.systems.ddo.metrics.fields import energy_spectrum, spectrum_ratio
+from sfumato.systems.ddo.model import FieldModel, told_values
+from sfumato.systems.ddo.nn.harmonic import Domain, resample
+from sfumato.systems.ddo.pictures import field_sheet
+from sfumato.systems.ddo.sampling import FieldSolver, draw_fields, field_walk
 
 sys.path.insert(0, str(Path(__file__).parent))
 from fields_again import decided, denoised_again

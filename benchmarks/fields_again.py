@@ -9,8 +9,8 @@ import torch
 from rich.console import Console
 
 import sfumato as sf
-from sfumato.metrics.fields import energy_spectrum
-from sfumato.recipes.field_model import FieldModel
+from sfumato.systems.ddo.metrics.fields import energy_spectrum
+from sfumato.systems.ddo.model import FieldModel
 
 WAVES = (2, 4, 8, 14, 20)
 """Shells whose power is told."""

@@ -8,9 +8,9 @@ import torch
 from rich.console import Console
 
 import sfumato as sf
-from sfumato.guide import Observed
-from sfumato.nn.harmonic import Domain, evaluate, filtered
-from sfumato.recipes.field_sampling import FieldSolver, field_walk
+from sfumato.systems.ddo.nn.harmonic import Domain, evaluate, filtered
+from sfumato.systems.ddo.observed import Observed
+from sfumato.systems.ddo.sampling import FieldSolver, field_walk
 
 NOISE, DATA = sf.Matern(0.1, 0.75), sf.Matern(0.15, 1.5)
 GRIDS = (32, 64, 128, 256)

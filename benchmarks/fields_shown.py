@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sfumato.metrics.fields import Spectrum
+from sfumato.systems.ddo.metrics.fields import Spectrum
 
 
 def plot_spectra(spectra: dict[str, Spectrum], path: Path) -> None:

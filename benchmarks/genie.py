@@ -31,13 +31,15 @@ from torch import Tensor
 import sfumato as sf
 from sfumato import zoo
 from sfumato.data import to_uint8
-from sfumato.derivative import ExactDerivative, LearnedDerivative, along
-from sfumato.guide import Classifier, ClassifierFree, MixedDerivative
+from sfumato.guide import Classifier, ClassifierFree
 from sfumato.metrics import extract, frechet_distance
-from sfumato.recipes.load import load_model
-from sfumato.recipes.model import Model
+from sfumato.model.description import Model
+from sfumato.model.load import load_model
 from sfumato.seeds import fold, generators
-from sfumato.solve import DormandPrince, Exponential, Heun, Taylor
+from sfumato.solve import DormandPrince, Exponential, Heun
+from sfumato.systems.genie.derivative import ExactDerivative, LearnedDerivative, along
+from sfumato.systems.genie.guidance import MixedDerivative
+from sfumato.systems.genie.taylor import Taylor
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -202,8 +204,8 @@ def distance(results: Results, options: Options) -> None:
 
 def frechet(results: Results, options: Options) -> None:
     """Frechet distance of DDIM and GENIE on one grid and the same noise."""
-    from sfumato.cli import datasets
     from sfumato.cli.judging import Judge
+    from sfumato.console import datasets
 
     for name, denoiser, model in models(options):
         wish = datasets.Wish("test", 0, model.shape[-1], SEED, channels=model.shape[0])

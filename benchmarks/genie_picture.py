@@ -19,7 +19,8 @@ import matplotlib.pyplot as plt
 import torch
 
 import sfumato as sf
-from sfumato.solve import Exponential, Heun, Taylor
+from sfumato.solve import Exponential, Heun
+from sfumato.systems.genie.taylor import Taylor
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))

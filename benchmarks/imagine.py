@@ -29,16 +29,16 @@ import tyro
 from rich.console import Console
 from torch import Tensor
 
-from sfumato.cards import find
-from sfumato.data.captioned.layout import plan, sentences
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.metrics.scene_scores import boxed, exact_hits, object_hits, overlap, scores
-from sfumato.metrics.scenes import SceneReader, load_reader
+from sfumato.files.cards import find
+from sfumato.files.progress import show
 from sfumato.nn import best_dtype
-from sfumato.progress import show
-from sfumato.recipes.imagining import Cascade, open_cascade
-from sfumato.recipes.prompted_model import Ear
-from sfumato.recipes.scene_reader import NAMES, scene_set, train_scene_reader
+from sfumato.systems.ediffi.data.layout import plan, sentences
+from sfumato.systems.ediffi.imagining import Cascade, open_cascade
+from sfumato.systems.ediffi.metrics.scenes import SceneReader, load_reader
+from sfumato.systems.ediffi.metrics.scores import boxed, exact_hits, object_hits, overlap, scores
+from sfumato.systems.ediffi.model import Ear
+from sfumato.systems.ediffi.reader import NAMES, scene_set, train_scene_reader
 
 sys.path.insert(0, str(Path(__file__).parent))
 from imagine_drawn import Prompts, draw

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from sfumato.guide import Painted, Stroke
 from sfumato.nn import Prompt, best_dtype
-from sfumato.recipes import imagining
-from sfumato.recipes.imagining import Cascade, Drawn, Ready, Stage, guided, tokens_heard
+from sfumato.systems.ediffi import imagining
+from sfumato.systems.ediffi.imagining import Cascade, Drawn, Ready, Stage, guided, tokens_heard
+from sfumato.systems.ediffi.paint import Painted, Stroke
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ def draw(
     dtype: torch.dtype | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Drawn:
-    """A picture of each prompt; picture i has the noise of `recipes.imagining.imagine`'s i.
+    """A picture of each prompt; picture i has the noise of `ediffi.imagining.imagine`'s i.
 
     Networks are evaluated in ``dtype``, by default in bfloat16 where that is fast.
 

@@ -15,16 +15,16 @@ from fields_shown import resident
 from imagine_drawn import Prompts, draw
 from torch import Tensor
 
-from sfumato.cards import find
-from sfumato.data.captioned import Scenes, scenes
 from sfumato.denoise import Beside, Cond, Denoiser
-from sfumato.experts import Experts, Node
+from sfumato.files.cards import find
 from sfumato.loss import Between, LogNormal, denoising_loss
 from sfumato.nn import best_dtype
-from sfumato.recipes.imagine import WORSE, enlarged, lowered
-from sfumato.recipes.imagining import Cascade, Stage, open_cascade
-from sfumato.recipes.scene_reader import FINE
 from sfumato.seeds import fold, generator, generators
+from sfumato.systems.ediffi.data import Scenes, scenes
+from sfumato.systems.ediffi.experts import Experts, Node
+from sfumato.systems.ediffi.imagining import Cascade, Stage, open_cascade
+from sfumato.systems.ediffi.reader import FINE
+from sfumato.systems.ediffi.recipe import WORSE, enlarged, lowered
 
 LEVEL = 3
 """The noise levels are told apart by the nodes of this level of the experts' tree: eighths."""

@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.data.captioned import Scenes, scenes
 from sfumato.errors import UsageError
 from sfumato.metrics import Score, extract, frechet_distance
-from sfumato.metrics.scene_scores import Asked, scores
-from sfumato.metrics.scenes import Reading, SceneFeatures, SceneReader
-from sfumato.recipes.hearing import place_of
-from sfumato.recipes.imagine import lowered
-from sfumato.recipes.imagining import Cascade
-from sfumato.recipes.prompted_model import Ear
-from sfumato.recipes.scene_reader import FINE, asked_for
-from sfumato.text.encoders import PictureEncoder, Transformer
+from sfumato.systems.ediffi.data import Scenes, scenes
+from sfumato.systems.ediffi.hearing import place_of
+from sfumato.systems.ediffi.imagining import Cascade
+from sfumato.systems.ediffi.metrics.scenes import Reading, SceneFeatures, SceneReader
+from sfumato.systems.ediffi.metrics.scores import Asked, scores
+from sfumato.systems.ediffi.model import Ear
+from sfumato.systems.ediffi.reader import FINE, asked_for
+from sfumato.systems.ediffi.recipe import lowered
+from sfumato.systems.ediffi.text.encoders import PictureEncoder, Transformer
 
 REAL = 2000
 

@@ -12,13 +12,16 @@ from imagine_drawn import Place, Prompts, draw
 from imagine_judged import mean, real_pictures
 from torch import Tensor
 
-from sfumato.data.captioned import THINGS, Scenes
-from sfumato.data.captioned.grounds import GROUNDS
-from sfumato.data.captioned.layout import GRID, Cell
-from sfumato.data.captioned.things import pairs_for_test, places_for_test, places_seen
 from sfumato.data.emoji import VENDORS
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.metrics.scene_scores import (
+from sfumato.seeds import fold
+from sfumato.systems.ediffi.data import THINGS, Scenes
+from sfumato.systems.ediffi.data.grounds import GROUNDS
+from sfumato.systems.ediffi.data.layout import GRID, Cell
+from sfumato.systems.ediffi.data.things import pairs_for_test, places_for_test, places_seen
+from sfumato.systems.ediffi.imagining import Cascade
+from sfumato.systems.ediffi.metrics.scenes import Reading, SceneReader
+from sfumato.systems.ediffi.metrics.scores import (
     Asked,
     boxed,
     exact_hits,
@@ -28,11 +31,8 @@ from sfumato.metrics.scene_scores import (
     share,
     vendor_hits,
 )
-from sfumato.metrics.scenes import Reading, SceneReader
-from sfumato.recipes.imagining import Cascade
-from sfumato.recipes.prompted_model import Ear
-from sfumato.recipes.scene_reader import FINE
-from sfumato.seeds import fold
+from sfumato.systems.ediffi.model import Ear
+from sfumato.systems.ediffi.reader import FINE
 
 SIDES = (11, 14)
 """Least and most side of a painted box, in 1/32 of the picture; scenes of two have 10 to 15."""

@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from sfumato import pictures
 from sfumato.data import to_uint8
 from sfumato.data.emoji import VENDORS
-from sfumato.recipes.imagine import lowered
+from sfumato.files import pictures
+from sfumato.systems.ediffi.recipe import lowered
 
 TILE = 128
 """Side of a tile in pixels, at most, unless a picture is larger."""

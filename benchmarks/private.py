@@ -6,7 +6,7 @@
 `cost`: draws per second of one private gradient: K draws of every record, its gradient, clipping,
 the sum. All contenders get the same network, inputs, targets and clipping:
 
-* ours: `sfumato.train.private.per_example`;
+* ours: `sfumato.systems.dpdm.per_example`;
 * plain: forward and backward pass of the mean loss of as many draws, nothing private;
 * opacus: `GradSampleModule`'s hooks on records · K draws, then the mean over K;
 * torch.func: vmap(grad) over the records, their K draws inside;

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sfumato.train import Accountant
-from sfumato.train.private.accounting import epsilon, noise_for
+from sfumato.systems.dpdm.accounting import Accountant, epsilon, noise_for
 
 sys.path.insert(0, str(Path(__file__).parent))
 from written import write

@@ -28,12 +28,14 @@ import torch
 from sfumato.data import Card, PointSet
 from sfumato.denoise import Denoiser
 from sfumato.loss import LogNormal, denoising_loss
-from sfumato.metrics.audit import epsilon_lower_bound, guesses_from_scores
+from sfumato.model.description import ModelConfig
 from sfumato.nn import MLPConfig
-from sfumato.recipes.model import ModelConfig
 from sfumato.seeds import generator
-from sfumato.train import Accountant, PrivacyConfig, TrainConfig, train
-from sfumato.train.private.randomness import Source
+from sfumato.systems.dpdm.accounting import Accountant
+from sfumato.systems.dpdm.audit import epsilon_lower_bound, guesses_from_scores
+from sfumato.systems.dpdm.config import PrivacyConfig
+from sfumato.systems.dpdm.randomness import Source
+from sfumato.train import TrainConfig, train
 
 sys.path.insert(0, str(Path(__file__).parent))
 from written import write

@@ -21,10 +21,10 @@ from torch.func import functional_call, grad, vmap
 import sfumato.nn.unet as unet_module
 from sfumato.nn import UNet, UNetConfig
 from sfumato.nn.norm import EPSILON, GroupNorm
-from sfumato.recipes.private import Config, preset
 from sfumato.seeds import generator
-from sfumato.train.private.descent import add_clipped
-from sfumato.train.private.per_example import per_example_gradients
+from sfumato.systems.dpdm.descent import add_clipped
+from sfumato.systems.dpdm.per_example import per_example_gradients
+from sfumato.systems.dpdm.recipe import Config, preset
 
 SEED = 0
 CLIP = 1.0

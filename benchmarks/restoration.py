@@ -36,11 +36,11 @@ from rich.console import Console
 from torch import Tensor
 
 import sfumato as sf
-from sfumato import pictures
-from sfumato.cards import find
 from sfumato.data import ImageSet, avatars, mobilenet_weights_path, to_uint8
 from sfumato.data.degrade import Problem, posed
 from sfumato.denoise import Denoiser
+from sfumato.files import pictures
+from sfumato.files.cards import find
 from sfumato.metrics import (
     ImageNetPerceptual,
     Textures,
@@ -51,12 +51,12 @@ from sfumato.metrics import (
     load_classifier,
     restoration_scores,
 )
-from sfumato.recipes.i2sb import restoration_data
-from sfumato.recipes.load import load_model
-from sfumato.recipes.restoration_model import RestorationModel
-from sfumato.recipes.restoring import Walk, restore, usual_walk
-from sfumato.sample import Solver
+from sfumato.model.load import load_model
+from sfumato.sampling import Solver
 from sfumato.solve import Ancestral
+from sfumato.systems.i2sb.model import RestorationModel
+from sfumato.systems.i2sb.recipe import restoration_data
+from sfumato.systems.i2sb.restoring import Walk, restore, usual_walk
 from sfumato.times import karras, uniform
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -19,15 +19,15 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from sfumato.recipes.i2sb import restoration_data
+from sfumato.systems.i2sb.recipe import restoration_data
 
 sys.path.insert(0, str(Path(__file__).parent))
 from restoration import ROOT, SETS, SHOWN, WEIGHTS, Judge, Method, all_of, pivot, problems
 from written import write
 
-from sfumato.cards import find
-from sfumato.recipes.load import load_model
-from sfumato.recipes.restoration_model import RestorationModel
+from sfumato.files.cards import find
+from sfumato.model.load import load_model
+from sfumato.systems.i2sb.model import RestorationModel
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,14 @@ import torch
 import tyro
 
 import sfumato as sf
-from sfumato.cards import find
 from sfumato.data import mobilenet_weights_path
 from sfumato.data.degrade import Problem, posed
+from sfumato.files.cards import find
 from sfumato.metrics import ImageNetPerceptual, restoration_scores
-from sfumato.recipes.i2sb import restoration_data
-from sfumato.recipes.load import load_model
-from sfumato.recipes.restoration_model import RestorationModel
-from sfumato.recipes.restoring import restore
+from sfumato.model.load import load_model
+from sfumato.systems.i2sb.model import RestorationModel
+from sfumato.systems.i2sb.recipe import restoration_data
+from sfumato.systems.i2sb.restoring import restore
 
 sys.path.insert(0, str(Path(__file__).parent))
 from written import write

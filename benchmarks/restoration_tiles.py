@@ -30,13 +30,13 @@ from PIL import Image
 from torch import Tensor
 
 import sfumato as sf
-from sfumato.cards import find
 from sfumato.data.degrade import Task, posed
 from sfumato.data.photographs import photograph
 from sfumato.data.whole import planes
-from sfumato.recipes.load import load_model
-from sfumato.recipes.restoration_model import RestorationModel
-from sfumato.recipes.restorer import Restorer
+from sfumato.files.cards import find
+from sfumato.model.load import load_model
+from sfumato.systems.i2sb.model import RestorationModel
+from sfumato.systems.i2sb.restorer import Restorer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from written import write

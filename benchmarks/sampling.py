@@ -32,17 +32,17 @@ from rich.console import Console
 from torch import Tensor
 
 from sfumato import zoo
-from sfumato.cli import datasets
 from sfumato.cli.compare import TITLES, Rows, compete, line, plan, wanted
 from sfumato.cli.contest import Contest, Contestant, Ours, Row
-from sfumato.cli.drawing import Drawer
-from sfumato.cli.how import How
 from sfumato.cli.judging import Judge
-from sfumato.cli.options import GridName, Integers, SolverName
+from sfumato.console import datasets
+from sfumato.console.drawing import Drawer
+from sfumato.console.how import How
+from sfumato.console.options import GridName, Integers, SolverName
 from sfumato.denoise import Denoiser
 from sfumato.errors import MissingExtra
 from sfumato.metrics import Score, extract, frechet_distance
-from sfumato.recipes.model import Model
+from sfumato.model.description import Model
 
 sys.path.insert(0, str(Path(__file__).parent))
 from written import origin

@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
-from sfumato.cli.report import commit
+from sfumato.console.report import commit
 
 HERE = Path(__file__).parent
 TOLERANCE = 0.05

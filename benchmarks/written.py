@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sfumato.cli.report import commit, machine
+from sfumato.console.report import commit, machine
 
 
 def origin(seed: int) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import torch
 
-from sfumato import pictures
-from sfumato.cards import find
 from sfumato.data import to_uint8
-from sfumato.recipes.imagining import Paint, Wish, imagine, open_cascade
+from sfumato.files import pictures
+from sfumato.files.cards import find
+from sfumato.systems.ediffi.imagining import Paint, Wish, imagine, open_cascade
 
 SAID = "a fox and a blue book on sand"
 

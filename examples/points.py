@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 
 import sfumato as sf
-from sfumato import pictures
 from sfumato.data import points
+from sfumato.files import pictures
 from sfumato.metrics import sliced_wasserstein
 from sfumato.nn import MLP, MLPConfig
 

@@ -9,13 +9,14 @@ import tempfile
 from pathlib import Path
 
 import sfumato as sf
-from sfumato import pictures
 from sfumato.data import points
+from sfumato.files import pictures
 from sfumato.metrics import sliced_wasserstein
+from sfumato.model.description import ModelConfig
 from sfumato.nn import MLPConfig
-from sfumato.recipes.model import ModelConfig
-from sfumato.train import PrivacyConfig, TrainConfig, train
-from sfumato.train.private.certificate import read_promise
+from sfumato.systems.dpdm.certificate import read_promise
+from sfumato.systems.dpdm.config import PrivacyConfig
+from sfumato.train import TrainConfig, train
 
 
 def main(steps: int = 120) -> None:

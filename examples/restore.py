@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import torch
 
-from sfumato import pictures
-from sfumato.cards import find
 from sfumato.data import avatar, to_uint8
 from sfumato.data.degrade import JpegFile
+from sfumato.files import pictures
+from sfumato.files.cards import find
 from sfumato.metrics import psnr
-from sfumato.recipes.load import load_model
-from sfumato.recipes.restorer import Restorer
+from sfumato.model.load import load_model
+from sfumato.systems.i2sb.restorer import Restorer
 
 face = torch.from_numpy(avatar(123_456_789, resolution=96).image.copy())
 truth = face.float() / 127.5 - 1

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageCms
 from torch import Tensor
 
-from sfumato.restore import Picture
+from sfumato.systems.i2sb.picture import Picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

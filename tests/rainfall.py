@@ -10,11 +10,12 @@ import torch
 
 import sfumato as sf
 from sfumato.data import Card
-from sfumato.data.fields.base import Axis, FieldSet, Frame, Quantity
-from sfumato.data.fields.files import write_fields
-from sfumato.nn import Domain, UNOConfig
-from sfumato.recipes.field_model import FieldModel, field_model
-from sfumato.store import write_folder
+from sfumato.files.store import write_folder
+from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
+from sfumato.systems.ddo.data.files import write_fields
+from sfumato.systems.ddo.model import FieldModel, field_model
+from sfumato.systems.ddo.nn.harmonic import Domain
+from sfumato.systems.ddo.nn.operator import UNOConfig
 from sfumato.train.checkpoint import pack_json, pack_tensors
 
 SMALL = UNOConfig(1, 1, (16, 16), channels=8, multipliers=(1, 2), modes=4)

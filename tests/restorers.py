@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sfumato.restore.work import Progress
+from sfumato.systems.i2sb.work import Progress
 
 
 @dataclass

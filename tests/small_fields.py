@@ -7,10 +7,10 @@ import torch
 
 import sfumato as sf
 from sfumato.data import Card
-from sfumato.data.fields.base import Axis, Domain, FieldSet, Frame, Quantity
-from sfumato.nn import UNOConfig
-from sfumato.nn.harmonic import Domain as Box
-from sfumato.recipes.field_model import FieldModel, field_model
+from sfumato.systems.ddo.data.base import Axis, Domain, FieldSet, Frame, Quantity
+from sfumato.systems.ddo.model import FieldModel, field_model
+from sfumato.systems.ddo.nn.harmonic import Domain as Box
+from sfumato.systems.ddo.nn.operator import UNOConfig
 from sfumato.train import TrainConfig
 
 SMALL = UNOConfig(1, 1, (16, 16), channels=8, multipliers=(1, 2), modes=4)

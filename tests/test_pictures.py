@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfumato import pictures
+from sfumato.files import pictures
 
 
 def numbered(n: int, channels: int = 1, side: int = 4) -> np.ndarray:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sfumato import store
 from sfumato.errors import SfumatoError
+from sfumato.files import store
 
 FILES = {"model.json": b'{"a": 1}', "card.json": b"{}", "weights.bin": bytes(range(256)) * 8}
 
@@ -109,7 +109,7 @@ def test_killed_writers_leave_a_readable_folder(tmp_path: Path) -> None:
     target = tmp_path / "n"
     store.write_folder(target, {"x": b"0" * 4096})
     code = (
-        "import sys; from sfumato.store import write_folder\n"
+        "import sys; from sfumato.files.store import write_folder\n"
         "print('on', flush=True)\n"
         "i = 0\n"
         "while True:\n"

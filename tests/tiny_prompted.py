@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from sfumato.denoise import Denoiser
+from sfumato.files.store import write_folder
 from sfumato.nn import ContextConfig, EncoderWidths, UNetConfig
-from sfumato.recipes.prompted_model import Ear, Listener, PromptedModel
-from sfumato.store import write_folder
+from sfumato.systems.ediffi.model import Ear, Listener, PromptedModel
 from sfumato.train.checkpoint import pack_json, pack_tensors
 from toy_captioned import COLOURS
 

@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from sfumato.data.captioned import Captioned
 from sfumato.data.sets import Card
+from sfumato.systems.ediffi.data import Captioned
 
 COLOURS: Final = {
     "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255),

@@ -6,8 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from sfumato.data.captioned.things import THINGS
 from sfumato.data.emoji import VENDORS
+from sfumato.systems.ediffi.data.things import THINGS
 
 COLOUR = "#ff00ff"  # no ground has a colour near it
 SHAPES = {

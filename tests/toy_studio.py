@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from sfumato.files.store import write_folder
 from sfumato.nn import ContextConfig, UNetConfig
-from sfumato.recipes.hearing import listener
-from sfumato.recipes.imagining import Cascade
-from sfumato.recipes.prompted_model import PromptedModel
-from sfumato.store import write_folder
 from sfumato.studio.limits import Limits
 from sfumato.studio.serve import application, listening
-from sfumato.text.dual import DualConfig, save_dual, train_dual
+from sfumato.systems.ediffi.hearing import listener
+from sfumato.systems.ediffi.imagining import Cascade
+from sfumato.systems.ediffi.model import PromptedModel
+from sfumato.systems.ediffi.text.dual import DualConfig, save_dual, train_dual
 from sfumato.train.checkpoint import pack_json, pack_tensors
 from toy_captioned import squares
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 import sfumato as sf
-from sfumato.data.trajectories import Description, fingerprint, scales
-from sfumato.nn import TemporalConvolution
-from sfumato.recipes.trajectories import generate, through
 from sfumato.seeds import Generators
-from sfumato.trajectory import Means, TrajectoryOperator
+from sfumato.systems.dsno.data import Description, fingerprint, scales
+from sfumato.systems.dsno.operator import Means, TrajectoryOperator
+from sfumato.systems.dsno.temporal import TemporalConvolution
+from sfumato.systems.dsno.trajectories import generate, through
 
 
 @final

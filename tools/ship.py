@@ -20,18 +20,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from sfumato.cli.fields import calibrate
+from sfumato.console.again import read_run
 from sfumato.data import Card, PointName, avatars, fashion_mnist, points
+from sfumato.files.store import read_folder, write_folder
 from sfumato.metrics.score import Score, plus_minus
-from sfumato.recipes import field_data, i2sb, private
-from sfumato.recipes.again import read_run
-from sfumato.recipes.codec import encode
-from sfumato.recipes.export import export
-from sfumato.recipes.field_model import FieldModel
-from sfumato.recipes.load import read_kept
-from sfumato.recipes.restoration_model import RestorationModel
-from sfumato.store import read_folder, write_folder
-from sfumato.train.private.certificate import read_promise
+from sfumato.model.codec import encode
+from sfumato.model.export import export
+from sfumato.model.load import read_kept
+from sfumato.systems.ddo import datasets as field_data
+from sfumato.systems.ddo.commands import calibrate
+from sfumato.systems.ddo.model import FieldModel
+from sfumato.systems.dpdm import recipe as private
+from sfumato.systems.dpdm.certificate import read_promise
+from sfumato.systems.i2sb import recipe as i2sb
+from sfumato.systems.i2sb.model import RestorationModel
 
 ZOO = Path(__file__).resolve().parents[1] / "src" / "sfumato" / "zoo"
 SYSTEMS = {

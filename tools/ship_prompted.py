@@ -22,14 +22,15 @@ from typing import Any
 from safetensors.torch import load as load_tensors
 from ship import ZOO, command, renew, seconds
 
-from sfumato.data.captioned import Scenes, scenes
+from sfumato.files.store import read_folder, write_folder
 from sfumato.metrics.score import plus_minus
-from sfumato.recipes import clip, imagine
-from sfumato.recipes.codec import decode
-from sfumato.recipes.export import export
-from sfumato.recipes.joining import join, read_trained
-from sfumato.recipes.prompted_model import PromptedModel
-from sfumato.store import read_folder, write_folder
+from sfumato.model.codec import decode
+from sfumato.model.export import export
+from sfumato.systems.ediffi import clip
+from sfumato.systems.ediffi import recipe as imagine
+from sfumato.systems.ediffi.data import Scenes, scenes
+from sfumato.systems.ediffi.joining import join, read_trained
+from sfumato.systems.ediffi.model import PromptedModel
 from sfumato.train.checkpoint import pack_json
 
 SYSTEM, PAPER = "eDiff-I", "Balaji et al. 2022, arXiv 2211.01324"

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from sfumato.cards import find
-from sfumato.data.captioned import Scenes
-from sfumato.recipes.imagining import open_cascade
+from sfumato.files.cards import find
 from sfumato.studio.limits import Limits
+from sfumato.systems.ediffi.data import Scenes
+from sfumato.systems.ediffi.imagining import open_cascade
 
 ROOT = Path(__file__).resolve().parents[1]
 VENDOR, SCENE = "openmoji", 11

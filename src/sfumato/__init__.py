@@ -11,31 +11,18 @@ for torch.
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sfumato import guide, solve, times
-    from sfumato.blurred import Blurred, Modes, OnGrid
+    from sfumato.bridge import Pinned
     from sfumato.damped import CriticallyDamped
-    from sfumato.damped_loss import Matching, Weighting, damped_loss
     from sfumato.denoise import Denoiser, Preconditioned, Prediction
-    from sfumato.derivative import (
-        Differentiable,
-        ExactDerivative,
-        LearnedDerivative,
-        derivative_loss,
-    )
-    from sfumato.field import GaussianField, OpenField
-    from sfumato.implicit import Implicit
-    from sfumato.kernel import Kernel, Laplacian, Matern, Measured, SquaredExponential
     from sfumato.likelihood import Trace, bits_per_dim, likelihood_bound, log_likelihood
     from sfumato.loss import LogNormal, OneOf, TimeLaw, Uniform, denoising_loss
     from sfumato.noise import Noise, White
-    from sfumato.pinned import Pinned
     from sfumato.process import Gaussian, Process, Scheduled
-    from sfumato.sample import Solution, Solver, edit, encode, sample
+    from sfumato.sampling import Solution, Solver, edit, encode, sample
     from sfumato.schedule import (
         EDM,
         VE,
@@ -47,8 +34,19 @@ if TYPE_CHECKING:
         VPLinear,
     )
     from sfumato.seeds import generator, generators
-    from sfumato.trajectory import TrajectoryOperator
-    from sfumato.wiener import Wiener
+    from sfumato.systems.cld.loss import Matching, Weighting, damped_loss
+    from sfumato.systems.ddgan.implicit import Implicit
+    from sfumato.systems.ddo.blurred import Blurred, Modes, OnGrid
+    from sfumato.systems.ddo.field import GaussianField, OpenField
+    from sfumato.systems.ddo.kernel import Kernel, Laplacian, Matern, Measured, SquaredExponential
+    from sfumato.systems.ddo.wiener import Wiener
+    from sfumato.systems.dsno.operator import TrajectoryOperator
+    from sfumato.systems.genie.derivative import (
+        Differentiable,
+        ExactDerivative,
+        LearnedDerivative,
+        derivative_loss,
+    )
 
 __version__ = "0.1.0"
 
@@ -113,21 +111,21 @@ __all__ = [
 ]
 
 _HOME = {
-    "Blurred": "sfumato.blurred",
-    "Modes": "sfumato.blurred",
-    "OnGrid": "sfumato.blurred",
+    "Blurred": "sfumato.systems.ddo.blurred",
+    "Modes": "sfumato.systems.ddo.blurred",
+    "OnGrid": "sfumato.systems.ddo.blurred",
     "CriticallyDamped": "sfumato.damped",
-    "Matching": "sfumato.damped_loss",
-    "Weighting": "sfumato.damped_loss",
-    "damped_loss": "sfumato.damped_loss",
+    "Matching": "sfumato.systems.cld.loss",
+    "Weighting": "sfumato.systems.cld.loss",
+    "damped_loss": "sfumato.systems.cld.loss",
     "Denoiser": "sfumato.denoise",
     "Preconditioned": "sfumato.denoise",
     "Prediction": "sfumato.denoise",
-    "Differentiable": "sfumato.derivative",
-    "ExactDerivative": "sfumato.derivative",
-    "LearnedDerivative": "sfumato.derivative",
-    "derivative_loss": "sfumato.derivative",
-    "Implicit": "sfumato.implicit",
+    "Differentiable": "sfumato.systems.genie.derivative",
+    "ExactDerivative": "sfumato.systems.genie.derivative",
+    "LearnedDerivative": "sfumato.systems.genie.derivative",
+    "derivative_loss": "sfumato.systems.genie.derivative",
+    "Implicit": "sfumato.systems.ddgan.implicit",
     "Trace": "sfumato.likelihood",
     "bits_per_dim": "sfumato.likelihood",
     "likelihood_bound": "sfumato.likelihood",
@@ -137,24 +135,24 @@ _HOME = {
     "TimeLaw": "sfumato.loss",
     "Uniform": "sfumato.loss",
     "denoising_loss": "sfumato.loss",
-    "GaussianField": "sfumato.field",
-    "OpenField": "sfumato.field",
-    "Kernel": "sfumato.kernel",
-    "Laplacian": "sfumato.kernel",
-    "Matern": "sfumato.kernel",
-    "Measured": "sfumato.kernel",
-    "SquaredExponential": "sfumato.kernel",
+    "GaussianField": "sfumato.systems.ddo.field",
+    "OpenField": "sfumato.systems.ddo.field",
+    "Kernel": "sfumato.systems.ddo.kernel",
+    "Laplacian": "sfumato.systems.ddo.kernel",
+    "Matern": "sfumato.systems.ddo.kernel",
+    "Measured": "sfumato.systems.ddo.kernel",
+    "SquaredExponential": "sfumato.systems.ddo.kernel",
     "Noise": "sfumato.noise",
     "White": "sfumato.noise",
-    "Pinned": "sfumato.pinned",
+    "Pinned": "sfumato.bridge",
     "Gaussian": "sfumato.process",
     "Process": "sfumato.process",
     "Scheduled": "sfumato.process",
-    "Solution": "sfumato.sample",
-    "Solver": "sfumato.sample",
-    "edit": "sfumato.sample",
-    "encode": "sfumato.sample",
-    "sample": "sfumato.sample",
+    "Solution": "sfumato.sampling",
+    "Solver": "sfumato.sampling",
+    "edit": "sfumato.sampling",
+    "encode": "sfumato.sampling",
+    "sample": "sfumato.sampling",
     "EDM": "sfumato.schedule",
     "VE": "sfumato.schedule",
     "RectifiedFlow": "sfumato.schedule",
@@ -165,8 +163,8 @@ _HOME = {
     "VPLinear": "sfumato.schedule",
     "generator": "sfumato.seeds",
     "generators": "sfumato.seeds",
-    "TrajectoryOperator": "sfumato.trajectory",
-    "Wiener": "sfumato.wiener",
+    "TrajectoryOperator": "sfumato.systems.dsno.operator",
+    "Wiener": "sfumato.systems.ddo.wiener",
 }
 
 
@@ -183,15 +181,3 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """Keeps ``sfumato.sample`` the verb, also once its module of the same name was imported."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name == "sample" and isinstance(value, ModuleType):
-            value = value.sample
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -20,11 +20,11 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from sfumato.bridge import Pinned
 from sfumato.denoise import Cond, Denoiser
 from sfumato.integrate import integrate
-from sfumato.pinned import Pinned
 from sfumato.process import Process, mix
-from sfumato.sample import enter
+from sfumato.sampling import enter
 from sfumato.seeds import Generators, randn
 
 

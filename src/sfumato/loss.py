@@ -9,8 +9,8 @@ from typing import final
 import torch
 from torch import Tensor
 
+from sfumato.bridge import Pinned
 from sfumato.denoise import Cond, Denoiser
-from sfumato.pinned import Pinned
 from sfumato.process import Process, Scheduled
 from sfumato.schedule import Time
 from sfumato.seeds import Generators

@@ -1,4 +1,4 @@
-r"""The noise N(0, K) that drives a process: white here, a random field in `sfumato.field`.
+r"""The noise N(0, K) that drives a process: white here, a random field in `ddo.field`.
 
 A process multiplies one covariance operator K by scalars (or k x k blocks), so all that a
 solver needs of K is to draw from it. The score enters every drift as K times score, which

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sfumato.bridge import Pinned
 from sfumato.errors import UsageError
-from sfumato.pinned import Pinned
 from sfumato.process import Process, Scheduled
 from sfumato.schedule import Schedule
 

@@ -15,19 +15,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sfumato.data.captioned.layout import plan
-from sfumato.data.captioned.things import pair_split, place_split
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.experts import Experts, Node
 from sfumato.loss import LogNormal
-from sfumato.metrics.scene_scores import scores
-from sfumato.metrics.scene_training import ReaderTraining
-from sfumato.metrics.scenes import Reading
-from sfumato.recipes.hearing import Hearing
-from sfumato.recipes.imagining import Cascade, Paint, Stage, Wish, imagine
-from sfumato.recipes.prompted_model import PromptedModel
-from sfumato.recipes.scene_reader import NAMES, asked_for, train_scene_reader
+from sfumato.systems.ediffi.data.layout import plan
+from sfumato.systems.ediffi.data.things import pair_split, place_split
+from sfumato.systems.ediffi.experts import Experts, Node
+from sfumato.systems.ediffi.hearing import Hearing
+from sfumato.systems.ediffi.imagining import Cascade, Paint, Stage, Wish, imagine
+from sfumato.systems.ediffi.metrics.scenes import Reading
+from sfumato.systems.ediffi.metrics.scores import scores
+from sfumato.systems.ediffi.metrics.training import ReaderTraining
+from sfumato.systems.ediffi.model import PromptedModel
+from sfumato.systems.ediffi.reader import NAMES, asked_for, train_scene_reader
 from tiny_prompted import encoder, filled, picture, save_model, tiny_model
 from toy_emoji import write_toy_emoji
 

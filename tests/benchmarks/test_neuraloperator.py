@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sfumato.nn import SpectralConvolution
+from sfumato.systems.ddo.nn.spectral import SpectralConvolution
 
 peer = pytest.importorskip(
     "neuralop.layers.spectral_convolution",

@@ -9,9 +9,9 @@ import torch
 
 from sfumato.data import LabelAxis
 from sfumato.denoise import Prediction
+from sfumato.files.store import write_folder
+from sfumato.model.description import CriticallyDampedConfig, ModelConfig
 from sfumato.nn import MLPConfig, UNetConfig
-from sfumato.recipes.model import CriticallyDampedConfig, ModelConfig
-from sfumato.store import write_folder
 from sfumato.train.checkpoint import pack_json, pack_tensors
 
 STYLES = LabelAxis("style", ("lorelei", "micah", "pixel-art"))

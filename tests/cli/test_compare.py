@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sfumato import zoo
-from sfumato.cli import contest, datasets, main
+from sfumato.cli import contest, main
 from sfumato.cli.compare import TITLES, Rows, compete, fitting, plan, wanted
 from sfumato.cli.contest import Contest, Contestant, Ours, flops, steps_within
-from sfumato.cli.how import How
 from sfumato.cli.judging import Judge
-from sfumato.cli.options import SolverName
-from sfumato.cli.writers import Labelled
+from sfumato.console import datasets
+from sfumato.console.how import How
+from sfumato.console.options import SolverName
+from sfumato.console.writers import Labelled
 from sfumato.data import Card, ImageSet, LabelAxis
 from sfumato.errors import SfumatoError, UsageError
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfumato.cli import datasets, judging, main
-from sfumato.cli.reading import Read, read_images
+from sfumato.cli import judging, main
+from sfumato.console import datasets
+from sfumato.console.reading import Read, read_images
 from sfumato.data import Card, ImageSet, LabelAxis
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.metrics import Axis, DownstreamSettings, Pixels, compare, downstream_accuracy

@@ -13,9 +13,9 @@ from PIL import Image
 
 from rainfall import fill, rain
 from sfumato.cli import main
-from sfumato.cli.fields.sample import grid_of
-from sfumato.data.fields.files import read_fields, write_fields
 from sfumato.errors import UsageError
+from sfumato.systems.ddo.commands.sample import grid_of
+from sfumato.systems.ddo.data.files import read_fields, write_fields
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,13 @@ from PIL import Image
 
 from rainfall import fill, rain
 from sfumato.cli import main
-from sfumato.cli.fields.reading import fitting
-from sfumato.cli.report import table
-from sfumato.data.fields.base import Axis, FieldSet, Frame, Quantity
-from sfumato.data.fields.files import write_fields
+from sfumato.console.report import table
 from sfumato.errors import UsageError
 from sfumato.metrics.score import Score
-from sfumato.nn import Domain
+from sfumato.systems.ddo.commands.reading import fitting
+from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
+from sfumato.systems.ddo.data.files import write_fields
+from sfumato.systems.ddo.nn.harmonic import Domain
 
 
 @pytest.fixture(scope="module")

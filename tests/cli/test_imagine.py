@@ -14,13 +14,14 @@ import torch
 from PIL import Image
 
 from odd_pictures import bomb
-from sfumato import pictures
-from sfumato.cli import main, prompted
-from sfumato.cli.imagine import painted, shown
+from sfumato.cli import main
 from sfumato.data import to_uint8
 from sfumato.errors import UsageError
-from sfumato.recipes.imagining import Paint, Wish, imagine, open_cascade
-from sfumato.recipes.load import read_model
+from sfumato.files import pictures
+from sfumato.model.load import read_model
+from sfumato.systems.ediffi.commands import prompted
+from sfumato.systems.ediffi.commands.imagine import painted, shown
+from sfumato.systems.ediffi.imagining import Paint, Wish, imagine, open_cascade
 from tiny_prompted import filled, picture, save_model, tiny_model
 
 pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
@@ -301,7 +302,7 @@ def test_the_shipped_models_are_taken_where_none_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The usual model and what enlarges its pictures; a model that is named has only its own."""
-    monkeypatch.setattr("sfumato.cards.SHIPPED", tmp_path / "zoo")
+    monkeypatch.setattr("sfumato.files.cards.SHIPPED", tmp_path / "zoo")
     with pytest.raises(UsageError, match="scenes is not shipped here: give the folder of a"):
         prompted.chosen("", ())
     for name in (prompted.USUAL, "other"):

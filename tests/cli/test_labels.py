@@ -2,7 +2,7 @@
 
 import pytest
 
-from sfumato.cli.labels import labels
+from sfumato.console.labels import labels
 from sfumato.errors import UsageError
 
 CLASS = [("class", ("T-shirt/top", "Trouser", "Ankle boot"))]

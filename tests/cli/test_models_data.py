@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sfumato.cli import datasets, main
+from sfumato.cli import main
+from sfumato.console import datasets
 from sfumato.data import PointName
 
 

@@ -16,13 +16,12 @@ import pytest
 pytest.importorskip("opacus", reason="the extra 'private' is not installed")
 
 from sfumato.cli import main
-from sfumato.cli.private.train import table
-from sfumato.recipes.export import export
-from sfumato.recipes.private import presets
-from sfumato.train import Accountant
-from sfumato.train.private.accounting import epsilon
-from sfumato.train.private.certificate import seal
-from sfumato.train.private.ledger import Ledger
+from sfumato.model.export import export
+from sfumato.systems.dpdm.accounting import Accountant, epsilon
+from sfumato.systems.dpdm.certificate import seal
+from sfumato.systems.dpdm.commands.train import table
+from sfumato.systems.dpdm.ledger import Ledger
+from sfumato.systems.dpdm.recipe import presets
 
 QUICK = ["--train.steps", "4", "--train.batch", "16", "--train.sheet-every", "0", "--train.cpu"]
 QUICK += ["--train.checkpoint-every", "2", "--train.quiet", "--network.channels", "4"]

@@ -15,9 +15,9 @@ from PIL import Image
 from odd_pictures import SRGB, animation, bomb, deep_png, levels, put, saved
 from restorers import Fake
 from sfumato.cli import main
-from sfumato.cli.options import DTypeName
+from sfumato.console.options import DTypeName
 from sfumato.errors import SfumatoError
-from sfumato.restore import read_picture
+from sfumato.systems.i2sb.picture import read_picture
 
 ARRAY = levels(12, 20, 3)
 PNG = saved(Image.fromarray(ARRAY), "PNG", icc_profile=SRGB)
@@ -32,9 +32,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         seen.asked.append((name, how))
         return seen.fake
 
-    module = ModuleType("sfumato.cli.restorers")
+    module = ModuleType("sfumato.systems.i2sb.commands.restorers")
     module.load_restorer = load_restorer  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sfumato.cli.restorers", module)
+    monkeypatch.setitem(sys.modules, "sfumato.systems.i2sb.commands.restorers", module)
     return seen
 
 
@@ -249,7 +249,9 @@ def test_a_model_that_cannot_be_loaded(
     def load_restorer(name: str, **how: Any) -> Fake:
         raise SfumatoError("no such weights")
 
-    monkeypatch.setattr(sys.modules["sfumato.cli.restorers"], "load_restorer", load_restorer)
+    monkeypatch.setattr(
+        sys.modules["sfumato.systems.i2sb.commands.restorers"], "load_restorer", load_restorer
+    )
     put(tmp_path, "a.png", PNG)
     assert main(["restore", "a.png", "b.png", "--task", "deblur"]) == 1
     assert capsys.readouterr().err == "sfumato restore: no such weights\n"

@@ -12,20 +12,21 @@ import pytest
 import torch
 from PIL import Image
 
-from sfumato import pictures, zoo
+from sfumato import zoo
 from sfumato.cli import main
-from sfumato.cli.drawing import Drawer, stream
-from sfumato.cli.how import How
-from sfumato.cli.options import GridName, SolverName
-from sfumato.cli.plan import make_plan, make_times
-from sfumato.cli.writers import Labelled, Memory, Npz, Parts
+from sfumato.console.drawing import Drawer, stream
+from sfumato.console.how import How
+from sfumato.console.options import GridName, SolverName
+from sfumato.console.plan import make_plan, make_times
+from sfumato.console.writers import Labelled, Memory, Npz, Parts
 from sfumato.damped import CriticallyDamped
+from sfumato.files import pictures
+from sfumato.model.description import Sampling
 from sfumato.nn import MLPConfig
 from sfumato.process import Scheduled
-from sfumato.recipes.ddgan_model import ImplicitModel
-from sfumato.recipes.model import Sampling
 from sfumato.schedule import RectifiedFlow
 from sfumato.solve import Ancestral, Euler
+from sfumato.systems.ddgan.model import ImplicitModel
 from sfumato.times import offset, uniform
 
 IMPLICIT = ImplicitModel("p", MLPConfig(width=8, blocks=1, latent=4), steps=2)

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sfumato.cli import datasets, main
+from sfumato.cli import main
 from sfumato.cli.tour.functions import functions
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.plot import lines, ticks
 from sfumato.cli.tour.prompts import SAID, prompts
+from sfumato.console import datasets
 from sfumato.errors import SfumatoError
-from sfumato.store import write_folder
+from sfumato.files.store import write_folder
 from sfumato.train.checkpoint import pack_json, pack_tensors
 
 
@@ -66,7 +67,7 @@ def page(
     for name in ("tiny-faces", "tiny-phase", "tiny-points"):
         shutil.copytree(zoo_folder / name, tmp_path / "zoo" / name)
     monkeypatch.setenv("SFUMATO_ZOO", str(tmp_path / "zoo"))
-    monkeypatch.setattr("sfumato.cards.SHIPPED", tmp_path / "nothing")
+    monkeypatch.setattr("sfumato.files.cards.SHIPPED", tmp_path / "nothing")
     monkeypatch.setattr(datasets, "load", no_data)
     assert main(["tour", "--out", "here", "--seconds", "1"]) == 0
     path = Path("here/index.html")
@@ -111,7 +112,7 @@ def test_a_zoo_with_a_damaged_model_still_gives_a_page(
     shutil.copytree(zoo_folder / "tiny-grey", root / "tiny-grey")
     (root / "tiny-grey" / "model.safetensors").write_bytes(b"damaged")
     monkeypatch.setenv("SFUMATO_ZOO", str(root))
-    monkeypatch.setattr("sfumato.cards.SHIPPED", tmp_path / "nothing")
+    monkeypatch.setattr("sfumato.files.cards.SHIPPED", tmp_path / "nothing")
     assert main(["tour", "--seconds", "1"]) == 0
     text = Path("tour/index.html").read_text(encoding="utf-8")
     read(Path("tour/index.html"))
@@ -121,7 +122,7 @@ def test_a_zoo_with_a_damaged_model_still_gives_a_page(
 
 def test_an_empty_zoo_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFUMATO_ZOO", "")
-    monkeypatch.setattr("sfumato.cards.SHIPPED", tmp_path / "nothing")
+    monkeypatch.setattr("sfumato.files.cards.SHIPPED", tmp_path / "nothing")
     assert main(["tour", "--seconds", "1"]) == 0
     text = Path("tour/index.html").read_text(encoding="utf-8")
     assert "No weights were found" in text and "sfumato train" in text
@@ -146,7 +147,7 @@ def test_the_section_on_words_draws_with_the_shipped_model(
     pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
     from tiny_prompted import filled, tiny_model
 
-    monkeypatch.setattr("sfumato.cards.SHIPPED", tmp_path)
+    monkeypatch.setattr("sfumato.files.cards.SHIPPED", tmp_path)
     section = Section("Words")
     prompts(section, [], 60.0)
     assert section.parts == []

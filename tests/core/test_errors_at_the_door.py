@@ -13,15 +13,8 @@ from sfumato.errors import SfumatoError
 from sfumato.guide import Classifier, Inpaint, Projected
 from sfumato.process import mix
 from sfumato.seeds import randn
-from sfumato.solve import (
-    Ancestral,
-    DormandPrince,
-    Euler,
-    EulerMaruyama,
-    Exponential,
-    Heun,
-    Splitting,
-)
+from sfumato.solve import Ancestral, DormandPrince, Euler, EulerMaruyama, Exponential, Heun
+from sfumato.systems.cld.sscs import Splitting
 
 EDM, CLD = PROCESSES["edm"](), PROCESSES["cld"]()
 BRIDGE = sf.Pinned(sf.Scheduled(sf.SymmetricBrownian()))

@@ -13,7 +13,7 @@ import torch
 import sfumato as sf
 from analytic import F64, PROCESSES, Linear, Mixture, mixture
 from sfumato.likelihood import Trace, prior_log_prob
-from sfumato.sample import enter
+from sfumato.sampling import enter
 
 START = dict.fromkeys(PROCESSES, 1e-4) | {"edm": 1e-6}
 SCHEDULED = [n for n in PROCESSES if PROCESSES[n]().k == 1]

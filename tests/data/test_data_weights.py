@@ -48,7 +48,7 @@ def test_what_is_fetched_knows_what_sentences_mean() -> None:
     if not (data_root() / MINILM.key).is_dir():
         pytest.skip("the sentence encoder is not here: run 'sfumato data fetch minilm'")
     pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
-    from sfumato.text.encoders import Transformer
+    from sfumato.systems.ediffi.text.encoders import Transformer
 
     encoder = Transformer(sentence_encoder_folder())
     assert encoder.name == "bert:minilm"

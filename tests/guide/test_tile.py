@@ -14,10 +14,10 @@ from analytic import F64, PROCESSES
 from sfumato.denoise import Beside, Cond
 from sfumato.guide import Inpaint, Tiled
 from sfumato.guide.tile import cuts
-from sfumato.implicit import Implicit
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
 from sfumato.solve import Ancestral, Exponential
+from sfumato.systems.ddgan.implicit import Implicit
 
 SIZES = [(1, 1), (1, 200), (200, 1), (2, 3), (15, 17), (63, 65), (64, 64), (65, 129), (200, 131)]
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from sfumato import store
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.files import store
 from sfumato.metrics.accuracy import (
     ClassifierTraining,
     Progress,

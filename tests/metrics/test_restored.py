@@ -15,13 +15,7 @@ from sfumato.metrics import Score
 from sfumato.metrics.distance import layered_distance
 from sfumato.metrics.features import pixel_values
 from sfumato.metrics.mobilenet import MobileNetV2
-from sfumato.metrics.restored import (
-    CAP,
-    ImageNetPerceptual,
-    psnr,
-    restoration_scores,
-    ssim,
-)
+from sfumato.metrics.restored import CAP, ImageNetPerceptual, psnr, restoration_scores, ssim
 
 WEIGHTS = data_root() / "mobilenet" / "mobilenet_v2-b0353104.pth"
 PHOTOS = ("chelsea", "coffee", "astronaut")

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sfumato import store
 from sfumato.data import Card, ImageSet, LabelAxis, avatars, fashion_mnist
 from sfumato.errors import SfumatoError
+from sfumato.files import store
 from sfumato.metrics.accuracy import ClassifierTraining, label_accuracy
 from sfumato.metrics.classifier import load_classifier, shipped_features
+from sfumato.metrics.classifiers import main
 from sfumato.metrics.shipping import train_feature_classifier
-from sfumato.recipes.classifiers import main
 
-ZOO = Path(store.__file__).parent / "zoo"
+ZOO = Path(store.__file__).parents[1] / "zoo"
 QUICK = ClassifierTraining(epochs=8, batch=32, channels=8, multipliers=(1, 2))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from sfumato.studio.colours import PALETTE, masks
+from sfumato.systems.ediffi.studio.colours import PALETTE, masks
 
 RGB = np.array([c.rgb for c in PALETTE], np.uint8)
 

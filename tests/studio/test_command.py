@@ -41,7 +41,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_options_that_make_no_sense(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sfumato.cards.SHIPPED", tmp_path / "nothing")
+    monkeypatch.setattr("sfumato.files.cards.SHIPPED", tmp_path / "nothing")
     assert "give the folder of a model by --model" in refused([], capsys)
     model = ["--model", str(tmp_path)]
     assert "--port must be 0 to 65535, got 65536" in refused([*model, "--port", "65536"], capsys)

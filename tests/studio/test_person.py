@@ -20,11 +20,11 @@ import pytest
 from PIL import Image
 
 from chromium import CHROMIUM, Tab, chromium
-from sfumato import pictures
 from sfumato.data import to_uint8
-from sfumato.recipes.imagining import Cascade, imagine, open_cascade
-from sfumato.studio import wishing
+from sfumato.files import pictures
 from sfumato.studio.limits import Limits
+from sfumato.systems.ediffi.imagining import Cascade, imagine, open_cascade
+from sfumato.systems.ediffi.studio import wishing
 from toy_studio import png, served, write_toy
 
 pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
@@ -66,7 +66,7 @@ def asks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         seen.append(plain(*words))
         return seen[-1]
 
-    monkeypatch.setattr("sfumato.studio.page.asked", watched)
+    monkeypatch.setattr("sfumato.systems.ediffi.studio.page.asked", watched)
     return seen
 
 

@@ -19,16 +19,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfumato import pictures
 from sfumato.data import to_uint8
 from sfumato.errors import UsageError
-from sfumato.recipes.imagining import Cascade, Drawn, imagine, open_cascade
-from sfumato.studio import wishing
-from sfumato.studio.colours import PALETTE
+from sfumato.files import pictures
 from sfumato.studio.gate import ASKED, READ
 from sfumato.studio.limits import Limits
 from sfumato.studio.serve import listening, loopback
-from sfumato.studio.wishing import Sent, asked
+from sfumato.systems.ediffi.imagining import Cascade, Drawn, imagine, open_cascade
+from sfumato.systems.ediffi.studio import wishing
+from sfumato.systems.ediffi.studio.colours import PALETTE
+from sfumato.systems.ediffi.studio.wishing import Sent, asked
 from toy_studio import painting, png, served, url, write_toy
 
 pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from sfumato.errors import UsageError
-from sfumato.recipes.imagining import Cascade, open_cascade
 from sfumato.studio import limits as checks
-from sfumato.studio import reading
-from sfumato.studio.colours import PALETTE
 from sfumato.studio.limits import Limits
-from sfumato.studio.wishing import Sent, asked, drawn, painted
+from sfumato.systems.ediffi.imagining import Cascade, open_cascade
+from sfumato.systems.ediffi.studio import reading
+from sfumato.systems.ediffi.studio.colours import PALETTE
+from sfumato.systems.ediffi.studio.wishing import Sent, asked, drawn, painted
 from toy_studio import painting, png, url, write_toy
 
 BLUE, ORANGE = PALETTE[0].rgb, PALETTE[1].rgb

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.implicit import Bound, Implicit, discriminator_loss, generator_loss
 from sfumato.loss import OneOf
-from sfumato.nn import Critic, CriticConfig, MLPConfig
-from sfumato.recipes.ddgan_model import ImplicitModel
-from sfumato.recipes.load import load_model
+from sfumato.model.load import load_model
+from sfumato.nn import MLPConfig
+from sfumato.systems.ddgan.critic import Critic, CriticConfig
+from sfumato.systems.ddgan.implicit import Bound, Implicit, discriminator_loss, generator_loss
+from sfumato.systems.ddgan.model import ImplicitModel
 from sfumato.train import Adversary, Part, TrainConfig, read_log, train
 
 AXES = (3,)
@@ -137,7 +138,7 @@ def test_what_does_not_fit_is_refused(toy, settings, tmp_path):
     with pytest.raises(SfumatoError, match="adversary's loss is not finite at step 3"):
         game(toy, tmp_path / "b", short, poison=2)
     folder = tmp_path / "a" / "checkpoints" / "step-00000005"
-    from sfumato.store import read_folder, write_folder
+    from sfumato.files.store import read_folder, write_folder
 
     files = {k: v for k, v in read_folder(folder).items() if not k.startswith("adversary")}
     shutil.rmtree(folder)

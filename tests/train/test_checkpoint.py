@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from sfumato import store
 from sfumato.errors import SfumatoError
-from sfumato.recipes.load import load_model
-from sfumato.store import read_folder, write_folder
+from sfumato.files import store
+from sfumato.files.store import read_folder, write_folder
+from sfumato.model.load import load_model
 from sfumato.train import checkpoint_folders, find_checkpoint
 
 

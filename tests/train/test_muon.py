@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.errors import UsageError
-from sfumato.store import read_folder
+from sfumato.files.store import read_folder
 from sfumato.train import TrainConfig
 from sfumato.train import checkpoint as ck
 from sfumato.train.muon import LEAST, Muon, matrices, orthogonal

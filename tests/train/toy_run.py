@@ -23,10 +23,10 @@ from torch import Tensor
 
 from sfumato.data import Card, LabelAxis, PointSet
 from sfumato.denoise import Preconditioned
+from sfumato.files.store import read_folder
 from sfumato.loss import LogNormal
+from sfumato.model.description import ModelConfig
 from sfumato.nn import MLPConfig
-from sfumato.recipes.model import ModelConfig
-from sfumato.store import read_folder
 from sfumato.train import Data, TrainConfig, checkpoint_folders, newest_checkpoint, train
 
 AXIS = LabelAxis("corner", ("left", "right", "top"))

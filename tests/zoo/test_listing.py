@@ -9,9 +9,9 @@ from safetensors.torch import load as load_tensors
 
 from sfumato import zoo
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.recipes.load import load_model
-from sfumato.recipes.prompted_model import PromptedModel
-from sfumato.store import read_folder
+from sfumato.files.store import read_folder
+from sfumato.model.load import load_model
+from sfumato.systems.ediffi.model import PromptedModel
 
 
 def write(root: Path, /, **card: object) -> Path:
@@ -25,7 +25,7 @@ def test_folders_of_the_environment_come_after_the_shipped_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SFUMATO_ZOO", os.pathsep.join([str(tmp_path / "a"), str(tmp_path / "b")]))
-    monkeypatch.setattr("sfumato.cards.SHIPPED", tmp_path / "c")
+    monkeypatch.setattr("sfumato.files.cards.SHIPPED", tmp_path / "c")
     for root, data in (("a", "from a"), ("b", "from b")):
         write(tmp_path / root, name="same", system="s", data=data)
     write(tmp_path / "b", name="other", system="s", data="from b", later="field")

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato.cards import folders
 from sfumato.cli.tour.restoring import photograph
 from sfumato.data.degrade import TASKS, Blur, FreeForm, Grey, Jpeg, Kernel, Noisy, Task, posed
+from sfumato.files.cards import folders
 from sfumato.metrics import detail, psnr
-from sfumato.recipes.load import load_model
-from sfumato.recipes.restorer import BLIND, Restorer
+from sfumato.model.load import load_model
 from sfumato.seeds import generators
+from sfumato.systems.i2sb.restorer import BLIND, Restorer
 
 SOFT = Blur(Kernel.GAUSSIAN, 13, (1.5, 1.5))
 WORK = {

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save
 
 from loading import ROOT, load
-from sfumato.recipes import clip
-from sfumato.recipes.codec import encode
-from sfumato.store import write_folder
-from sfumato.text.dual import DualConfig
+from sfumato.files.store import write_folder
+from sfumato.model.codec import encode
+from sfumato.systems.ediffi import clip
+from sfumato.systems.ediffi.text.dual import DualConfig
 from sfumato.train.checkpoint import pack_json
 
 

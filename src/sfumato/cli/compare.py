@@ -15,24 +15,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from sfumato.cli.contest import Contest, Contestant, Ours, Row
-from sfumato.cli.how import How
-from sfumato.cli.labels import labels
-from sfumato.cli.options import SolverName
-from sfumato.cli.plan import fits
-from sfumato.cli.progress import bar
-from sfumato.cli.report import commit, record
+from sfumato.console.how import How
+from sfumato.console.labels import labels
+from sfumato.console.options import SolverName
+from sfumato.console.plan import fits
+from sfumato.console.progress import bar
+from sfumato.console.report import commit, record
 from sfumato.damped import CriticallyDamped
 from sfumato.denoise import Denoiser
-from sfumato.derivative import Differentiable
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.model.description import Model
 from sfumato.process import Scheduled
-from sfumato.recipes.model import Model
 from sfumato.seeds import fold
+from sfumato.systems.genie.derivative import Differentiable
 
 if TYPE_CHECKING:
-    from sfumato.cli.datasets import Wish
     from sfumato.cli.evaluate import EvaluateConfig
-    from sfumato.cli.writers import Labelled
+    from sfumato.console.datasets import Wish
+    from sfumato.console.writers import Labelled
 
 TITLES = {
     SolverName.ANCESTRAL: "ancestral (DDPM)",

@@ -27,19 +27,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sfumato.cli.drawing import Drawer
-from sfumato.cli.how import How
 from sfumato.cli.judging import Judge
-from sfumato.cli.options import GridName, SolverName
-from sfumato.cli.plan import make_times
-from sfumato.cli.writers import Labelled
+from sfumato.console.drawing import Drawer
+from sfumato.console.how import How
+from sfumato.console.options import GridName, SolverName
+from sfumato.console.plan import make_times
+from sfumato.console.writers import Labelled
 from sfumato.data import to_uint8
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError
 from sfumato.metrics import Score
+from sfumato.model.description import Model
 from sfumato.process import Scheduled
-from sfumato.recipes.model import Model
-from sfumato.sample import sample
+from sfumato.sampling import sample
 from sfumato.schedule import RectifiedFlow
 from sfumato.solve import Exponential
 from sfumato.times import log_snr

@@ -10,8 +10,8 @@ from typing import Annotated, Any, final
 
 import tyro
 
-from sfumato.cli import datasets
-from sfumato.cli.options import at_least, choice, parse
+from sfumato.console import datasets
+from sfumato.console.options import at_least, choice, parse
 from sfumato.errors import UsageError, unknown
 
 _ABOUT = """List the data sets, show one's card, fetch its files, or draw a sheet of its examples.
@@ -134,8 +134,8 @@ def _fetch(name: str, artefact: Path | None) -> None:
 
 
 def _sheet(config: DataConfig, wish: datasets.Wish) -> None:
-    from sfumato import pictures
     from sfumato.data import ImageSet
+    from sfumato.files import pictures
 
     data = datasets.load(config.name, wish)
     picture = (

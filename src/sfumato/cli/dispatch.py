@@ -31,28 +31,35 @@ class Commands(Enum):
 
     SAMPLE = Command("sfumato.cli.sample", "draw samples: a sheet, a folder of pictures or an npz")
     IMAGINE = Command(
-        "sfumato.cli.imagine",
+        "sfumato.systems.ediffi.commands.imagine",
         "draw what a sentence says; paint its words, show a style (eDiff-I)",
     )
     EXPERTS = Command(
-        "sfumato.cli.experts", "models for parts of the noise levels: plan a split, join (eDiff-I)"
+        "sfumato.systems.ediffi.commands.experts",
+        "models for parts of the noise levels: plan a split, join (eDiff-I)",
     )
     STUDIO = Command("sfumato.cli.studio", "a page on this machine to draw and paint with words")
     RESTORE = Command(
-        "sfumato.cli.restore", "restore pictures: blur, noise, JPEG, lost pixels, colours or parts"
+        "sfumato.systems.i2sb.commands.restore",
+        "restore pictures: blur, noise, JPEG, lost pixels, colours or parts",
     )
     TRAIN = Command("sfumato.cli.train", "train a model from a recipe, or resume a run")
     EVALUATE = Command("sfumato.cli.evaluate", "measure a model, or pictures, against real data")
-    DEGRADE = Command("sfumato.cli.degrade", "make bad pictures of good ones, to restore")
+    DEGRADE = Command(
+        "sfumato.systems.i2sb.commands.degrade", "make bad pictures of good ones, to restore"
+    )
     ENCODE = Command("sfumato.cli.encode", "turn data into latents along the ODE, and back")
     TRAJECTORIES = Command(
-        "sfumato.cli.trajectories", "keep a model's paths from noise to data, to learn from (DSNO)"
+        "sfumato.systems.dsno.command",
+        "keep a model's paths from noise to data, to learn from (DSNO)",
     )
     PRIVATE = Command(
-        "sfumato.cli.private", "train under differential privacy, export with a certificate, check"
+        "sfumato.systems.dpdm.commands",
+        "train under differential privacy, export with a certificate, check",
     )
     FIELDS = Command(
-        "sfumato.cli.fields", "functions as data: train at one resolution, sample at any (DDO)"
+        "sfumato.systems.ddo.commands",
+        "functions as data: train at one resolution, sample at any (DDO)",
     )
     DATA = Command("sfumato.cli.data", "list, show, fetch and look at data sets")
     MODELS = Command("sfumato.cli.models", "list the shipped models, show the card of one")

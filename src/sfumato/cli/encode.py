@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from sfumato.cli import datasets
-from sfumato.cli.how import How
-from sfumato.cli.options import Name, SolverName, Source, at_least, parse
+from sfumato.console import datasets
+from sfumato.console.how import How
+from sfumato.console.options import Name, SolverName, Source, at_least, parse
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sfumato.cli.drawing import Drawer
-    from sfumato.cli.reading import Read
+    from sfumato.console.drawing import Drawer
+    from sfumato.console.reading import Read
 
 _ABOUT = """Turn data into latents along the model's ODE, or latents back into data.
 
@@ -75,7 +75,7 @@ def run(config: EncodeConfig) -> None:
     Raises UsageError for options that make no sense, SfumatoError for files that cannot be read.
     """
     from sfumato import zoo
-    from sfumato.cli import writers
+    from sfumato.console import writers
 
     at_least("n", config.n, 1)
     at_least("steps", config.steps, 2)
@@ -90,7 +90,7 @@ def run(config: EncodeConfig) -> None:
     out.check(config.force)
     zoo.find(config.name)
 
-    from sfumato.cli.drawing import Drawer, load
+    from sfumato.console.drawing import Drawer, load
 
     denoiser, model = load(config.name, how)
     drawer = Drawer.of(denoiser, model, how, config.steps, config.seed)
@@ -104,7 +104,7 @@ def _encode(config: EncodeConfig, drawer: Drawer, out: Any) -> None:
     import numpy as np
 
     from sfumato.cli import odes
-    from sfumato.cli.writers import save_arrays
+    from sfumato.console.writers import save_arrays
 
     read = _source(config, drawer)
     x = read.x[: config.n]
@@ -130,8 +130,8 @@ def _decode(config: EncodeConfig, drawer: Drawer, out: Any) -> None:
     import torch
 
     from sfumato.cli import odes
-    from sfumato.cli.reading import read_npz
-    from sfumato.cli.writers import Labelled
+    from sfumato.console.reading import read_npz
+    from sfumato.console.writers import Labelled
 
     arrays = read_npz(Path(config.source))
     shape = odes.state_shape(drawer)
@@ -153,7 +153,7 @@ def _decode(config: EncodeConfig, drawer: Drawer, out: Any) -> None:
 
 
 def _source(config: EncodeConfig, drawer: Drawer) -> Read:
-    from sfumato.cli.reading import Read, read_images
+    from sfumato.console.reading import Read, read_images
     from sfumato.data import ImageSet
 
     shape = drawer.config.shape
@@ -178,7 +178,7 @@ def _given(
     config: EncodeConfig, drawer: Drawer, n: int, found: NDArray[np.int64] | None
 ) -> NDArray[np.int64]:
     """The labels asked for, else those of the data, else none."""
-    from sfumato.cli.labels import ANY, labels
+    from sfumato.console.labels import ANY, labels
 
     axes = [(axis.name, axis.values) for axis in drawer.config.axes]
     if config.label or found is None:
@@ -192,7 +192,7 @@ def _given(
 
 
 def _batches(config: EncodeConfig, n: int, drawer: Drawer, what: str) -> Any:
-    from sfumato.cli.progress import bar
+    from sfumato.console.progress import bar
 
     size = drawer.how.batch
     advance: Callable[[int], None]

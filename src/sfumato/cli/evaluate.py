@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from sfumato.cli import datasets
-from sfumato.cli.how import How
-from sfumato.cli.options import Integers, Name, at_least, parse
+from sfumato.console import datasets
+from sfumato.console.how import How
+from sfumato.console.options import Integers, Name, at_least, parse
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def run(config: EvaluateConfig, argv: list[str]) -> None:
     else:
         rows = _model(config, wish)
     if rows:
-        from sfumato.cli.report import record, table
+        from sfumato.console.report import record, table
 
         table(config.name, rows)
         if config.out is not None:
@@ -149,7 +149,7 @@ def _judge(config: EvaluateConfig, data: str, wish: datasets.Wish) -> Judge:
 
 
 def _pictures(config: EvaluateConfig, judge: Judge) -> dict[str, Any]:
-    from sfumato.cli.reading import read_images
+    from sfumato.console.reading import read_images
 
     read = read_images(Path(config.name), judge.resolution, judge.channels)
     labels = read.labels_on(judge.axes)
@@ -161,10 +161,10 @@ def _pictures(config: EvaluateConfig, judge: Judge) -> dict[str, Any]:
 
 def _model(config: EvaluateConfig, wish: datasets.Wish) -> list[dict[str, Any]]:
     """A row for each number of steps; only in the first of several processes."""
-    from sfumato.cli.drawing import Drawer, load, processes, stream
-    from sfumato.cli.labels import labels
-    from sfumato.cli.progress import bar
-    from sfumato.cli.writers import Memory
+    from sfumato.console.drawing import Drawer, load, processes, stream
+    from sfumato.console.labels import labels
+    from sfumato.console.progress import bar
+    from sfumato.console.writers import Memory
     from sfumato.seeds import fold
 
     denoiser, model = load(config.name, config.drawing)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sfumato import zoo
-from sfumato.cli import datasets
+from sfumato.console import datasets
 from sfumato.data import ImageSet, PointSet
 from sfumato.data.weights import mobilenet_weights_path
 from sfumato.errors import UsageError, unknown

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from sfumato import zoo
-from sfumato.cli.options import Name, parse
+from sfumato.console.options import Name, parse
 
 _ABOUT = """List the shipped models, or show the card of one.
 

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sfumato.cli.drawing import Drawer, precision
+from sfumato.console.drawing import Drawer, precision
 from sfumato.data import to_uint8
 from sfumato.errors import UsageError
-from sfumato.sample import encode as walk_up
-from sfumato.sample import sample as walk_down
+from sfumato.sampling import encode as walk_up
+from sfumato.sampling import sample as walk_down
 from sfumato.seeds import generators
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from sfumato.cli.how import How
-from sfumato.cli.options import Name, at_least, parse
+from sfumato.console.how import How
+from sfumato.console.options import Name, at_least, parse
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def run(config: SampleConfig) -> None:
     loaded.
     """
     from sfumato import zoo
-    from sfumato.cli import writers
+    from sfumato.console import writers
 
     at_least("n", config.n, 1)
     if config.steps is not None:
@@ -79,8 +79,8 @@ def run(config: SampleConfig) -> None:
     zoo.find(config.name)  # say what is wrong with the name before torch is imported
     out.check(config.force)
 
-    from sfumato.cli.drawing import prepare, processes, stream
-    from sfumato.cli.progress import bar
+    from sfumato.console.drawing import prepare, processes, stream
+    from sfumato.console.progress import bar
 
     drawer, wanted, about = prepare(
         config.name, config.drawing, config.n, config.steps, config.seed, config.label

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import final
 
-from sfumato.cli.options import Device, DeviceName, at_least, parse
+from sfumato.console.options import Device, DeviceName, at_least, parse
 from sfumato.errors import UsageError
 
 _ABOUT = """A small page in the browser that draws what a sentence says.
@@ -63,12 +63,12 @@ def run(config: StudioConfig) -> None:
     at_least("threads", config.threads, 0)
     if not 0 <= config.port < 65536:
         raise UsageError(f"--port must be 0 to 65535, got {config.port}")
-    from sfumato.cli import prompted
     from sfumato.studio.limits import Limits
+    from sfumato.systems.ediffi.commands import prompted
 
     limits = Limits(config.queue, config.max_n, pixels=config.max_pixels)
     found = prompted.folders(config.model, config.enlarge)
-    from sfumato.cli.options import torch_device
+    from sfumato.console.options import torch_device
     from sfumato.studio.serve import gradio, listening, loopback, serve
 
     gradio()

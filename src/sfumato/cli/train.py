@@ -22,19 +22,23 @@ class Recipe:
 class Recipes(Enum):
     """Every recipe by its name on the command line."""
 
-    FASHION = Recipe("sfumato.recipes.fashion", "Fashion-MNIST 28x28, class-conditional EDM")
-    AVATARS = Recipe("sfumato.recipes.avatars", "illustrated faces, conditional on attributes")
-    DIGITS = Recipe("sfumato.recipes.digits", "handwritten digits 28x28, class-conditional EDM")
-    POINTS = Recipe("sfumato.recipes.points", "points in the plane, under a process you choose")
-    CLD = Recipe("sfumato.recipes.cld", "critically-damped Langevin diffusion, 28x28 images")
-    CLD_POINTS = Recipe("sfumato.recipes.cld_points", "the same in the plane")
-    DDGAN = Recipe("sfumato.recipes.ddgan", "a denoising diffusion GAN: few, large steps")
-    GENIE = Recipe("sfumato.recipes.genie", "a derivative head for a trained model (GENIE)")
-    DSNO = Recipe("sfumato.recipes.dsno", "an operator that learns whole trajectories of a model")
-    I2SB = Recipe("sfumato.recipes.i2sb", "a restorer of pictures: a Schrödinger bridge (I²SB)")
-    CLIP = Recipe("sfumato.recipes.clip", "a small CLIP of captioned pictures")
-    IMAGINE = Recipe("sfumato.recipes.imagine", "text to image, with experts (eDiff-I)")
-    IMAGES = Recipe("sfumato.recipes.images", "your own folder or zip of images")
+    FASHION = Recipe("sfumato.systems.edm.fashion", "Fashion-MNIST 28x28, class-conditional EDM")
+    AVATARS = Recipe("sfumato.systems.edm.avatars", "illustrated faces, conditional on attributes")
+    DIGITS = Recipe("sfumato.systems.edm.digits", "handwritten digits 28x28, class-conditional EDM")
+    POINTS = Recipe("sfumato.systems.edm.points", "points in the plane, under a process you choose")
+    CLD = Recipe("sfumato.systems.cld.recipe", "critically-damped Langevin diffusion, 28x28 images")
+    CLD_POINTS = Recipe("sfumato.systems.cld.points", "the same in the plane")
+    DDGAN = Recipe("sfumato.systems.ddgan.recipe", "a denoising diffusion GAN: few, large steps")
+    GENIE = Recipe("sfumato.systems.genie.recipe", "a derivative head for a trained model (GENIE)")
+    DSNO = Recipe(
+        "sfumato.systems.dsno.recipe", "an operator that learns whole trajectories of a model"
+    )
+    I2SB = Recipe(
+        "sfumato.systems.i2sb.recipe", "a restorer of pictures: a Schrödinger bridge (I²SB)"
+    )
+    CLIP = Recipe("sfumato.systems.ediffi.clip", "a small CLIP of captioned pictures")
+    IMAGINE = Recipe("sfumato.systems.ediffi.recipe", "text to image, with experts (eDiff-I)")
+    IMAGES = Recipe("sfumato.systems.edm.images", "your own folder or zip of images")
 
 
 _EXAMPLES = """\

@@ -9,7 +9,6 @@ from sfumato.data.packages import DIGITS, FASHION_MNIST, MOBILENET, PACKAGES, Pa
 from sfumato.data.places import data_root
 from sfumato.data.plane import PointName, modes, points
 from sfumato.data.sets import Card, ImageSet, LabelAxis, PointSet, to_uint8
-from sfumato.data.trajectories import TrajectorySet
 from sfumato.data.weights import mobilenet_weights_path
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
     "Package",
     "PointName",
     "PointSet",
-    "TrajectorySet",
     "avatar",
     "avatars",
     "data_root",

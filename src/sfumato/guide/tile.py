@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from sfumato.denoise import Beside, Cond, Denoiser, labels_of
-from sfumato.implicit import Implicit
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
+from sfumato.systems.ddgan.implicit import Implicit
 
 
 class Cuts(NamedTuple):

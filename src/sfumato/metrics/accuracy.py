@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
 from sfumato.errors import UsageError
+from sfumato.files.progress import Progress
 from sfumato.metrics.classifier import Axis, LabelledClassifier
 from sfumato.metrics.features import Images, pixel_values
 from sfumato.metrics.score import Score
 from sfumato.nn import Classifier, ClassifierConfig
-from sfumato.progress import Progress
 
 Labels = Tensor | np.ndarray
 

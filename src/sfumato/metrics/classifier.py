@@ -1,7 +1,7 @@
 """Classifiers in folders, and their penultimate layer as features.
 
 A classifier's folder holds ``model.safetensors`` (weights), ``model.json`` (what they belong to),
-``card.json`` (data, licence, command, time, scores) and ``SHA256SUMS``; see `sfumato.store`.
+``card.json`` (data, licence, command, time, scores) and ``SHA256SUMS``; see `sfumato.files.store`.
 """
 
 from __future__ import annotations

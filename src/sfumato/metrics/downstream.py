@@ -31,12 +31,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sfumato.errors import UsageError
+from sfumato.files.progress import Progress
 from sfumato.metrics.accuracy import Labels, check_labels, percentage
 from sfumato.metrics.classifier import Axis
 from sfumato.metrics.features import Images, pixel_values
 from sfumato.metrics.score import Score
 from sfumato.nn.dispatch import best_dtype, memory_format
-from sfumato.progress import Progress
 from sfumato.seeds import fold, generator
 
 CLASSIFIERS = ("logistic regression", "MLP", "CNN")

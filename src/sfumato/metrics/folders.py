@@ -11,7 +11,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from sfumato.errors import SfumatoError
-from sfumato.store import read_folder, write_folder
+from sfumato.files.store import read_folder, write_folder
 
 FORMAT = 1
 

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from sfumato.files.progress import Progress
 from sfumato.metrics.accuracy import ClassifierTraining, label_accuracy, train_classifier
 from sfumato.metrics.classifier import Axis, LabelledClassifier, save_classifier
 from sfumato.metrics.score import Score
-from sfumato.progress import Progress
 
 
 class AxisLike(Protocol):

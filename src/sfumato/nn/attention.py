@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .dispatch import explicit_attention
-from .norm import GroupNorm, scaled_linear
+from sfumato.nn.dispatch import explicit_attention
+from sfumato.nn.norm import GroupNorm, scaled_linear
 
 __all__ = ["Attention", "attend", "attend_explicitly"]
 

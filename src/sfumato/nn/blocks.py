@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import Attention
-from .context import Context, CrossAttention
-from .norm import GroupNorm, scaled_conv
-from .resample import downsample, upsample, upsample_convolve
+from sfumato.nn.attention import Attention
+from sfumato.nn.context import Context, CrossAttention
+from sfumato.nn.norm import GroupNorm, scaled_conv
+from sfumato.nn.resample import downsample, upsample, upsample_convolve
 
 __all__ = ["Resample", "ResidualBlock", "convolution"]
 

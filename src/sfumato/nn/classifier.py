@@ -8,7 +8,7 @@ from typing import final
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .dispatch import memory_format
+from sfumato.nn.dispatch import memory_format
 
 __all__ = ["Classifier", "ClassifierConfig"]
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import final
 
-from .context import ContextConfig
+from sfumato.nn.context import ContextConfig
 
 __all__ = ["UNetConfig"]
 

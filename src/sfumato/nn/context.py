@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import attend
-from .norm import GroupNorm, scaled_linear
+from sfumato.nn.attention import attend
+from sfumato.nn.norm import GroupNorm, scaled_linear
 
 __all__ = [
     "Context",

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .mapping import Mapping
+from sfumato.nn.mapping import Mapping
 
 __all__ = ["Conditioning", "NoiseFeatures"]
 

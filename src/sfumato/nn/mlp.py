@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .embed import Conditioning
+from sfumato.nn.embed import Conditioning
 
 __all__ = ["MLP", "MLPConfig"]
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .dispatch import has_tangent
+from sfumato.nn.dispatch import has_tangent
 
 __all__ = ["GroupNorm", "groups_for", "scaled_conv", "scaled_linear"]
 

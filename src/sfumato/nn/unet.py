@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import Resample, ResidualBlock, convolution
-from .config import UNetConfig
-from .context import Context, ContextEmbedding, Prompt
-from .dispatch import memory_format
-from .embed import Conditioning
-from .norm import GroupNorm
-from .resample import downsample
+from sfumato.nn.blocks import Resample, ResidualBlock, convolution
+from sfumato.nn.config import UNetConfig
+from sfumato.nn.context import Context, ContextEmbedding, Prompt
+from sfumato.nn.dispatch import memory_format
+from sfumato.nn.embed import Conditioning
+from sfumato.nn.norm import GroupNorm
+from sfumato.nn.resample import downsample
 
 __all__ = ["UNet"]
 

@@ -6,20 +6,14 @@ from sfumato.solve.dormand_prince import DormandPrince
 from sfumato.solve.euler import Euler
 from sfumato.solve.exponential import Exponential
 from sfumato.solve.heun import Heun
-from sfumato.solve.langevin import AnnealedLangevin
 from sfumato.solve.maruyama import EulerMaruyama
-from sfumato.solve.splitting import Splitting
-from sfumato.solve.taylor import Taylor
 
 __all__ = [
     "DEIS",
     "Ancestral",
-    "AnnealedLangevin",
     "DormandPrince",
     "Euler",
     "EulerMaruyama",
     "Exponential",
     "Heun",
-    "Splitting",
-    "Taylor",
 ]

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sfumato.denoise import Cond, Denoiser
 from sfumato.process import Scheduled, mix
-from sfumato.sample import Carry, Solver
+from sfumato.sampling import Carry, Solver
 from sfumato.seeds import Generators
 from sfumato.solve.lagrange import NODES, WEIGHTS, basis
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sfumato.denoise import Cond, Denoiser
 from sfumato.process import mix
-from sfumato.sample import Carry, Solver
+from sfumato.sampling import Carry, Solver
 from sfumato.seeds import Generators
 
 

@@ -35,7 +35,7 @@ from torch import Tensor
 
 from sfumato.denoise import Cond, Denoiser
 from sfumato.process import Process, Scheduled, _cat, mix
-from sfumato.sample import Carry, Solver
+from sfumato.sampling import Carry, Solver
 from sfumato.seeds import Generators
 from sfumato.solve.lagrange import NODES, WEIGHTS, slopes
 

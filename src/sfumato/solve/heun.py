@@ -12,7 +12,7 @@ from torch import Tensor
 from sfumato.denoise import Cond, Denoiser
 from sfumato.errors import UsageError
 from sfumato.process import Process, mix
-from sfumato.sample import Carry, Solver
+from sfumato.sampling import Carry, Solver
 from sfumato.seeds import Generators
 from sfumato.times import schedule_of
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato import pictures
+from sfumato.files import pictures
 
 EMPTY = '<div class="sf-results"><p class="sf-empty">What you draw appears here.</p></div>'
 

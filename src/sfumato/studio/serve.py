@@ -13,10 +13,10 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from sfumato.errors import UsageError, require
-from sfumato.recipes.imagining import Cascade
 from sfumato.studio.gate import App, gate
 from sfumato.studio.limits import Limits
-from sfumato.studio.page import look, page
+from sfumato.systems.ediffi.imagining import Cascade
+from sfumato.systems.ediffi.studio.page import look, page
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 

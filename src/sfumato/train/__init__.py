@@ -15,14 +15,10 @@ from sfumato.train.draws import Data, Draws, Loss, Part, positions, standard_los
 from sfumato.train.ema import Ema, ema_decay
 from sfumato.train.levels import Levels, level, level_edges
 from sfumato.train.loop import train
-from sfumato.train.private.accounting import Accountant
-from sfumato.train.private.config import PrivacyConfig
-from sfumato.train.private.randomness import Randomness
 from sfumato.train.report import read_log
 from sfumato.train.run import Sheet, Stopped
 
 __all__ = [
-    "Accountant",
     "Adversary",
     "Checkpoint",
     "Data",
@@ -31,8 +27,6 @@ __all__ = [
     "Levels",
     "Loss",
     "Part",
-    "PrivacyConfig",
-    "Randomness",
     "Sheet",
     "Stopped",
     "TrainConfig",

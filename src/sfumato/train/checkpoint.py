@@ -31,7 +31,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from sfumato.errors import SfumatoError
-from sfumato.store import read_folder, sweep, write_folder
+from sfumato.files.store import read_folder, sweep, write_folder
 
 FORMAT = 1
 MODEL, EMA, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.safetensors"

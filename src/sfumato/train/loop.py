@@ -27,10 +27,10 @@ from accelerate.utils import DistributedDataParallelKwargs
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.loss import TimeLaw
+from sfumato.systems.dpdm.config import PrivacyConfig
 from sfumato.train.adversary import Adversary
 from sfumato.train.config import TrainConfig
 from sfumato.train.draws import Data, Draws, Loss, standard_loss
-from sfumato.train.private.config import PrivacyConfig
 from sfumato.train.run import Run, Sheet, Update, same
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}

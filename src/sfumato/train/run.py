@@ -16,9 +16,11 @@ from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor, nn
 
-from sfumato import pictures
 from sfumato.denoise import Denoiser, Preconditioned
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.files import pictures
+from sfumato.systems.dpdm.config import PrivacyConfig
+from sfumato.systems.dpdm.descent import PrivateDescent
 from sfumato.train import checkpoint as ck
 from sfumato.train.adversary import Adversary, Opponent
 from sfumato.train.config import TrainConfig
@@ -26,8 +28,6 @@ from sfumato.train.draws import Draws, Loss, Part
 from sfumato.train.ema import Ema, ema_decay
 from sfumato.train.levels import Levels, level, level_edges
 from sfumato.train.muon import Muon, matrices
-from sfumato.train.private.config import PrivacyConfig
-from sfumato.train.private.descent import PrivateDescent
 from sfumato.train.report import Report, duration, write_text
 from sfumato.train.rule import Descent, Rule
 from sfumato.train.stop import StopSignals

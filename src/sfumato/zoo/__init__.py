@@ -11,7 +11,7 @@ Folders named in the environment variable ``SFUMATO_ZOO`` (separated as in PATH)
 too, after this one. Listing does not import torch; :func:`load` does.
 """
 
-from sfumato.cards import Card, card, cards, find, folders, shipped
+from sfumato.files.cards import Card, card, cards, find, folders, shipped
 from sfumato.zoo.load import load
 
 __all__ = ["Card", "card", "cards", "find", "folders", "load", "shipped"]

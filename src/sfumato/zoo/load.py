@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sfumato.cards import card, find, folders
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.files.cards import card, find, folders
 
 if TYPE_CHECKING:
     from sfumato.denoise import Denoiser
-    from sfumato.recipes.model import Model
+    from sfumato.model.description import Model
 
 _CALLED = {"denoiser": "a generative model", "field model": "a model of fields"}
 
@@ -26,7 +26,7 @@ def load(name: str, kind: str = "denoiser") -> tuple[Denoiser, Model]:
     folder = find(name)
     if name in folders() and (found := card(name).kind) != kind:
         raise UsageError(f"{name!r} is a {found}, expected {_CALLED.get(kind, kind)}")
-    from sfumato.recipes.load import load_model
+    from sfumato.model.load import load_model
 
     try:
         return load_model(folder)

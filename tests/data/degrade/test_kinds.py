@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sfumato.data import degrade as d
 from sfumato.data.degrade import Degradation
-from sfumato.recipes.codec import decode, encode
+from sfumato.model.codec import decode, encode
 from sfumato.seeds import generators
 
 F64 = torch.float64

@@ -20,7 +20,7 @@ from sfumato.data.degrade import (
     Noisy,
     Pooled,
 )
-from sfumato.recipes.codec import encode
+from sfumato.model.codec import encode
 from sfumato.seeds import Generators, generators, rand
 
 F64 = torch.float64

@@ -14,7 +14,7 @@ from torch import Tensor
 from sfumato.data import degrade as d
 from sfumato.data.degrade import TASKS, Problem, Task, begin, pose, posed, tasks_named
 from sfumato.errors import UsageError
-from sfumato.recipes.codec import decode, encode
+from sfumato.model.codec import decode, encode
 from sfumato.seeds import generators, rand
 
 F64 = torch.float64

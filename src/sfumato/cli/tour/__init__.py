@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from sfumato.cli.options import Device, DeviceName, at_least, parse
+from sfumato.console.options import Device, DeviceName, at_least, parse
 
 _ABOUT = """Write one self-contained HTML page: samples by several solvers, guidance, inpainting,
 interpolation, the noising of an image, quality over network evaluations, and more.

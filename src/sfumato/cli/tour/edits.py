@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato import pictures
-from sfumato.cli.how import How
-from sfumato.cli.options import GridName, SolverName
-from sfumato.cli.plan import make_solver, make_times
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
+from sfumato.console.how import How
+from sfumato.console.options import GridName, SolverName
+from sfumato.console.plan import make_solver, make_times
+from sfumato.files import pictures
 from sfumato.guide import Inpaint
-from sfumato.sample import encode
+from sfumato.sampling import encode
 
 
 def attributes(section: Section, shown: list[Shown], seconds: float) -> None:

@@ -6,13 +6,14 @@ import time
 
 import numpy as np
 
-from sfumato import pictures, zoo
-from sfumato.cli.drawing import Drawer
-from sfumato.cli.how import How
-from sfumato.cli.options import DeviceName, SolverName
+from sfumato import zoo
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
+from sfumato.console.drawing import Drawer
+from sfumato.console.how import How
+from sfumato.console.options import DeviceName, SolverName
 from sfumato.errors import SfumatoError
+from sfumato.files import pictures
 
 _PLAIN = (
     (SolverName.DDIM, 5),

@@ -6,14 +6,15 @@ import time
 
 import torch
 
-from sfumato import field_pictures, zoo
-from sfumato.cli.options import DeviceName, torch_device
+from sfumato import zoo
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
-from sfumato.data.fields.observations import Seen
-from sfumato.recipes.field_model import FieldModel
-from sfumato.recipes.field_sampling import FieldSolver, draw_fields, field_walk, observed
-from sfumato.wiener import Wiener
+from sfumato.console.options import DeviceName, torch_device
+from sfumato.systems.ddo import pictures as field_pictures
+from sfumato.systems.ddo.data.observations import Seen
+from sfumato.systems.ddo.model import FieldModel
+from sfumato.systems.ddo.sampling import FieldSolver, draw_fields, field_walk, observed
+from sfumato.systems.ddo.wiener import Wiener
 
 _COLUMNS, _STEPS = 5, 12
 

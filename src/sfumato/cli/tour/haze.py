@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato import pictures
-from sfumato.cli.options import GridName
-from sfumato.cli.plan import make_times
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
+from sfumato.console.options import GridName
+from sfumato.console.plan import make_times
+from sfumato.files import pictures
 from sfumato.seeds import generator
 
 

@@ -10,7 +10,7 @@ from typing import final
 
 from PIL import Image
 
-from sfumato import pictures
+from sfumato.files import pictures
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fbfaf7; --ink: #23211e; --soft: #6d6861;

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from sfumato import pictures
 from sfumato.cli.tour.haze import visible
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
+from sfumato.files import pictures
 
 
 def points(section: Section, shown: list[Shown], seconds: float) -> None:

@@ -7,14 +7,14 @@ import time
 import torch
 from PIL import Image
 
-from sfumato.cli import prompted
-from sfumato.cli.options import DeviceName, torch_device
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
+from sfumato.console.options import DeviceName, torch_device
 from sfumato.data import to_uint8
 from sfumato.errors import UsageError
-from sfumato.pictures import sheet
-from sfumato.recipes.imagining import Paint, Wish, imagine, open_cascade
+from sfumato.files.pictures import sheet
+from sfumato.systems.ediffi.commands import prompted
+from sfumato.systems.ediffi.imagining import Paint, Wish, imagine, open_cascade
 
 SAID = (
     "a red apple left of a butterfly on grass",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from sfumato.cli import judging
-from sfumato.cli.options import SolverName
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.plot import lines
 from sfumato.cli.tour.samples import steps_for
 from sfumato.cli.tour.shown import Shown
+from sfumato.console.options import SolverName
 from sfumato.metrics import ClassifierFeatures, frechet_distance
 from sfumato.metrics.score import plus_minus
 

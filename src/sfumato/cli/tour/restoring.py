@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sfumato.cards import folders
-from sfumato.cli.options import DeviceName, torch_device
-from sfumato.cli.restorers import MIXTURE, SHIPPED, load_restorer
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
+from sfumato.console.options import DeviceName, torch_device
 from sfumato.data import to_uint8
 from sfumato.data.degrade import TASKS, Blur, FreeForm, Jpeg, Kernel, Noisy, Task, posed
+from sfumato.files.cards import folders
 from sfumato.seeds import generators
+from sfumato.systems.i2sb.commands.restorers import MIXTURE, SHIPPED, load_restorer
 
 _STEPS = 6
 _ROWS = (

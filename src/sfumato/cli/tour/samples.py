@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from sfumato import pictures
-from sfumato.cli.options import SolverName
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
+from sfumato.console.options import SolverName
+from sfumato.files import pictures
 
 
 def samples(section: Section, shown: list[Shown], seconds: float) -> None:

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sfumato import zoo
-from sfumato.cli import datasets
-from sfumato.cli.how import How
-from sfumato.cli.options import GridName, SolverName
-from sfumato.cli.plan import make_solver, make_times
+from sfumato.console import datasets
+from sfumato.console.how import How
+from sfumato.console.options import GridName, SolverName
+from sfumato.console.plan import make_solver, make_times
 from sfumato.data import to_uint8
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError
 from sfumato.guide import ClassifierFree
-from sfumato.recipes.model import ModelConfig
-from sfumato.sample import Solution, sample
+from sfumato.model.description import ModelConfig
+from sfumato.sampling import Solution, sample
 from sfumato.seeds import generator, generators
 
 _BATCH = 64

@@ -11,7 +11,6 @@ from typing import final
 import torch
 
 from sfumato import __version__, zoo
-from sfumato.cli.options import torch_device
 from sfumato.cli.tour import TourConfig
 from sfumato.cli.tour.edits import attributes, inpainting, interpolation
 from sfumato.cli.tour.fast import fast
@@ -24,8 +23,9 @@ from sfumato.cli.tour.quality import quality
 from sfumato.cli.tour.restoring import restoration
 from sfumato.cli.tour.samples import guidance, samples, solvers
 from sfumato.cli.tour.shown import Shown
+from sfumato.console.options import torch_device
 from sfumato.errors import SfumatoError
-from sfumato.recipes.model import ModelConfig
+from sfumato.model.description import ModelConfig
 
 _LEAD = (
     "To let a form come out of haze by imperceptible degrees. A process turns data into noise, "

@@ -6,15 +6,7 @@ from sfumato.data.degrade.jpeg import Jpeg, JpegFile, Rounding
 from sfumato.data.degrade.masks import CentreMask, FreeForm, with_hole
 from sfumato.data.degrade.resolution import Bicubic, Pooled
 from sfumato.data.degrade.simple import Chain, FromFunction, Given, Grey, Noisy
-from sfumato.data.degrade.task import (
-    TASKS,
-    Problem,
-    Task,
-    begin,
-    pose,
-    posed,
-    tasks_named,
-)
+from sfumato.data.degrade.task import TASKS, Problem, Task, begin, pose, posed, tasks_named
 
 KINDS = (
     Bicubic,

@@ -1,0 +1,161 @@
+"""What all recipes share: measuring the data's scale, sample sheets, and starting the loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sfumato.data import ImageSet, PointSet, to_uint8
+from sfumato.denoise import Denoiser
+from sfumato.files import pictures
+from sfumato.loss import TimeLaw
+from sfumato.model.codec import encode
+from sfumato.model.description import Model
+from sfumato.model.load import read_model
+from sfumato.process import Scheduled
+from sfumato.sampling import sample
+from sfumato.seeds import generator, generators
+from sfumato.solve import Ancestral, Exponential
+from sfumato.systems.ddgan.implicit import Implicit
+from sfumato.systems.dpdm.config import PrivacyConfig
+from sfumato.systems.genie.derivative import Differentiable
+from sfumato.systems.genie.taylor import Taylor
+from sfumato.times import karras, quadratic
+from sfumato.train import Adversary, Data, Loss, Sheet, TrainConfig, standard_loss, train
+
+
+def root_mean_square(data: ImageSet | PointSet, n: int = 4096) -> float:
+    """σ_d: root mean square of the data over n examples drawn by a fixed seed; 3 digits.
+
+    About zero and not about the mean, because the preconditioning scales x itself:
+    with this value the network's input and target have unit mean square.
+    """
+    count = min(n, len(data))
+    index = torch.randperm(len(data), generator=generator(0, "scale"))[:count].numpy()
+    rms = float(data.batch(index)[0].double().square().mean().sqrt())
+    return float(f"{rms:.3g}")
+
+
+def sheet_labels(
+    labels: tuple[int, ...], n: int, data: ImageSet | PointSet, private: bool = False
+) -> Tensor | None:
+    """Labels of n examples for a sheet: running through one axis, or taken from the data.
+
+    The labels of records are theirs as much as their pixels: ``private`` draws each axis on its
+    own instead.
+    """
+    if not labels:
+        return None
+    if len(labels) == 1:
+        return (torch.arange(n) % labels[0])[:, None]
+    if private:
+        g = generator(0, "sheet")
+        return torch.stack([torch.randint(size, (n,), generator=g) for size in labels], 1)
+    index = torch.randint(len(data), (n,), generator=generator(0, "sheet")).numpy()
+    return data.batch(index)[1]
+
+
+def draw_samples(denoiser: Denoiser, shape: tuple[int, ...], cond: Tensor | None, n: int) -> Tensor:
+    """n samples with seeds 0..n-1 in few evaluations, returned on the CPU."""
+    device = next(denoiser.parameters()).device
+    process = denoiser.process
+    seeds = generators(0, range(n))
+    x = process.start((n, *shape), seeds, device=device)
+    cond = None if cond is None else cond.to(device)
+    if isinstance(denoiser, Implicit):
+        solution = sample(denoiser, Ancestral(), denoiser.times, x, cond=cond, generator=seeds)
+    elif isinstance(process, Scheduled):
+        solver = Taylor() if isinstance(denoiser, Differentiable) else Exponential(order=2)
+        solution = sample(denoiser, solver, karras(process, 12), x, cond=cond)
+    else:
+        times = quadratic(40, end=1e-3)  # phase space is stiff near the data
+        solution = sample(denoiser, Ancestral(), times, x, cond=cond, generator=seeds)
+    return process.read(solution.x).float().cpu()
+
+
+def image_sheet(model: Model, data: ImageSet, private: bool = False) -> Sheet:
+    """Draws 10 columns of samples, one class per column if there is one label axis."""
+    labels = model.labels
+    rows, columns = 4, min(labels[0], 10) if len(labels) == 1 else 10
+    if len(labels) == 1:
+        cond: Tensor | None = (torch.arange(rows * columns) % columns)[:, None]
+    else:
+        cond = sheet_labels(labels, rows * columns, data, private)
+
+    def draw(denoiser: Denoiser) -> Image.Image:
+        x = draw_samples(denoiser, model.shape, cond, rows * columns)
+        return pictures.sheet(to_uint8(x).numpy(), columns=columns)
+
+    return draw
+
+
+def point_sheet(model: Model, data: PointSet) -> Sheet | None:
+    """Draws 1,000 samples over 2,000 real points; only in the plane."""
+    if model.shape != (2,):
+        return None
+    real = data.batch(np.arange(min(2000, len(data))))[0].numpy()
+    cond = sheet_labels(model.labels, 1000, data)
+
+    def draw(denoiser: Denoiser) -> Image.Image:
+        return pictures.scatter(
+            draw_samples(denoiser, model.shape, cond, 1000).numpy(), behind=real
+        )
+
+    return draw
+
+
+def fit(
+    recipe: str,
+    config: Any,
+    model: Model,
+    data: Data,
+    law: TimeLaw,
+    settings: TrainConfig,
+    out: Path,
+    resume: bool,
+    *,
+    denoiser: Denoiser | None = None,
+    loss: Loss = standard_loss,
+    adversary: Adversary | None = None,
+    privacy: PrivacyConfig | None = None,
+    sheet: Sheet | None = None,
+    labels: tuple[int, ...] | None = None,
+) -> Path:
+    """Build the model, train it, and return the run folder.
+
+    ``config.json`` in the run folder keeps the recipe's name and its configuration;
+    `sfumato.console.again` runs it again. A ``denoiser`` that was built already, a ``loss`` and a
+    second player may be given, a promise to the data's records, another ``sheet`` than one of
+    samples, and the ``labels`` that the data has for the model if these are not all of its own.
+
+    Raises:
+        UsageError, SfumatoError: see `sfumato.train.train`.
+    """
+    denoiser = model.build(settings.seed) if denoiser is None else denoiser
+    private = privacy is not None
+    if sheet is None and isinstance(data, ImageSet):
+        sheet = image_sheet(model, data, private)
+    elif isinstance(data, PointSet):  # a scatter plot shows the data itself
+        sheet = None if private else point_sheet(model, data)
+    train(
+        settings,
+        denoiser,
+        data,
+        out,
+        law=law,
+        labels=model.labels if labels is None else labels,
+        model=model.to_json(),
+        about={"recipe": recipe, "config": encode(config)},
+        sheet=sheet,
+        loss=loss,
+        adversary=adversary,
+        privacy=privacy,
+        resume=resume,
+        update=lambda older: read_model(older).to_json(),
+    )
+    return Path(out)

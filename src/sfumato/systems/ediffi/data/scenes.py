@@ -1,0 +1,213 @@
+"""Scenes of one to three emoji on a textured ground, with sentences, boxes and masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+import numpy as np
+
+from sfumato.data.emoji import VENDORS, _folder, emoji_licence, emoji_source
+from sfumato.data.kept import Split
+from sfumato.data.lazy import Lazy
+from sfumato.data.places import data_root
+from sfumato.data.sets import Card
+from sfumato.errors import UsageError, require, unknown
+from sfumato.systems.ediffi.data.base import Captioned, Made
+from sfumato.systems.ediffi.data.emoji import in_style
+from sfumato.systems.ediffi.data.grounds import GROUNDS, draw_ground
+from sfumato.systems.ediffi.data.layout import GRID, Plan, plan, sentences
+from sfumato.systems.ediffi.data.sprites import sprite
+from sfumato.systems.ediffi.data.things import THINGS
+
+_SPLITS: Final = ("train", "test")
+_DEFAULT_N: Final = {"train": 50_000, "test": 2_000}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One scene and everything that is known about it.
+
+    Args:
+        index: its number.
+        image: uint8 (3, R, R).
+        captions: sentences, all true.
+        things: what is in it, K of them, in the words of the sentences: "red apple".
+        boxes: int64 (K, 4), pixels (x0, y0, x1, y1) of each thing: columns x0..x1-1 and rows
+            y0..y1-1, the smallest box around its pixels in the mask.
+        mask: uint8 (R, R): 0 where the ground is, k where thing number k - 1 covers half of the
+            pixel or more.
+        vendor: who drew the things.
+        ground: the name of the ground.
+    """
+
+    index: int
+    image: np.ndarray
+    captions: tuple[str, ...]
+    things: tuple[str, ...]
+    boxes: np.ndarray
+    mask: np.ndarray
+    vendor: str
+    ground: str
+
+
+@final
+class Scenes(Lazy):
+    """N scenes, uint8 (N, 3, R, R), each drawn when it is asked for.
+
+    What is where in scene i, and its ground, depend on (seed, split, i) alone: it is the same
+    scene at every resolution and by every vendor.
+
+    Args:
+        split: "train" or "test". Test scenes of several things hold at least one pair of things
+            that no train scene holds (about a tenth of the pairs), and test scenes of one thing
+            show it on a ground that it is never alone on in train. So no sentence of a test
+            scene is ever one of a train scene.
+        resolution: R, 32..128.
+        n: N; 50,000 for train and 2,000 for test when None.
+        vendor: one of "noto", "twemoji", "openmoji", "fluent"; each scene's own draw when None.
+        seed: of all draws.
+        style: say the vendor in the sentences.
+        root: the data folder; `data_root()` when None.
+
+    Raises:
+        UsageError: an unknown split or vendor, or a number out of range.
+        MissingExtra: the rasteriser is not installed.
+        SfumatoError: the emoji are not there; the message says what to run.
+    """
+
+    def __init__(
+        self,
+        split: Split = "train",
+        resolution: int = 32,
+        n: int | None = None,
+        *,
+        vendor: str | None = None,
+        seed: int = 0,
+        style: bool = False,
+        root: Path | None = None,
+    ) -> None:
+        if split not in _SPLITS:
+            raise unknown("split", split, _SPLITS)
+        if vendor is not None and vendor not in VENDORS:
+            raise unknown("vendor", vendor, VENDORS)
+        n = _DEFAULT_N[split] if n is None else n
+        for what, value, low, high in (
+            ("resolution", resolution, GRID, 128),
+            ("n", n, 1, 1_000_000_000),
+        ):
+            if not low <= value <= high:
+                raise UsageError(f"scenes: {what} must lie in {low}..{high}, got {value}")
+        require("resvg_py", "data")
+        self.root = data_root() if root is None else root
+        for name in VENDORS:
+            _folder(name, self.root)
+        self.split, self.resolution, self.n = split, resolution, n
+        self.vendor, self.seed, self.style = vendor, seed, style
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """See `Lazy`."""
+        return self.n, 3, self.resolution, self.resolution
+
+    def take(self, index: np.ndarray) -> np.ndarray:
+        """See `Lazy`."""
+        images = np.empty((len(index), *self.shape[1:]), np.uint8)
+        for k, i in enumerate(index.tolist()):
+            made = self.plan(i)
+            images[k] = _as_uint8(self._drawn(made)[0])
+        return images
+
+    def plan(self, index: int) -> Plan:
+        """What is where in a scene."""
+        return plan(index, self.split, self.seed)
+
+    def captions(self, index: int) -> tuple[str, ...]:
+        """The sentences of a scene, made without drawing it."""
+        made = self.plan(index)
+        said = sentences(made)
+        return tuple(in_style(s, self.vendor or made.vendor) for s in said) if self.style else said
+
+    def drawn_by(self, index: int) -> str:
+        """The vendor of a scene."""
+        return self.vendor or self.plan(index).vendor
+
+    def ground(self, index: int) -> np.ndarray:
+        """The ground of a scene without its things, uint8 (3, R, R)."""
+        made = self.plan(index)
+        return _as_uint8(draw_ground(made.ground, made.ground_seed, self.resolution))
+
+    def scene(self, index: int) -> Scene:
+        """A scene with everything that is known about it.
+
+        Raises:
+            IndexError: not one of 0..N-1.
+        """
+        if not 0 <= index < self.n:
+            raise IndexError(f"scene {index} is out of range for {self.n} scenes")
+        made = self.plan(index)
+        picture, mask = self._drawn(made)
+        boxes = []
+        for k in range(1, len(made.things) + 1):
+            y, x = np.nonzero(mask == k)
+            boxes.append((x.min(), y.min(), x.max() + 1, y.max() + 1))
+        return Scene(
+            index,
+            _as_uint8(picture),
+            self.captions(index),
+            tuple(thing.words for thing in made.things),
+            np.array(boxes, np.int64),
+            mask,
+            self.vendor or made.vendor,
+            made.ground.name,
+        )
+
+    def _drawn(self, made: Plan) -> tuple[np.ndarray, np.ndarray]:
+        """The picture, float32 (R, R, 3) in 0..1, and the mask."""
+        size, vendor = self.resolution, self.vendor or made.vendor
+        picture = draw_ground(made.ground, made.ground_seed, size)
+        mask = np.zeros((size, size), np.uint8)
+        for k, (thing, (left, top, side)) in enumerate(zip(made.things, made.cells), 1):
+            x0, x1 = (round(v * size / GRID) for v in (left, left + side))
+            y0, y1 = (round(v * size / GRID) for v in (top, top + side))
+            side = min(x1 - x0, y1 - y0)
+            cut = sprite(self.root, vendor, thing.icon, side) * np.float32(1 / 255)
+            y, x = (y0 + y1 - side) // 2, (x0 + x1 - side) // 2
+            here = (slice(y, y + side), slice(x, x + side))
+            alpha = cut[..., 3:]
+            picture[here] *= 1 - alpha
+            picture[here] += cut[..., :3]
+            mask[here][alpha[..., 0] >= 0.5] = k
+        return picture, mask
+
+
+def _as_uint8(picture: np.ndarray) -> np.ndarray:
+    """From float (R, R, 3) in 0..1 to uint8 (3, R, R)."""
+    return np.ascontiguousarray(np.rint(picture * 255).astype(np.uint8).transpose(2, 0, 1))
+
+
+def scene_card(n: int, resolution: int, split: Split) -> Card:
+    """The card of n scenes."""
+    return Card(
+        name="scenes",
+        source=f"composed by sfumato of emoji ({emoji_source()}) on grounds drawn from noise",
+        licence=emoji_licence(),
+        size=f"{n:,} {split} images, {resolution}x{resolution} RGB, of {len(THINGS)} things on "
+        f"{len(GROUNDS)} grounds, 3 or more sentences each",
+        note="Drawings on procedural grounds, made when asked for. Sentences are true by "
+        "construction. Test scenes hold pairs of things that train scenes never do.",
+    )
+
+
+def scenes(images: Scenes) -> Captioned:
+    """Scenes with sentences such as "a red apple left of a blue book on grass".
+
+    Returns:
+        a set whose ``images`` they are, made when asked for; boxes, masks and things are told by
+        `Scenes.scene`.
+    """
+    card = scene_card(len(images), images.resolution, images.split)
+    n = len(images)
+    return Captioned("scenes", images, Made(n, images.captions), card, Made(n, images.drawn_by))

@@ -1,0 +1,228 @@
+r"""Trains a reader of scenes on pictures of which everything is known.
+
+With class k_p of pixel p, and the classes and things of the whole picture, the loss is
+
+.. math:: L = \operatorname{mean}_p CE(k_p) + w \sum_a CE(a) + w \operatorname{mean}_t BCE(t),
+
+a over vendor and ground and t over things. Pictures are blurred and made noisy at random, so that
+those of models, which are never quite sharp, can be read as well.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sfumato.errors import UsageError
+from sfumato.files.progress import Progress
+from sfumato.metrics.accuracy import decaying
+from sfumato.metrics.features import pixel_values
+from sfumato.nn import best_dtype
+from sfumato.seeds import fold, generator
+from sfumato.systems.ediffi.metrics.scenes import Names, SceneReader
+from sfumato.systems.ediffi.segmenter import Segmented, Segmenter, SegmenterConfig
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class SceneSet:
+    """N scenes and what is known of them.
+
+    Args:
+        pictures: uint8 (N, 3, R, R).
+        pixels: uint8 (N, R, R): 0 for the ground, k for thing k - 1.
+        vendor, ground: int64 (N,).
+
+    Raises:
+        UsageError: arrays of other shapes or types.
+    """
+
+    pictures: np.ndarray
+    pixels: np.ndarray
+    vendor: np.ndarray
+    ground: np.ndarray
+
+    def __post_init__(self) -> None:
+        x, n = self.pictures, len(self.pictures)
+        right = x.ndim == 4 and x.shape[1] == 3 and x.shape[2] == x.shape[3]
+        right &= self.pixels.shape == (n, *x.shape[2:])
+        right &= self.vendor.shape == self.ground.shape == (n,)
+        if not right or x.dtype != np.uint8 or self.pixels.dtype != np.uint8 or not n:
+            raise UsageError(
+                "expected uint8 pictures (N, 3, R, R) and pixels (N, R, R), and N vendors and "
+                f"grounds, got {x.dtype} {x.shape}, {self.pixels.dtype} {self.pixels.shape}, "
+                f"{self.vendor.shape} and {self.ground.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+
+@final
+@dataclass(frozen=True)
+class ReaderTraining:
+    """How a reader is trained: AdamW, one-cycle learning rate.
+
+    Args:
+        steps, batch: pictures are drawn in random order, again and again.
+        rate: highest learning rate. decay: weight decay. whole: w of the loss.
+        noise: largest deviation of the noise, of values in [-1, 1]. Half of the pictures have none.
+        blur: as many times at most as a picture is smoothed with [1, 2, 1] / 4; half are not.
+        least: pixels of a thing from which on it is found; at 32 pixels a scene's smallest thing
+            has 26 or more (of 1,000 scenes).
+        channels, multipliers: of the network, see `SegmenterConfig`.
+        seed: of initial weights, order and what is done to pictures.
+
+    Raises:
+        UsageError: a number out of range.
+    """
+
+    steps: int = 2000
+    batch: int = 64
+    rate: float = 3e-3
+    decay: float = 0.02
+    whole: float = 0.2
+    noise: float = 0.15
+    blur: int = 1
+    least: int = 16
+    channels: int = 32
+    multipliers: tuple[int, ...] = (1, 2, 3)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low in (("steps", 1), ("batch", 1), ("blur", 0), ("least", 1)):
+            if getattr(self, name) < low:
+                raise UsageError(f"expected {name} >= {low}, got {getattr(self, name)}")
+        for name in ("rate", "decay", "whole", "noise"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"expected {name} of 0 or more, got {getattr(self, name)}")
+
+
+def train_reader(
+    scenes: SceneSet,
+    names: Names,
+    training: ReaderTraining,
+    *,
+    name: str = "scene reader",
+    device: str = "cpu",
+    progress: Callable[[Progress], None] | None = None,
+) -> SceneReader:
+    """A trained reader. The global random state is left as it was.
+
+    Args:
+        scenes: real ones.
+        names: of the numbers in them.
+        name: of the reader.
+        device: where it is trained.
+        progress: is told every 50 steps.
+
+    Raises:
+        UsageError: numbers without a name, or fewer pictures than a batch.
+        ArithmeticError: the loss is no longer finite.
+    """
+    for what, found, n in (
+        ("pixels", scenes.pixels, len(names.things) + 1),
+        ("vendors", scenes.vendor, len(names.vendors)),
+        ("grounds", scenes.ground, len(names.grounds)),
+    ):
+        if not 0 <= int(found.min()) <= int(found.max()) < n:
+            raise UsageError(f"expected {what} in 0..{n - 1}, got up to {int(found.max())}")
+    if len(scenes) < training.batch:
+        raise UsageError(f"expected at least {training.batch} scenes, got {len(scenes)}")
+    axes = (len(names.vendors), len(names.grounds))
+    config = SegmenterConfig(
+        3, len(names.things) + 1, axes, training.channels, training.multipliers
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(fold(training.seed, "init"))
+        network = Segmenter(config).to(device)
+        _fit(network, scenes, training, device, progress)
+    side = scenes.pictures.shape[-1]
+    return SceneReader(network.eval(), name, names, side, training.least)
+
+
+def reader_loss(
+    said: Segmented, pixels: Tensor, labels: tuple[Tensor, ...], whole: float
+) -> Tensor:
+    """The loss of the module's text: pixels int64 (B, H, W), a label (B,) for each axis."""
+    there = torch.zeros(len(pixels), 1 + said.present.shape[1], device=pixels.device)
+    there = there.scatter_(1, pixels.flatten(1), 1.0)[:, 1:]
+    loss = F.cross_entropy(said.pixels.float(), pixels)
+    for logits, label in zip(said.labels, labels, strict=True):
+        loss = loss + whole * F.cross_entropy(logits.float(), label)
+    return loss + whole * F.binary_cross_entropy_with_logits(said.present.float(), there)
+
+
+def worsened(x: Tensor, training: ReaderTraining, g: torch.Generator) -> Tensor:
+    """Pictures (B, 3, R, R), half of them smoothed, half of them noisy, each as much as drawn."""
+    u = torch.rand(4, len(x), 1, 1, 1, generator=g)
+    for _ in range(training.blur):
+        amount = torch.where(u[0] < 0.5, u[1], 0.0)
+        x = x + amount * (smoothed(x) - x)
+    deviation = torch.where(u[2] < 0.5, training.noise * u[3], 0.0)
+    return x + deviation * torch.randn(x.shape, generator=g)
+
+
+def smoothed(x: Tensor) -> Tensor:
+    """[1, 2, 1] / 4 along both axes; edges are continued."""
+    line = torch.tensor([0.25, 0.5, 0.25], dtype=x.dtype)
+    kernel = torch.outer(line, line).expand(x.shape[1], 1, 3, 3)
+    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, groups=x.shape[1])
+
+
+def _fit(
+    network: Segmenter,
+    scenes: SceneSet,
+    training: ReaderTraining,
+    device: str,
+    progress: Callable[[Progress], None] | None,
+) -> None:
+    optimizer = decaying(network, training.rate, training.decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, training.rate, total_steps=training.steps, pct_start=0.15
+    )
+    kind, dtype = torch.device(device).type, best_dtype(device)
+    network.train()
+    began, total, count = time.monotonic(), 0.0, 0
+    for step in range(training.steps):
+        index, g = _drawn(len(scenes), training, step)
+        x = worsened(pixel_values(scenes.pictures[index]), training, g).to(device)
+        pixels = torch.from_numpy(scenes.pixels[index]).long().to(device)
+        labels = tuple(
+            torch.from_numpy(a[index]).long().to(device) for a in (scenes.vendor, scenes.ground)
+        )
+        with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
+            said = network(x)
+        loss = reader_loss(said, pixels, labels, training.whole)
+        if not bool(loss.isfinite()):
+            raise ArithmeticError(
+                f"the reader's loss is {float(loss)} at step {step}; lower the rate (now "
+                f"{training.rate})"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        total, count = total + float(loss.detach()), count + 1
+        if progress is not None and ((step + 1) % 50 == 0 or step + 1 == training.steps):
+            spent = time.monotonic() - began
+            progress(Progress(step + 1, training.steps, total / count, spent))
+            total, count = 0.0, 0
+
+
+def _drawn(n: int, training: ReaderTraining, step: int) -> tuple[np.ndarray, torch.Generator]:
+    """Numbers of a step's pictures, in the random order of its epoch, and its own generator."""
+    per_epoch = n // training.batch
+    epoch, place = divmod(step, per_epoch)
+    order = torch.randperm(n, generator=generator(training.seed, "epoch", epoch))
+    index = order[place * training.batch : (place + 1) * training.batch]
+    return index.numpy(), generator(training.seed, "step", step)

@@ -1,0 +1,221 @@
+"""A trained model of restoration, ready for pictures of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sfumato.data.degrade import CentreMask, FreeForm, Grey, Noisy, Problem, Task, begin, with_hole
+from sfumato.denoise import Denoiser
+from sfumato.errors import SfumatoError, UsageError, unknown
+from sfumato.guide import Tiled
+from sfumato.model.description import Model
+from sfumato.seeds import generators
+from sfumato.systems.i2sb.model import Method, RestorationModel
+from sfumato.systems.i2sb.painting import SINCE, pyramid, refined
+from sfumato.systems.i2sb.restoring import restore
+
+GRID = 16
+"""Tiles begin at multiples of this: the blocks of a JPEG file lie then as they did in training."""
+
+BLIND = "blind"
+"""The task of a picture of which nobody said what is wrong with it."""
+
+
+@final
+class Restorer:
+    """Undoes degradations of pictures of any size, tile by tile, each by its own seed.
+
+    Args:
+        denoiser: a trained model.
+        model: what it is.
+        device: where it runs.
+        precision: what the network computes in; the state stays float32.
+        overlap: pixels that neighbouring tiles share, a multiple of 16.
+        batch: most tiles computed together.
+        shift: moves the tiles, for a test of seams; multiples of 16.
+
+    Raises:
+        UsageError: another kind of model, or an overlap that does not fit.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        model: Model,
+        *,
+        device: torch.device | str = "cpu",
+        precision: torch.dtype = torch.float32,
+        overlap: int = GRID,
+        batch: int = 16,
+        shift: tuple[int, int] = (0, 0),
+    ) -> None:
+        if not isinstance(model, RestorationModel):
+            raise UsageError(
+                f"expected a model that was trained to restore, got a {type(model).__name__}: "
+                "train one with `sfumato train i2sb`"
+            )
+        side = model.shape[-1]
+        if overlap % GRID or not 0 <= overlap <= side // 2 or any(s % GRID for s in shift):
+            raise UsageError(
+                f"expected an overlap of 0 to {side // 2} in steps of {GRID}, got {overlap}"
+            )
+        self.device = torch.device(device)
+        self.denoiser = denoiser.to(self.device).eval()
+        self.model = model
+        self.precision = precision
+        self.overlap, self.batch, self.shift = overlap, batch, shift
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What can be asked for; `BLIND` where the model can do without being told."""
+        return (*self.model.names, *([BLIND] if self.model.told else []))
+
+    @property
+    def steps(self) -> int:
+        """Steps of the walk unless told otherwise."""
+        return self.model.sampling.steps
+
+    def task(self, name: str) -> Task:
+        """The model's task of that name.
+
+        Raises:
+            UsageError: it has none; with the nearest names.
+        """
+        if name == BLIND and self.model.told:
+            return Task(BLIND, Noisy())  # lifted by nothing
+        for task in self.model.tasks:
+            if task.name == name:
+                return task
+        raise unknown("task of this model", name, self.tasks)
+
+    def scale(self, task: str) -> int:
+        """How many times larger the result is along each side."""
+        return self.task(task).degradation.scale
+
+    def channels(self, task: str) -> int:
+        """Channels of the result."""
+        self.task(task)
+        return self.model.shape[0]
+
+    def masks(self, task: str) -> bool:
+        """Whether a mask has to be given."""
+        return isinstance(self.task(task).degradation, CentreMask | FreeForm)
+
+    def __call__(
+        self,
+        picture: Tensor,
+        task: str,
+        *,
+        mask: Tensor | None = None,
+        seeds: Sequence[int] = (0,),
+        steps: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """One restored picture for each seed, (n, C, scale H, scale W) in [-1, 1] on the CPU.
+
+        Args:
+            picture: (C, H, W) in [-1, 1], C that of the model.
+            task: one of `tasks`.
+            mask: for inpainting, (1, H, W), 1 where the picture is lost.
+            seeds: each result depends on its seed alone.
+            steps: of the walk.
+            progress: told (steps done, of how many), over all seeds.
+
+        Raises:
+            UsageError: a mask is missing or superfluous.
+            ValueError: another shape.
+            SfumatoError: the result is not finite.
+        """
+        found = self.task(task)
+        if picture.ndim != 3 or picture.shape[0] != self.model.shape[0]:
+            raise ValueError(
+                f"expected a picture ({self.model.shape[0]}, H, W), got {tuple(picture.shape)}"
+            )
+        if (mask is not None) != self.masks(task):
+            raise UsageError(
+                f"the task {task!r} " + ("needs a mask" if mask is None else "takes no mask")
+            )
+        height, width = (n * found.degradation.scale for n in picture.shape[1:])
+        made = []
+        for i, seed in enumerate(seeds):
+
+            def tell(done: int, of: int, i: int = i) -> None:
+                if progress is not None:
+                    progress(i * of + done, len(seeds) * of)
+
+            g = generators(seed, [0])
+            problem = self._problem(found, picture[None].to(self.device), mask, g)
+            x = self._walk(problem, self.walks(steps), g, task != BLIND, tell)
+            made.append(x[..., :height, :width].float().clamp(-1, 1).cpu())
+        out = torch.cat(made)
+        if not bool(out.isfinite().all()):
+            raise SfumatoError("the restored picture is not finite; try more --steps or float32")
+        return out
+
+    def _walk(
+        self,
+        problem: Problem,
+        steps: int,
+        g: list[torch.Generator],
+        told: bool,
+        tell: Callable[[int, int], None],
+    ) -> Tensor:
+        """x_0; where too much of a tile is lost, from small to large (see `painting`)."""
+        side, levels = self.model.shape[-1], [problem]
+        if self.model.masked and self.model.method is Method.BRIDGE:
+            levels = pyramid(problem, side, GRID, g)
+        done, total = 0, steps * len(levels)
+
+        def advance(*_: object) -> None:
+            nonlocal done
+            done += 1
+            tell(done, total)
+
+        low = self.precision is not torch.float32
+        x: Tensor | None = None
+        with torch.autocast(self.device.type, self.precision, enabled=low):
+            for level in reversed(levels):  # coarse to fine
+                guess = None
+                if x is not None:
+                    level, large = refined(x.float(), level, g)
+                    guess = (large, SINCE)
+                x = restore(
+                    self.denoiser, self.model, level, steps, g,
+                    told=told, wrap=self._tiled, callback=advance, guess=guess,
+                ).x  # fmt: skip
+        assert x is not None  # noqa: S101  (there is at least one level)
+        return x
+
+    def _tiled(self, denoiser: Denoiser) -> Denoiser:
+        return Tiled(denoiser, self.model.shape[-1], self.overlap, self.batch, self.shift)
+
+    def _problem(
+        self, task: Task, y: Tensor, mask: Tensor | None, g: list[torch.Generator]
+    ) -> Problem:
+        """A picture as a problem, continued by its edge to multiples of `GRID`."""
+        kind = task.degradation
+        if isinstance(kind, Grey):
+            y = kind.observe(y)
+        x1, known = kind.lift(y), None
+        down, right = -x1.shape[2] % GRID, -x1.shape[3] % GRID
+        x1 = F.pad(x1, (0, right, 0, down), mode="replicate")
+        if mask is not None:
+            if tuple(mask.shape) != (1, *y.shape[2:]):
+                raise ValueError(
+                    f"expected a mask (1, {y.shape[2]}, {y.shape[3]}), got {tuple(mask.shape)}"
+                )
+            hole = F.pad(mask[None].to(x1), (0, right, 0, down), mode="replicate")
+            x1, known = with_hole(x1, hole, g)
+        number = 0 if task.name == BLIND else self.model.names.index(task.name)
+        return begin(task, x1, known, g, number)
+
+    def walks(self, steps: int | None) -> int:
+        """Steps of a walk, of which a large hole takes several."""
+        if self.model.method is Method.REGRESSION:
+            return 1
+        return self.steps if steps is None else steps

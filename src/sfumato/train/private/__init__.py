@@ -1,1 +1,0 @@
-"""Differentially private training: see docs/private.md, and `descent` for the equations."""

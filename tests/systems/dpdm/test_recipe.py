@@ -1,0 +1,134 @@
+"""The private recipes: the paper's parametrisations, its settings, and a folder of images."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sfumato.console.again import read_run
+from sfumato.denoise import Preconditioned
+from sfumato.loss import denoising_loss
+from sfumato.model.description import with_labels
+from sfumato.model.load import load_model
+from sfumato.nn import UNet
+from sfumato.process import Scheduled
+from sfumato.systems.dpdm import recipe as private
+from sfumato.systems.dpdm.ledger import NAME, Ledger
+from sfumato.systems.dpdm.recipe import Config, Images, Parametrisation, preset, presets
+
+
+def built(chosen: Parametrisation) -> Preconditioned:
+    """A disturbed network in this parametrisation, float64."""
+    network = UNet(replace(Config().network, channels=4)).double()
+    g = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=g))
+    vp = chosen in (Parametrisation.V, Parametrisation.VP)
+    sigma = 1.0 if vp else private.UNIFORM_PIXELS
+    return Preconditioned(network, Scheduled(chosen.schedule), chosen.prediction, sigma)
+
+
+@pytest.mark.parametrize("chosen", list(Parametrisation))
+def test_the_loss_is_the_papers(chosen: Parametrisation) -> None:
+    """λ(σ) ‖D(x + σε; σ) - x‖² per pixel, with the paper's λ (its table of parametrisations)."""
+    denoiser = built(chosen)
+    schedule, g = chosen.schedule, torch.Generator().manual_seed(1)
+    x = torch.randn(6, 1, 28, 28, generator=g, dtype=torch.float64).clamp(-1, 1)
+    eps = torch.randn(6, 1, 28, 28, generator=g, dtype=torch.float64)
+    t = chosen.law.draw(denoiser.process, 6, g).clamp(0.05, 0.9)
+    alpha, sigma = (f(t)[:, None, None, None] for f in (schedule.alpha, schedule.sigma))
+    level = sigma / alpha
+    estimate = denoiser(alpha * x + sigma * eps, t)  # of the state α (x + level ε)
+    weight = {
+        Parametrisation.EDM: (level**2 + 1 / 3) / (level**2 / 3),
+        Parametrisation.V: (level**2 + 1) / level**2,
+        Parametrisation.VP: 1 / level**2,
+        Parametrisation.VE: 1 / level**2,
+    }[chosen]
+    want = (weight * (estimate - x).square()).flatten(1).mean(1)
+    got = denoiser.residual(alpha * x + sigma * eps, t, x, eps).square().flatten(1).mean(1)
+    assert torch.allclose(got, want, rtol=1e-6)
+    assert denoising_loss(denoiser, x, t).shape == (6,)
+
+
+def test_the_laws_of_the_times_are_the_papers() -> None:
+    g = torch.Generator().manual_seed(0)
+
+    def levels(chosen: Parametrisation) -> torch.Tensor:
+        schedule = chosen.schedule
+        t = chosen.law.draw(Scheduled(schedule), 40_000, g)
+        return (schedule.sigma(t) / schedule.alpha(t)).log()
+
+    edm = levels(Parametrisation.EDM)
+    assert float(edm.mean()) == pytest.approx(-1.2, abs=0.03)
+    assert float(edm.std()) == pytest.approx(1.2, abs=0.03)
+    v = levels(Parametrisation.V)
+    assert -13.01 / 2 < float(v.min()) < -5 and 4 < float(v.max()) < 9.01 / 2
+    t = 2 / math.pi * v.exp().atan()  # σ = tan(πt/2), t uniform
+    low, high = (2 / math.pi * math.atan(math.exp(s)) for s in (-6.5, 4.5))
+    assert float(t.mean()) == pytest.approx((low + high) / 2, abs=0.01)
+    assert float(t.std()) == pytest.approx((high - low) / math.sqrt(12), abs=0.01)
+    ve = levels(Parametrisation.VE).clamp(min=math.log(2e-3))
+    middle = (math.log(2e-3) + math.log(80)) / 2
+    assert float(ve.median()) == pytest.approx(middle, abs=0.1)  # log-uniform
+
+
+@pytest.mark.parametrize("epsilon", [0.2, 1, 10])
+def test_the_papers_settings(epsilon: float) -> None:
+    config = preset(f"fashion-paper-{epsilon:g}")
+    assert config.privacy.epsilon == epsilon  # the published files say 10 for 0.2
+    assert config.train.steps == 300 * 15
+    assert config.train.batch / 60_000 == pytest.approx(1 / 15)
+    assert (config.privacy.multiplicity, config.privacy.clip) == (32, 1.0)
+    assert config.parametrisation.value == ("v" if epsilon == 0.2 else "edm")
+    network = UNet(with_labels(config.network, (), 28, 1))
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(1.75e6, rel=0.15)
+
+
+def test_nothing_is_measured_on_the_data() -> None:
+    for config in presets().values():
+        assert config.sigma_data == pytest.approx(math.sqrt(1 / 3))
+        assert config.privacy.sampling == "poisson" and config.privacy.randomness.private
+
+
+@pytest.mark.parametrize("chosen", list(Parametrisation))
+def test_a_folder_of_images(tmp_path: Path, chosen: Parametrisation) -> None:
+    pytest.importorskip("opacus", reason="the extra 'private' is not installed")
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        folder = tmp_path / "pictures" / ("cat", "dog")[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (16, 16, 3)).astype(np.uint8)).save(
+            folder / f"{i}.png"
+        )
+    small = preset("images")
+    config = replace(
+        small,
+        path=tmp_path / "pictures",
+        out=tmp_path / "run",
+        resolution=16,
+        parametrisation=chosen,
+        network=replace(small.network, channels=4, resolution=16, attention=(4,)),
+        privacy=replace(small.privacy, delta=1e-3),
+        train=replace(
+            small.train, steps=2, batch=8, sheet_every=2, cpu=True, quiet=True, tensorboard=False
+        ),
+    )
+    assert config.data is Images.IMAGES
+    run = private.run(config)
+    denoiser, model = load_model(run)
+    assert model.labels == (2,) and model.shape == (3, 16, 16)
+    assert Ledger.read(run / NAME).mechanism.records == 40
+    assert (run / "sheets" / "step-00000002.png").is_file()
+    recipe, again = read_run(run)
+    assert (recipe.run, again) == (private.run, config)
+    told = json.loads((run / "checkpoints" / "step-00000002" / "state.json").read_text())
+    assert "epoch" not in told and told["ledger"]["steps"] == 2
