@@ -43,7 +43,7 @@ from sfumato.metrics import (
 from sfumato.metrics.classifier import ClassifierFeatures
 from sfumato.model.load import load_model
 from sfumato.solve import EulerMaruyama, Exponential
-from sfumato.systems.cld.sscs import Splitting
+from sfumato.systems.cld.sscs import SSCS
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
@@ -53,7 +53,7 @@ from written import write  # noqa: E402
 from analytic import F64, PROCESSES, Linear, Scripted, propagate, slope  # noqa: E402
 
 SOLVERS: dict[str, sf.Solver] = {
-    "SSCS": Splitting(),
+    "SSCS": SSCS(),
     "Euler-Maruyama": EulerMaruyama(),
     "flow": Exponential(2),
 }
@@ -175,11 +175,11 @@ def draw(
     for i in range(0, n, batch):
         size = min(batch, n - i)
         g = sf.generator(SEED, "benchmark", i)
-        x = denoiser.process.start((size, *shape), g)
+        x = denoiser.process.prior_sample((size, *shape), g)
         labels = None if cond is None else cond[i : i + size]
         solution = sf.sample(denoiser, solver, times, x, cond=labels, generator=g)
         nfe = solution.nfe
-        done.append(denoiser.process.read(solution.x))
+        done.append(denoiser.process.to_data(solution.x))
     return torch.cat(done), nfe
 
 

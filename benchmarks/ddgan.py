@@ -29,16 +29,16 @@ import sfumato as sf
 from sfumato import zoo
 from sfumato.cli.compare import wanted
 from sfumato.cli.contest import Contest, Contestant, Ours
-from sfumato.cli.judging import Judge
+from sfumato.cli.judging import Reference
 from sfumato.console import datasets
-from sfumato.console.how import How
+from sfumato.console.how import SamplingOptions
 from sfumato.console.options import GridName, SolverName
 from sfumato.data import PointSet, fashion_mnist, points, to_uint8
 from sfumato.data.plane import modes
 from sfumato.files import pictures
 from sfumato.metrics import mode_coverage
 from sfumato.solve import Ancestral
-from sfumato.systems.ddgan.implicit import Implicit
+from sfumato.systems.ddgan.implicit import ImplicitDenoiser
 from sfumato.systems.ddgan.model import ImplicitModel
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -68,18 +68,20 @@ class Options:
     pictures: Path = PICTURES
 
 
-def generator_of(name: str) -> tuple[Implicit, ImplicitModel]:
+def generator_of(name: str) -> tuple[ImplicitDenoiser, ImplicitModel]:
     """A DDGAN by its name or folder."""
     denoiser, model = zoo.load(name)
-    if not isinstance(denoiser, Implicit) or not isinstance(model, ImplicitModel):
+    if not isinstance(denoiser, ImplicitDenoiser) or not isinstance(model, ImplicitModel):
         raise SystemExit(f"expected a denoising diffusion GAN, but {name} is not one")
     return denoiser, model
 
 
-def draw(denoiser: Implicit, shape: tuple[int, ...], n: int, seed: int, cond: Any = None) -> Tensor:
+def draw(
+    denoiser: ImplicitDenoiser, shape: tuple[int, ...], n: int, seed: int, cond: Any = None
+) -> Tensor:
     """Samples 0 .. n - 1 of a seed."""
     seeds = sf.generators(seed, range(n))
-    x = denoiser.process.start((n, *shape), seeds)
+    x = denoiser.process.prior_sample((n, *shape), seeds)
     return sf.sample(denoiser, Ancestral(), denoiser.times, x, cond=cond, generator=seeds).x
 
 
@@ -119,7 +121,7 @@ def measure_points(options: Options, console: Console) -> dict[str, Any]:
 
 def measure_images(options: Options, console: Console) -> dict[str, Any]:
     """Rows of the DDGAN, and of its peer at as many evaluations and at many."""
-    how = How(batch=50)
+    how = SamplingOptions(batch=50)
     theirs, about = zoo.load(options.peer)
     mine, model = generator_of(options.model)
     rivals: list[tuple[Contestant, int]] = [
@@ -129,7 +131,7 @@ def measure_images(options: Options, console: Console) -> dict[str, Any]:
         for solver, title in ((SolverName.DDIM, "DDIM"), (SolverName.DPMPP2M, "DPM-Solver++ 2M")):
             grid = GridName.KARRAS
             rivals.append((Ours(title, theirs, about, how, solver, grid), steps))
-    judge = Judge.of(model.data, datasets.Wish(split="test"), "auto", False)
+    judge = Reference.of(model.data, datasets.DataRequest(split="test"), "auto", False)
     contest = Contest(wanted(model, options.n, options.seed), judge, how, options.seed, close=50)
     rows = []
     for rival, steps in rivals:

@@ -33,7 +33,7 @@ from torch import Tensor
 
 import sfumato as sf
 from sfumato import zoo
-from sfumato.cli.judging import Judge
+from sfumato.cli.judging import Reference
 from sfumato.console import datasets
 from sfumato.data import to_uint8
 from sfumato.files import pictures
@@ -84,7 +84,7 @@ class Options:
 
 def noise(shape: tuple[int, ...], process: sf.Process, options: Options) -> tuple[Tensor, Tensor]:
     """x_1 and labels of all samples; classes take turns."""
-    x = process.start((options.n, *shape), generators(options.seed, range(options.n)))
+    x = process.prior_sample((options.n, *shape), generators(options.seed, range(options.n)))
     return x, (torch.arange(options.n) % 10)[:, None]
 
 
@@ -136,7 +136,9 @@ def measure(options: Options, console: Console) -> dict[str, Any]:
     sigma_data = operator.backbone.sigma_data
     x, cond = noise(model.shape, teacher.process, options)
     kinds = {"auto": 1000} if options.quick else {"auto": 0, "mobilenet": 2_000}
-    judges = [Judge.of(model.data, datasets.Wish(n=n), k, False) for k, n in kinds.items()]
+    judges = [
+        Reference.of(model.data, datasets.DataRequest(n=n), k, False) for k, n in kinds.items()
+    ]
     rows, fine = [], None
     for row, draw in contestants(options, teacher, operator, sigma_data):
         images, row["milliseconds"] = drawn(draw, x, cond)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 import sfumato as sf
 from sfumato.systems.ddo.nn.harmonic import Domain, evaluate, filtered
-from sfumato.systems.ddo.observed import Observed
+from sfumato.systems.ddo.observed import PointObservations
 from sfumato.systems.ddo.sampling import FieldSolver, field_walk
 
 NOISE, DATA = sf.Matern(0.1, 0.75), sf.Matern(0.15, 1.5)
@@ -62,8 +62,8 @@ def walks(process: sf.Process) -> dict[str, Any]:
         "DEIS": (sf.solve.DEIS(), sf.times.log_snr(process, 20)),
         "Heun": (sf.solve.Heun(), fine),
         "ancestral": (sf.solve.Ancestral(), sf.times.karras(process, 1500, 1e-3)),
-        "Langevin, averaged noise": (sf.solve.AnnealedLangevin(60, 0.9), langevin.times),
-        "Langevin, plain (published)": (sf.solve.AnnealedLangevin(60, 0.3, False), langevin.times),
+        "Langevin, averaged noise": (sf.AnnealedLangevin(60, 0.9), langevin.times),
+        "Langevin, plain (published)": (sf.AnnealedLangevin(60, 0.3, False), langevin.times),
     }
 
 
@@ -76,7 +76,7 @@ def exact(draws: int, seed: int) -> dict[str, Any]:
         for n in GRIDS:
             denoiser = sf.Wiener(None, process, data, (32,))
             g = sf.generator(seed, "exact", n)
-            x = process.start((draws, 1, n), g, t=float(times[0]), dtype=F64)
+            x = process.prior_sample((draws, 1, n), g, t=float(times[0]), dtype=F64)
             made = sf.sample(denoiser, solver, times, x, generator=g)
             modes = torch.fft.fft(made.x[:, 0], norm="forward")
             power, target = modes.abs().square().mean(0), data.power((n,))
@@ -113,13 +113,13 @@ def kriging(draws: int, seed: int) -> dict[str, Any]:
     y = y + tau * torch.randn(50, dtype=F64, generator=sf.generator(seed, "error"))
     gain = cov @ h.T @ torch.linalg.inv(h @ cov @ h.T + tau**2 * torch.eye(50, dtype=F64))
     mean, left = gain @ y, (cov - gain @ h @ cov).diagonal()
-    guided = Observed(law, points, y, tau)
+    guided = PointObservations(law, points, y, tau)
     rows = []
     for name, (solver, times) in walks(process).items():
         if "plain" in name or "order 1" in name:
             continue
         g = sf.generator(seed, "kriging")
-        x = process.start((count, 1, n, n), g, t=float(times[0]))
+        x = process.prior_sample((count, 1, n, n), g, t=float(times[0]))
         made = sf.sample(guided, solver, times, x, generator=g)
         drawn = made.x.flatten(1).double()
         off = (drawn.mean(0) - mean) / (left / count).sqrt()

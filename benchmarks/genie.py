@@ -31,7 +31,7 @@ from torch import Tensor
 import sfumato as sf
 from sfumato import zoo
 from sfumato.data import to_uint8
-from sfumato.guide import Classifier, ClassifierFree
+from sfumato.guide import ClassifierFree, ClassifierGuided
 from sfumato.metrics import extract, frechet_distance
 from sfumato.model.description import Model
 from sfumato.model.load import load_model
@@ -105,7 +105,7 @@ def cases() -> Iterator[tuple[str, Ring, sf.Denoiser, dict[str, sf.Denoiser], Te
             "mixed": MixedDerivative(ExactDerivative(ring), w),
         }
         yield f"VP linear, classifier-free w = {w:g}", ring, guided, by, label
-    guided = Classifier(ring, ring.log_prob, 1.5)
+    guided = ClassifierGuided(ring, ring.log_prob, 1.5)
     yield "VP linear, classifier w = 1.5", ring, guided, {"taylor": ExactDerivative(guided)}, label
 
 
@@ -145,7 +145,7 @@ def models(options: Options) -> Iterator[tuple[str, LearnedDerivative, Model]]:
 
 def begin(model: Model, indices: range, denoiser: sf.Denoiser) -> tuple[Tensor, Tensor | None]:
     """Noise and labels of these samples; each follows from its number alone."""
-    x = denoiser.process.start((len(indices), *model.shape), generators(SEED, indices))
+    x = denoiser.process.prior_sample((len(indices), *model.shape), generators(SEED, indices))
     rows = [[fold(SEED, "label", i, a) % n for a, n in enumerate(model.labels)] for i in indices]
     return x, torch.tensor(rows) if model.labels else None
 
@@ -204,12 +204,12 @@ def distance(results: Results, options: Options) -> None:
 
 def frechet(results: Results, options: Options) -> None:
     """Frechet distance of DDIM and GENIE on one grid and the same noise."""
-    from sfumato.cli.judging import Judge
+    from sfumato.cli.judging import Reference
     from sfumato.console import datasets
 
     for name, denoiser, model in models(options):
-        wish = datasets.Wish("test", 0, model.shape[-1], SEED, channels=model.shape[0])
-        judge = Judge.of(model.data, wish, "auto", False)
+        wish = datasets.DataRequest("test", 0, model.shape[-1], SEED, channels=model.shape[0])
+        judge = Reference.of(model.data, wish, "auto", False)
         assert judge.features is not None  # noqa: S101
         for nfe in STEPS:
             for method in ("DDIM", "GENIE"):

@@ -43,7 +43,7 @@ STEPS = 8
 def walks(axes: Any) -> None:
     """The same noise under the exact flow, DDIM and Taylor steps."""
     ring = Ring(sf.Scheduled(sf.VPLinear()))
-    x = ring.process.start((10, 2), sf.generator(1), dtype=F64)
+    x = ring.process.prior_sample((10, 2), sf.generator(1), dtype=F64)
     fine, few = (sf.times.karras(ring.process, n, sigma_min=0.05) for n in (200, STEPS))
     exact = sf.ExactDerivative(ring)
     for name, solver, denoiser, times, style in (

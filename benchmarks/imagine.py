@@ -37,7 +37,7 @@ from sfumato.systems.ediffi.data.layout import plan, sentences
 from sfumato.systems.ediffi.imagining import Cascade, open_cascade
 from sfumato.systems.ediffi.metrics.scenes import SceneReader, load_reader
 from sfumato.systems.ediffi.metrics.scores import boxed, exact_hits, object_hits, overlap, scores
-from sfumato.systems.ediffi.model import Ear
+from sfumato.systems.ediffi.model import Modality
 from sfumato.systems.ediffi.reader import NAMES, scene_set, train_scene_reader
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -257,7 +257,7 @@ def encoders(options: Options) -> dict[str, Any]:
     cascade, told = opened(options), captions(options.count, options.seed)
     judge = Judge(read_by(options), likeness_of(cascade, options.clip), options.count)
     ears = cascade.stages[0].model.listeners
-    names = [one.name for one in ears if one.ear is Ear.SENTENCE]
+    names = [one.name for one in ears if one.ear is Modality.SENTENCE]
     rows = []
     for heard in ((), *((name,) for name in names), tuple(names)):
         prompts = Prompts(told.said, heard=heard, guidance=options.guidance[-1])

@@ -10,8 +10,15 @@ from torch import Tensor
 
 from sfumato.nn import Prompt, best_dtype
 from sfumato.systems.ediffi import imagining
-from sfumato.systems.ediffi.imagining import Cascade, Drawn, Ready, Stage, guided, tokens_heard
-from sfumato.systems.ediffi.paint import Painted, Stroke
+from sfumato.systems.ediffi.imagining import (
+    Cascade,
+    DrawnImages,
+    PreparedStage,
+    Stage,
+    guided,
+    tokens_heard,
+)
+from sfumato.systems.ediffi.paint import PaintWithWords, Stroke
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +89,7 @@ def draw(
     batch: int = 50,
     dtype: torch.dtype | None = None,
     advance: Callable[[int], None] = lambda done: None,
-) -> Drawn:
+) -> DrawnImages:
     """A picture of each prompt; picture i has the noise of `ediffi.imagining.imagine`'s i.
 
     Networks are evaluated in ``dtype``, by default in bfloat16 where that is fast.
@@ -91,12 +98,12 @@ def draw(
         SfumatoError: values that are not finite.
     """
 
-    def of(stage: Stage, places: range) -> Ready:
+    def of(stage: Stage, places: range) -> PreparedStage:
         part, made = asked.part(places.start, places.stop), stage.denoiser
         if part.places:
-            made = Painted(made, strokes_of(stage, part), part.strength)
+            made = PaintWithWords(made, strokes_of(stage, part), part.strength)
         style = part.guidance if part.shown is None else part.style_guidance
-        return Ready(prompt_of(stage, part), guided(stage, made, part.guidance, style))
+        return PreparedStage(prompt_of(stage, part), guided(stage, made, part.guidance, style))
 
     low = dtype or best_dtype(cascade.stages[0].device)
     indices = range(len(asked.said))

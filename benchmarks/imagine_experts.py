@@ -15,7 +15,7 @@ from fields_shown import resident
 from imagine_drawn import Prompts, draw
 from torch import Tensor
 
-from sfumato.denoise import Beside, Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser, ImageCondition
 from sfumato.files.cards import find
 from sfumato.loss import Between, LogNormal, denoising_loss
 from sfumato.nn import best_dtype
@@ -65,10 +65,10 @@ def _loss(
     side, low = stage.model.network.resolution, stage.model.low
     random = generators(seed, index.tolist())
     x0 = lowered(pictures, side).to(stage.device)
-    cond: Cond = stage.hearing.prompt(said)
+    cond: Condition = stage.hearing.prompt(said)
     if low:
         small = WORSE(lowered(pictures, low), random)
-        cond = Beside(enlarged(small, side), stage.hearing.prompt(said))
+        cond = ImageCondition(enlarged(small, side), stage.hearing.prompt(said))
     dtype = best_dtype(stage.device)
     with torch.no_grad(), torch.autocast(stage.device.type, dtype, enabled=dtype != torch.float32):
         made = denoising_loss(stage.denoiser, x0, t, cond=cond, generator=random)

@@ -17,9 +17,9 @@ from sfumato.metrics import Score, extract, frechet_distance
 from sfumato.systems.ediffi.data import Scenes, scenes
 from sfumato.systems.ediffi.hearing import place_of
 from sfumato.systems.ediffi.imagining import Cascade
-from sfumato.systems.ediffi.metrics.scenes import Reading, SceneFeatures, SceneReader
-from sfumato.systems.ediffi.metrics.scores import Asked, scores
-from sfumato.systems.ediffi.model import Ear
+from sfumato.systems.ediffi.metrics.scenes import SceneFeatures, SceneReader, SceneReading
+from sfumato.systems.ediffi.metrics.scores import PromptContent, scores
+from sfumato.systems.ediffi.model import Modality
 from sfumato.systems.ediffi.reader import FINE, asked_for
 from sfumato.systems.ediffi.recipe import lowered
 from sfumato.systems.ediffi.text.encoders import PictureEncoder, Transformer
@@ -38,7 +38,7 @@ class Captions:
 
     scenes: Scenes
     said: tuple[str, ...]
-    asked: tuple[Asked, ...]
+    asked: tuple[PromptContent, ...]
 
     def pictures(self, side: int) -> Tensor:
         """The real ones, (n, 3, side, side)."""
@@ -88,7 +88,7 @@ def likeness_of(cascade: Cascade, clip: str) -> Likeness | None:
     if clip:
         return Likeness(place_of(clip))
     for one in cascade.stages[0].model.listeners:
-        if one.ear is Ear.PICTURE:
+        if one.ear is Modality.PICTURE:
             with suppress(UsageError):  # it may have the half that sees alone
                 return Likeness(place_of(one.source))
     return None
@@ -109,11 +109,13 @@ class Judge:
         real = real_pictures(others, range(first, first + REAL), reader.resolution)
         self.real = extract(self.features, real)
 
-    def read(self, pictures: Tensor) -> Reading:
+    def read(self, pictures: Tensor) -> SceneReading:
         """What is in them."""
         return self.reader.read(pictures)
 
-    def scores(self, pictures: Tensor, said: Sequence[str], asked: Sequence[Asked]) -> Figures:
+    def scores(
+        self, pictures: Tensor, said: Sequence[str], asked: Sequence[PromptContent]
+    ) -> Figures:
         """Shares of hits, distance to real scenes, likeness to own and to others' sentences."""
         found = scores(self.read(pictures), asked, self.reader.name)
         mine = extract(self.features, pictures)

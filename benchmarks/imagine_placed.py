@@ -20,9 +20,9 @@ from sfumato.systems.ediffi.data.grounds import GROUNDS
 from sfumato.systems.ediffi.data.layout import GRID, Cell
 from sfumato.systems.ediffi.data.things import pairs_for_test, places_for_test, places_seen
 from sfumato.systems.ediffi.imagining import Cascade
-from sfumato.systems.ediffi.metrics.scenes import Reading, SceneReader
+from sfumato.systems.ediffi.metrics.scenes import SceneReader, SceneReading
 from sfumato.systems.ediffi.metrics.scores import (
-    Asked,
+    PromptContent,
     boxed,
     exact_hits,
     inside,
@@ -31,7 +31,7 @@ from sfumato.systems.ediffi.metrics.scores import (
     share,
     vendor_hits,
 )
-from sfumato.systems.ediffi.model import Ear
+from sfumato.systems.ediffi.model import Modality
 from sfumato.systems.ediffi.reader import FINE
 
 SIDES = (11, 14)
@@ -48,7 +48,7 @@ class Painting:
     """
 
     said: tuple[str, ...]
-    asked: tuple[Asked, ...]
+    asked: tuple[PromptContent, ...]
     boxes: Tensor
     halves: Tensor
 
@@ -79,7 +79,7 @@ def paintings(n: int, seed: int) -> Painting:
         ground = GROUNDS[rng.choice(np.flatnonzero(seen[i] & seen[j]))]
         first, second = THINGS[i], THINGS[j]
         said.append(f"{first.phrase} and {second.phrase} {ground.phrase}")
-        asked.append(Asked((first.words, second.words), ground.name))
+        asked.append(PromptContent((first.words, second.words), ground.name))
         across = bool(rng.integers(2))
         order = rng.permutation(2)
         for k in (0, 1):
@@ -97,7 +97,7 @@ def _box(rng: np.random.Generator, half: int, across: bool) -> Cell:
     return (along, other, side) if across else (other, along, side)
 
 
-def painted_figures(reading: Reading, painting: Painting) -> dict[str, Any]:
+def painted_figures(reading: SceneReading, painting: Painting) -> dict[str, Any]:
     """How well painted boxes and found things agree; a thing that is not found overlaps by 0.
 
     ``overlap`` is with the found pixels, ``overlap_box`` with the smallest box around them; their
@@ -174,7 +174,7 @@ class Shown:
     """
 
     said: tuple[str, ...]
-    asked: tuple[Asked, ...]
+    asked: tuple[PromptContent, ...]
     scenes: tuple[int, ...]
     pictures: dict[str, Tensor]
 
@@ -192,7 +192,7 @@ def shown(n: int, seed: int) -> Shown:
     for _ in range(n):
         t, g = places[rng.integers(len(places))]
         said.append(f"{THINGS[t].phrase} {GROUNDS[g].phrase}")
-        asked.append(Asked((THINGS[t].words,), GROUNDS[g].name))
+        asked.append(PromptContent((THINGS[t].words,), GROUNDS[g].name))
         while True:
             scene = int(rng.integers(len(plain)))
             if THINGS[t] not in plain.plan(scene).things:
@@ -222,7 +222,7 @@ def style_rows(
         UsageError: a model that sees no pictures.
     """
     for stage in cascade.stages:
-        if all(one.ear is not Ear.PICTURE for one in stage.model.listeners):
+        if all(one.ear is not Modality.PICTURE for one in stage.model.listeners):
             raise UsageError("a model that listens to sentences only takes no style")
     rows, drawn = [], {}
     for scale, vendor in [(guidance, ""), *((w, v) for w in scales for v in VENDORS)]:

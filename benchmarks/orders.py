@@ -121,7 +121,7 @@ def likelihood_error(name: str) -> tuple[float, float]:
 
 def bridge_error() -> float:
     """Largest difference between the pinned Brownian motion and its closed form."""
-    process = sf.Pinned(sf.Scheduled(sf.SymmetricBrownian()))
+    process = sf.Bridge(sf.Scheduled(sf.SymmetricBrownian()))
     t = torch.linspace(0, 1, 1001, dtype=F64)
     schedule = process.inner.schedule
     before, total = schedule.sigma(t).square(), schedule.sigma(1.0).square()

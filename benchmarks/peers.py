@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from sfumato import Denoiser
-from sfumato.denoise import Cond
+from sfumato.denoise import Condition
 from sfumato.errors import require
 from sfumato.times import schedule_of
 
@@ -88,7 +88,7 @@ class Peer(ABC):
         return evaluations
 
     def walk(
-        self, denoiser: Denoiser, x: Tensor, steps: int, cond: Cond = None
+        self, denoiser: Denoiser, x: Tensor, steps: int, cond: Condition = None
     ) -> tuple[Tensor, int]:
         """(x_0, network evaluations) from the state x at the prior.
 

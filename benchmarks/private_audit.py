@@ -25,7 +25,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-from sfumato.data import Card, PointSet
+from sfumato.data import DataCard, PointSet
 from sfumato.denoise import Denoiser
 from sfumato.loss import LogNormal, denoising_loss
 from sfumato.model.description import ModelConfig
@@ -34,7 +34,7 @@ from sfumato.seeds import generator
 from sfumato.systems.dpdm.accounting import Accountant
 from sfumato.systems.dpdm.audit import epsilon_lower_bound, guesses_from_scores
 from sfumato.systems.dpdm.config import PrivacyConfig
-from sfumato.systems.dpdm.randomness import Source
+from sfumato.systems.dpdm.randomness import RandomSource
 from sfumato.train import TrainConfig, train
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -80,7 +80,7 @@ def losses(denoiser: Denoiser, x: torch.Tensor, draws: int = 64) -> torch.Tensor
 def silence() -> Iterator[None]:
     """Switch the noise off: what a careless implementation might do."""
     with mock.patch.object(
-        Source, "normal", lambda self, step, like: [torch.zeros_like(p) for p in like]
+        RandomSource, "normal", lambda self, step, like: [torch.zeros_like(p) for p in like]
     ):
         yield
 
@@ -89,7 +89,7 @@ def attack(audit: Audit, noise: bool) -> dict[str, Any]:
     """Train on the canaries that take part, guess, and bound epsilon from below."""
     x, took_part = canaries(audit)
     points = x[torch.from_numpy(took_part)].numpy()
-    data = PointSet("canaries", points, None, (), Card("canaries", "made", "", ""))
+    data = PointSet("canaries", points, None, (), DataCard("canaries", "made", "", ""))
     d = audit.dimensions
     model = ModelConfig("canaries", MLPConfig(d, d, width=128, blocks=2), sigma_data=1.0)
     denoiser = model.build(audit.seed)

@@ -34,10 +34,10 @@ from torch import Tensor
 from sfumato import zoo
 from sfumato.cli.compare import TITLES, Rows, compete, line, plan, wanted
 from sfumato.cli.contest import Contest, Contestant, Ours, Row
-from sfumato.cli.judging import Judge
+from sfumato.cli.judging import Reference
 from sfumato.console import datasets
 from sfumato.console.drawing import Drawer
-from sfumato.console.how import How
+from sfumato.console.how import SamplingOptions
 from sfumato.console.options import GridName, Integers, SolverName
 from sfumato.denoise import Denoiser
 from sfumato.errors import MissingExtra
@@ -88,7 +88,7 @@ class Driven(Contestant):
     maker = "diffusers"
     follows = True
 
-    def __init__(self, peer: Peer, denoiser: Denoiser, model: Model, how: How) -> None:
+    def __init__(self, peer: Peer, denoiser: Denoiser, model: Model, how: SamplingOptions) -> None:
         self.peer, self.denoiser, self.model, self.how = peer, denoiser, model, how
         self.name, self.settings = peer.name, peer.settings
 
@@ -106,7 +106,7 @@ class Driven(Contestant):
         return x0.float().cpu(), nfe
 
 
-def samplers(name: str, how: How, console: Console) -> list[list[Contestant]]:
+def samplers(name: str, how: SamplingOptions, console: Console) -> list[list[Contestant]]:
     """Every sampler of the comparison, each in all the settings that are tried."""
     denoiser, model = zoo.load(name)
     found: list[list[Contestant]] = [
@@ -157,7 +157,7 @@ def chosen(
     return best
 
 
-def floor(judge: Judge, wish: datasets.Wish, n: int) -> dict[str, Any]:
+def floor(judge: Reference, wish: datasets.DataRequest, n: int) -> dict[str, Any]:
     """What n real training pictures score: no sampler is expected below it."""
     if judge.features is None:
         return {}
@@ -213,11 +213,11 @@ def details(rows: list[Row], nfe: int) -> list[Row]:
 
 def run(name: str, options: Options, console: Console) -> None:
     """All rows of one model."""
-    how = How(batch=options.batch)
+    how = SamplingOptions(batch=options.batch)
     groups = samplers(name, how, console)
     model = groups[0][0].model
-    wish = datasets.Wish("test", 0, model.shape[-1], options.seed, channels=model.shape[0])
-    judge = Judge.of(model.data, wish, "auto", accuracy=False)
+    wish = datasets.DataRequest("test", 0, model.shape[-1], options.seed, channels=model.shape[0])
+    judge = Reference.of(model.data, wish, "auto", accuracy=False)
     small = Contest(wanted(model, options.trial, options.seed), judge, how, options.seed)
     whole = Contest(wanted(model, options.n, options.seed), judge, how, options.seed, like=small)
     head = {

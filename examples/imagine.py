@@ -16,7 +16,7 @@ import torch
 from sfumato.data import to_uint8
 from sfumato.files import pictures
 from sfumato.files.cards import find
-from sfumato.systems.ediffi.imagining import Paint, Wish, imagine, open_cascade
+from sfumato.systems.ediffi.imagining import ImageRequest, Paint, imagine, open_cascade
 
 SAID = "a fox and a blue book on sand"
 
@@ -25,9 +25,9 @@ left = torch.zeros(64, 64)
 left[16:48, 4:28] = 1
 painted = (Paint("fox", left), Paint("blue book", left.flip(1)))
 
-plain = imagine(cascade, Wish(SAID), seed=0, indices=range(4)).pictures
-placed = imagine(cascade, Wish(SAID, paint=painted), seed=0, indices=range(4)).pictures
-styled = imagine(cascade, Wish(SAID, style=plain[0]), seed=0, indices=range(4)).pictures
+plain = imagine(cascade, ImageRequest(SAID), seed=0, indices=range(4)).pictures
+placed = imagine(cascade, ImageRequest(SAID, paint=painted), seed=0, indices=range(4)).pictures
+styled = imagine(cascade, ImageRequest(SAID, style=plain[0]), seed=0, indices=range(4)).pictures
 
 for name, drawn in (("plain", plain), ("painted", placed)):
     orange = (drawn[:, 0] - drawn[:, 2]).clamp_min(0)  # red without blue

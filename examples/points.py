@@ -37,7 +37,7 @@ def main(steps: int = 600, batch: int = 256) -> None:
 
     fresh, _ = points("swiss-roll", 2_000, seed=1).batch(range(2_000))
     seeds = sf.generators(0, range(2_000))
-    start = process.start((2_000, 2), seeds)
+    start = process.prior_sample((2_000, 2), seeds)
     for name, solver, n in (
         ("straight lines, 20 Euler steps", sf.solve.Euler(), 20),
         ("second order, 10 Heun steps", sf.solve.Heun(), 10),

@@ -41,7 +41,7 @@ def main(steps: int = 120) -> None:
             train(settings, denoiser, data, run, law=law, model=about, privacy=privacy)
             made = "no promise" if privacy is None else f"epsilon {read_promise(run).epsilon:.2f}"
         seeds = sf.generators(0, range(1_000))
-        start = denoiser.process.start((1_000, 2), seeds)
+        start = denoiser.process.prior_sample((1_000, 2), seeds)
         times = sf.times.karras(denoiser.process, 15)
         drawn = sf.sample(denoiser.eval(), sf.solve.Exponential(order=2), times, start).x
         print(f"{made}: {sliced_wasserstein(fresh, drawn)}")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import sfumato as sf
 
-KERNELS: dict[str, sf.Kernel] = {
+KERNELS: dict[str, sf.Covariance] = {
     "matern-1/2": sf.Matern(0.1, 0.5),
     "matern-3/2": sf.Matern(0.1, 1.5),
     "matern-5/2": sf.Matern(0.08, 2.5),
@@ -18,7 +18,7 @@ KERNELS: dict[str, sf.Kernel] = {
 }
 
 
-def closed_form(kernel: sf.Kernel, r: Tensor, dims: int) -> Tensor:
+def closed_form(kernel: sf.Covariance, r: Tensor, dims: int) -> Tensor:
     """The correlation at distance r in all of space."""
     match kernel:
         case sf.SquaredExponential(length):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import sfumato as sf
-from sfumato.data import Card
+from sfumato.data import DataCard
 from sfumato.files.store import write_folder
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
 from sfumato.systems.ddo.data.files import write_fields
@@ -27,7 +27,7 @@ def rain(n: int = 60, side: int = 16) -> FieldSet:
     axes = (Axis("lat", 40, 50, "degrees_north"), Axis("lon", 0, 10, "degrees_east"))
     frame = Frame(Domain.REFLECTING, axes, (Quantity("rain", "mm"),))
     height = np.linspace(0, 1, n, dtype=np.float32)[:, None]
-    card = Card("rain", "made up", "CC0", f"{n}")
+    card = DataCard("rain", "made up", "CC0", f"{n}")
     return FieldSet("rain", x.numpy(), frame, card, height, (Quantity("height", "m"),))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 import sfumato as sf
-from sfumato.data import Card
+from sfumato.data import DataCard
 from sfumato.systems.ddo.data.base import Axis, Domain, FieldSet, Frame, Quantity
 from sfumato.systems.ddo.model import FieldModel, field_model
 from sfumato.systems.ddo.nn.harmonic import Domain as Box
@@ -25,7 +25,9 @@ def gaussian_set(
     frame = Frame(domain, (Axis("y", 0, 2, "km"), Axis("x", 0, 2, "km")), (Quantity("T", "K"),))
     p = np.linspace(0, 1, n, dtype=np.float32)[:, None]
     values = (scale * x + mean).numpy()
-    return FieldSet("gaussian", values, frame, Card("g", "", "", ""), p, (Quantity("depth", "m"),))
+    return FieldSet(
+        "gaussian", values, frame, DataCard("g", "", "", ""), p, (Quantity("depth", "m"),)
+    )
 
 
 LAW_OF = {"T": sf.SquaredExponential(0.15), "q": sf.Matern(0.1, 1.5)}
@@ -46,7 +48,7 @@ def weather(n: int = 200, side: int = 16) -> FieldSet:
         values[:, c] = mean + scale * x[:, 0].numpy()
     p = np.stack([np.linspace(0, 1, n), np.linspace(1990, 2020, n)], 1).astype(np.float32)
     names = (Quantity("depth", "m"), Quantity("year"))
-    return FieldSet("weather", values, frame, Card("w", "", "", ""), p, names)
+    return FieldSet("weather", values, frame, DataCard("w", "", "", ""), p, names)
 
 
 def columns(data: FieldSet, *names: str) -> torch.Tensor:

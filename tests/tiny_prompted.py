@@ -15,7 +15,7 @@ from PIL import Image
 from sfumato.denoise import Denoiser
 from sfumato.files.store import write_folder
 from sfumato.nn import ContextConfig, EncoderWidths, UNetConfig
-from sfumato.systems.ediffi.model import Ear, Listener, PromptedModel
+from sfumato.systems.ediffi.model import EncoderConfig, Modality, PromptedModel
 from sfumato.train.checkpoint import pack_json, pack_tensors
 from toy_captioned import COLOURS
 
@@ -78,10 +78,12 @@ def word_tokenizer(folder: Path, words: Sequence[str]) -> None:
     ).save_pretrained(folder)  # fmt: skip
 
 
-def listeners(*names: str) -> tuple[Listener, ...]:
+def listeners(*names: str) -> tuple[EncoderConfig, ...]:
     """Of the tiny encoders."""
-    ears = {"clip": Ear.PICTURE}
-    return tuple(Listener(ears.get(n, Ear.SENTENCE), encoder(n), WIDTHS[n]) for n in names)
+    ears = {"clip": Modality.PICTURE}
+    return tuple(
+        EncoderConfig(ears.get(n, Modality.SENTENCE), encoder(n), WIDTHS[n]) for n in names
+    )
 
 
 def unet(side: int = 8, channels: int = 3, names: tuple[str, ...] = ()) -> UNetConfig:

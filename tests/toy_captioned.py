@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from sfumato.data.sets import Card
+from sfumato.data.sets import DataCard
 from sfumato.systems.ediffi.data import Captioned
 
 COLOURS: Final = {
@@ -22,4 +22,4 @@ def squares(n: int = 8, side: int = 16, shift: int = 0) -> Captioned:
     rgb = np.array([COLOURS[name] for name in names], np.uint8)
     images = np.broadcast_to(rgb[:, :, None, None], (n, 3, side, side)).copy()
     said = tuple((f"a {names[(k + shift) % n]} square",) for k in range(n))
-    return Captioned("squares", images, said, Card("squares", "made here", "none", "small"))
+    return Captioned("squares", images, said, DataCard("squares", "made here", "none", "small"))

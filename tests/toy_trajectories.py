@@ -143,7 +143,7 @@ def learn(
     optimizer = torch.optim.Adam(operator.parameters(), 1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        x = process.start((64, 2))
+        x = process.prior_sample((64, 2))
         target = operator.targets(x, exact.flow(x, times), times)
         loss = (operator.estimates(x, times) - target).square().mean()
         optimizer.zero_grad()
@@ -158,7 +158,7 @@ def error(operator: TrajectoryOperator, exact: Gaussian, frames: int) -> float:
     """Root mean square error of the states at so many times, in units of their scale s(t)."""
     process = exact.process
     grid = sf.times.angular(process, frames, exact.sigma_data)[1:]
-    x = process.start((2000, 2), torch.Generator().manual_seed(1))
+    x = process.prior_sample((2000, 2), torch.Generator().manual_seed(1))
     scale = scales(process, grid.tolist(), exact.sigma_data).float()[:, None]
     gap = (operator.path(x, grid) - exact.flow(x, grid)) / scale
     return float(gap.square().mean().sqrt())

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.console.again import read_run
-from sfumato.data import Card, PointName, avatars, fashion_mnist, points
+from sfumato.data import DataCard, PointName, avatars, fashion_mnist, points
 from sfumato.files.store import read_folder, write_folder
 from sfumato.metrics.score import Score, plus_minus
 from sfumato.model.codec import encode
 from sfumato.model.export import export
-from sfumato.model.load import read_kept
+from sfumato.model.load import read_saved
 from sfumato.systems.ddo import datasets as field_data
 from sfumato.systems.ddo.commands import calibrate
 from sfumato.systems.ddo.model import FieldModel
@@ -59,7 +59,7 @@ RESTORATION = " + ".join(i2sb.Config().sets)
 """The data that the recipe i2sb trains on unless told otherwise."""
 
 
-def data_card(data: str) -> Card:
+def data_card(data: str) -> DataCard:
     """The card of a data set. Raises SystemExit for one that no shipped model is made of."""
     if data == "fashion-mnist":
         return fashion_mnist("train").card
@@ -149,7 +149,7 @@ def card(run: Path, name: str, files: list[Path]) -> dict[str, Any]:
     """What ``card.json`` will say."""
     recipe, config = read_run(run)
     told = json.loads((run / "config.json").read_text(encoding="utf-8"))["recipe"]
-    model = read_kept(run).model
+    model = read_saved(run).model
     system, paper = SYSTEMS.get(told, EDM)
     data, train, usual = data_card(model.data), config.train, model.sampling
     minutes = seconds(run / "log.jsonl") / 60

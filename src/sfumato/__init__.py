@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sfumato import guide, solve, times
-    from sfumato.bridge import Pinned
+    from sfumato.bridge import Bridge
     from sfumato.damped import CriticallyDamped
-    from sfumato.denoise import Denoiser, Preconditioned, Prediction
+    from sfumato.denoise import Denoiser, ImageCondition, Preconditioned, Prediction
     from sfumato.likelihood import Trace, bits_per_dim, likelihood_bound, log_likelihood
     from sfumato.loss import LogNormal, OneOf, TimeLaw, Uniform, denoising_loss
     from sfumato.noise import Noise, White
@@ -35,22 +35,45 @@ if TYPE_CHECKING:
     )
     from sfumato.seeds import generator, generators
     from sfumato.systems.cld.loss import Matching, Weighting, damped_loss
-    from sfumato.systems.ddgan.implicit import Implicit
+    from sfumato.systems.cld.sscs import SSCS
+    from sfumato.systems.ddgan.implicit import ImplicitDenoiser
     from sfumato.systems.ddo.blurred import Blurred, Modes, OnGrid
     from sfumato.systems.ddo.field import GaussianField, OpenField
-    from sfumato.systems.ddo.kernel import Kernel, Laplacian, Matern, Measured, SquaredExponential
+    from sfumato.systems.ddo.kernel import (
+        Covariance,
+        Laplacian,
+        Matern,
+        Measured,
+        SquaredExponential,
+    )
+    from sfumato.systems.ddo.langevin import AnnealedLangevin
+    from sfumato.systems.ddo.observed import PointObservations
     from sfumato.systems.ddo.wiener import Wiener
     from sfumato.systems.dsno.operator import TrajectoryOperator
+    from sfumato.systems.ediffi.experts import Experts
+    from sfumato.systems.ediffi.paint import PaintWithWords
+    from sfumato.systems.ediffi.told import FixedCondition
     from sfumato.systems.genie.derivative import (
         Differentiable,
         ExactDerivative,
         LearnedDerivative,
         derivative_loss,
     )
+    from sfumato.systems.genie.guidance import MixedDerivative
+    from sfumato.systems.genie.taylor import Taylor
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "SSCS",
+    "Taylor",
+    "AnnealedLangevin",
+    "PointObservations",
+    "PaintWithWords",
+    "FixedCondition",
+    "Experts",
+    "MixedDerivative",
+    "ImageCondition",
     "EDM",
     "VE",
     "Blurred",
@@ -60,8 +83,8 @@ __all__ = [
     "ExactDerivative",
     "Gaussian",
     "GaussianField",
-    "Implicit",
-    "Kernel",
+    "ImplicitDenoiser",
+    "Covariance",
     "Laplacian",
     "LearnedDerivative",
     "LogNormal",
@@ -73,7 +96,7 @@ __all__ = [
     "OnGrid",
     "OneOf",
     "OpenField",
-    "Pinned",
+    "Bridge",
     "Preconditioned",
     "Prediction",
     "Process",
@@ -111,6 +134,15 @@ __all__ = [
 ]
 
 _HOME = {
+    "SSCS": "sfumato.systems.cld.sscs",
+    "Taylor": "sfumato.systems.genie.taylor",
+    "AnnealedLangevin": "sfumato.systems.ddo.langevin",
+    "PointObservations": "sfumato.systems.ddo.observed",
+    "PaintWithWords": "sfumato.systems.ediffi.paint",
+    "FixedCondition": "sfumato.systems.ediffi.told",
+    "Experts": "sfumato.systems.ediffi.experts",
+    "MixedDerivative": "sfumato.systems.genie.guidance",
+    "ImageCondition": "sfumato.denoise",
     "Blurred": "sfumato.systems.ddo.blurred",
     "Modes": "sfumato.systems.ddo.blurred",
     "OnGrid": "sfumato.systems.ddo.blurred",
@@ -125,7 +157,7 @@ _HOME = {
     "ExactDerivative": "sfumato.systems.genie.derivative",
     "LearnedDerivative": "sfumato.systems.genie.derivative",
     "derivative_loss": "sfumato.systems.genie.derivative",
-    "Implicit": "sfumato.systems.ddgan.implicit",
+    "ImplicitDenoiser": "sfumato.systems.ddgan.implicit",
     "Trace": "sfumato.likelihood",
     "bits_per_dim": "sfumato.likelihood",
     "likelihood_bound": "sfumato.likelihood",
@@ -137,14 +169,14 @@ _HOME = {
     "denoising_loss": "sfumato.loss",
     "GaussianField": "sfumato.systems.ddo.field",
     "OpenField": "sfumato.systems.ddo.field",
-    "Kernel": "sfumato.systems.ddo.kernel",
+    "Covariance": "sfumato.systems.ddo.kernel",
     "Laplacian": "sfumato.systems.ddo.kernel",
     "Matern": "sfumato.systems.ddo.kernel",
     "Measured": "sfumato.systems.ddo.kernel",
     "SquaredExponential": "sfumato.systems.ddo.kernel",
     "Noise": "sfumato.noise",
     "White": "sfumato.noise",
-    "Pinned": "sfumato.bridge",
+    "Bridge": "sfumato.bridge",
     "Gaussian": "sfumato.process",
     "Process": "sfumato.process",
     "Scheduled": "sfumato.process",

@@ -25,7 +25,7 @@ from sfumato.seeds import Generators
 
 
 @final
-class Pinned(Process):
+class Bridge(Process):
     """A bridge between data x_0 and a given x_1, k = 1.
 
     ``kernel`` and ``bridge`` have the given x_1 as their last end. ``drift``, ``diffusion``,
@@ -133,7 +133,7 @@ class Pinned(Process):
         scale = inner.root()
         return x_t, mix(_cat(1 / scale, -inner.A / scale), x_t, x0)
 
-    def start(
+    def prior_sample(
         self,
         shape: Sequence[int],
         generator: Generators = None,
@@ -157,6 +157,6 @@ class Pinned(Process):
         """That of the inner process."""
         return self.inner.clock_dot(t)
 
-    def level(self, t: Time) -> Tensor:
+    def noise_level(self, t: Time) -> Tensor:
         """That of the inner process."""
-        return self.inner.level(as_time(t))
+        return self.inner.noise_level(as_time(t))

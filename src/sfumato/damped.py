@@ -131,6 +131,6 @@ class CriticallyDamped(Process):
         """β / (√M a)."""
         return self.beta(t) / (math.sqrt(self.mass) * self.scaled_time(0.0, t))
 
-    def level(self, t: Time) -> Tensor:
+    def noise_level(self, t: Time) -> Tensor:
         """ln(a)/4, bounded below at t = 1e-9."""
         return 0.25 * self.scaled_time(0.0, as_time(t).clamp_min(1e-9)).log()

@@ -42,7 +42,7 @@ from sfumato.seeds import Generators
 
 @final
 @dataclass(frozen=True)
-class Beside:
+class ImageCondition:
     """A picture that the network sees beside the state, on further channels; and labels, if any.
 
     Args:
@@ -54,16 +54,16 @@ class Beside:
     labels: Tensor | Prompt | None = None
 
 
-Cond = Tensor | Prompt | Beside | None
+Condition = Tensor | Prompt | ImageCondition | None
 """Labels (int64, (B,) or (B, axes)), an embedding (float, (B, D)), a prompt, a picture, nothing."""
 
 
-def with_labels(cond: Cond, labels: Tensor | Prompt | None) -> Cond:
+def with_labels(cond: Condition, labels: Tensor | Prompt | None) -> Condition:
     """The condition with other labels (an embedding, a prompt), and the picture as it was."""
-    return Beside(cond.image, labels) if isinstance(cond, Beside) else labels
+    return ImageCondition(cond.image, labels) if isinstance(cond, ImageCondition) else labels
 
 
-def unlabelled(cond: Cond) -> Cond:
+def unlabelled(cond: Condition) -> Condition:
     """The condition without its labels: what classifier-free guidance goes away from."""
     return with_labels(cond, None)
 
@@ -79,21 +79,21 @@ def _device(labels: Tensor | Prompt) -> torch.device:
     return labels.device if isinstance(labels, Tensor) else labels.encoded[0].mask.device
 
 
-def of_samples(cond: Cond, rows: Tensor) -> Cond:
+def of_samples(cond: Condition, rows: Tensor) -> Condition:
     """The condition of some samples, int64 numbers; one for all is that of each."""
-    if not isinstance(cond, Beside):
+    if not isinstance(cond, ImageCondition):
         return labels_of(cond, rows)
     image = cond.image if len(cond.image) == 1 else cond.image[rows.to(cond.image.device)]
-    return Beside(image, labels_of(cond.labels, rows))
+    return ImageCondition(image, labels_of(cond.labels, rows))
 
 
-def beside(x: Tensor, cond: Cond) -> tuple[Tensor, Tensor | Prompt | None]:
+def beside(x: Tensor, cond: Condition) -> tuple[Tensor, Tensor | Prompt | None]:
     """What a network is called with: the state with the picture's channels joined on, and labels.
 
     Raises:
         ValueError: a picture of another size, or for another number of samples.
     """
-    if not isinstance(cond, Beside):
+    if not isinstance(cond, ImageCondition):
         return x, cond
     image = cond.image
     if image.ndim != x.ndim or image.shape[2:] != x.shape[2:] or image.shape[0] not in (1, len(x)):
@@ -129,7 +129,7 @@ class Denoiser(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """x̂_0 (B, C, ...) from the state x_t (B, kC, ...) at time t, () or (B,).
 
@@ -137,7 +137,9 @@ class Denoiser(nn.Module, ABC):
         ignores it.
         """
 
-    def residual(self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Cond = None) -> Tensor:
+    def residual(
+        self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Condition = None
+    ) -> Tensor:
         """The error whose square is the loss; by default x̂_0 - x_0."""
         return self.forward(x_t, t, cond) - x0
 
@@ -148,8 +150,8 @@ class Preconditioned(Denoiser):
 
     Args:
         network: called as ``network(scaled state (B, kC, ...), level (B,), cond)``, returns
-            something shaped like data, (B, C, ...). A picture `Beside` is joined to the state on
-            axis 1, so that the network then takes kC + C' channels.
+            something shaped like data, (B, C, ...). A picture `ImageCondition` is joined to the
+            state on axis 1, so that the network then takes kC + C' channels.
         process: the process whose states come in.
         predicts: what the network's output means.
         sigma_data: σ_d, standard deviation of the data; scales the input, and EDM's output.
@@ -251,18 +253,18 @@ class Preconditioned(Denoiser):
         """What the network is called with: c_in x_t in its own type, and the level (B,)."""
         time = as_time(t)
         c_in = self.coefficients(time)[0]
-        level = self.process.level(time).to(device=x_t.device, dtype=torch.float32)
+        level = self.process.noise_level(time).to(device=x_t.device, dtype=torch.float32)
         weight = next(self.network.parameters(), x_t)
         return mix(c_in, x_t).to(weight.dtype), level.expand(x_t.shape[0])
 
-    def predict(self, x_t: Tensor, t: Time, cond: Cond = None) -> Tensor:
+    def predict(self, x_t: Tensor, t: Time, cond: Condition = None) -> Tensor:
         """The network's own output F, in the type of x_t."""
         x, level = self.scaled(x_t, t)
         x, labels = beside(x, cond)
         return self.network(x, level, labels).to(x_t.dtype)
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """x̂_0 = c_skip x_t + c_out F.
 
@@ -278,6 +280,8 @@ class Preconditioned(Denoiser):
                 )
         return mix(self.coefficients(t)[1], x_t, self.predict(x_t, t, cond))
 
-    def residual(self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Cond = None) -> Tensor:
+    def residual(
+        self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Condition = None
+    ) -> Tensor:
         """F minus its value for the true x_0 and ε."""
         return self.predict(x_t, t, cond) - mix(self.coefficients(t)[2], x0, eps)

@@ -20,8 +20,8 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from sfumato.bridge import Pinned
-from sfumato.denoise import Cond, Denoiser
+from sfumato.bridge import Bridge
+from sfumato.denoise import Condition, Denoiser
 from sfumato.integrate import integrate
 from sfumato.process import Process, mix
 from sfumato.sampling import enter
@@ -36,7 +36,7 @@ class Trace(Enum):
 
 
 def _divergence(
-    denoiser: Denoiser, x: Tensor, t: Tensor, cond: Cond, probes: Tensor | None
+    denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, probes: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Velocity and its divergence (B,); ``probes`` (n, B, ...) or None for the exact trace."""
     with torch.enable_grad():
@@ -74,7 +74,7 @@ def log_likelihood(
     denoiser: Denoiser,
     x0: Tensor,
     *,
-    cond: Cond = None,
+    cond: Condition = None,
     trace: Trace = Trace.HUTCHINSON,
     probes: int = 1,
     start: float = 1e-4,
@@ -107,7 +107,7 @@ def likelihood_bound(
     x0: Tensor,
     *,
     velocities: int = 1,
-    cond: Cond = None,
+    cond: Condition = None,
     trace: Trace = Trace.HUTCHINSON,
     probes: int = 1,
     start: float = 1e-4,
@@ -151,7 +151,7 @@ def likelihood_bound(
 def _joint(
     denoiser: Denoiser,
     x0: Tensor,
-    cond: Cond,
+    cond: Condition,
     trace: Trace,
     probes: int,
     start: float,
@@ -163,7 +163,7 @@ def _joint(
     if probes < 1 or not 0 < start < 1:
         raise ValueError(f"expected probes >= 1 and 0 < start < 1, got {probes} and {start}")
     process = denoiser.process
-    if isinstance(process, Pinned):
+    if isinstance(process, Bridge):
         raise ValueError("a likelihood needs a prior at t = 1, which a bridge does not have")
     t = torch.tensor(start, dtype=torch.float64)
     x = enter(denoiser, x0, t, generator)

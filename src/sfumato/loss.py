@@ -9,8 +9,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.bridge import Pinned
-from sfumato.denoise import Cond, Denoiser
+from sfumato.bridge import Bridge
+from sfumato.denoise import Condition, Denoiser
 from sfumato.process import Process, Scheduled
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
@@ -22,7 +22,7 @@ def denoising_loss(
     t: Time,
     *,
     x1: Tensor | None = None,
-    cond: Cond = None,
+    cond: Condition = None,
     generator: Generators = None,
     weight: Tensor | None = None,
     whiten: bool = False,
@@ -71,7 +71,7 @@ class TimeLaw(ABC):
 
 def _times(process: Process, log_ratio: Tensor) -> Tensor:
     """Where ln(σ/α) has these values, clipped to (0, 1]."""
-    inner = process.inner if isinstance(process, Pinned) else process
+    inner = process.inner if isinstance(process, Bridge) else process
     if not isinstance(inner, Scheduled):
         raise ValueError(f"LogNormal times need a scheduled process, got {process!r}")
     return inner.schedule.time(-2 * log_ratio).clamp(1e-7, 1.0)

@@ -151,16 +151,16 @@ class Process(ABC):
         """d clock / dt."""
 
     @abstractmethod
-    def level(self, t: Time) -> Tensor:
+    def noise_level(self, t: Time) -> Tensor:
         """The noise level that a network is told: ln(σ/α)/4 or the like, finite inside (0, 1)."""
 
-    def lift(self, x0: Tensor) -> Tensor:
+    def to_state(self, x0: Tensor) -> Tensor:
         """Data (B, C, ...) to the state's mean (B, kC, ...) at t = 0: further blocks are zero."""
         if self.k == 1:
             return x0
         return torch.cat([x0, *[torch.zeros_like(x0)] * (self.k - 1)], dim=1)
 
-    def read(self, x: Tensor) -> Tensor:
+    def to_data(self, x: Tensor) -> Tensor:
         """State (B, kC, ...) to data (B, C, ...): the first block."""
         if x.shape[1] % self.k:
             raise ValueError(f"expected {self.k} blocks on axis 1, got shape {tuple(x.shape)}")
@@ -168,10 +168,10 @@ class Process(ABC):
 
     def draw(self, root: Coef, like: Tensor, generator: Generators = None) -> Tensor:
         """N(0, R Rᵀ ⊗ K) for a k x k matrix R; ``like`` is a state (B, kC, ...)."""
-        block = self.read(like)
+        block = self.to_data(like)
         return mix(root, *[self.noise.sample(block, generator) for _ in range(self.k)])
 
-    def start(
+    def prior_sample(
         self,
         shape: Sequence[int],
         generator: Generators = None,
@@ -185,7 +185,7 @@ class Process(ABC):
         Give ``t = times[0]`` for a grid that begins below 1: N(0, Σ_t ⊗ K), which leaves out what
         little data x_t still holds.
         """
-        like = self.lift(torch.zeros(tuple(shape), dtype=dtype, device=device))
+        like = self.to_state(torch.zeros(tuple(shape), dtype=dtype, device=device))
         return self.draw(self.marginal(t).root(), like, generator)
 
     def perturb(
@@ -200,7 +200,7 @@ class Process(ABC):
             raise ValueError("x1 was given, but this process is not pinned: use Pinned(process)")
         q = self.marginal(t)
         eye = torch.eye(self.k, dtype=q.cov.dtype, device=q.cov.device)
-        eps = self.draw(eye, self.lift(x0), generator)
+        eps = self.draw(eye, self.to_state(x0), generator)
         return mix(_cat(q.A, q.root()), x0, eps), eps
 
     def posterior(self, s: Time, t: Time) -> Gaussian:
@@ -326,6 +326,6 @@ class Scheduled(Process):
         h = self.schedule
         return h.sigma_dot(t) / h.sigma(t) - h.alpha_dot(t) / h.alpha(t)
 
-    def level(self, t: Time) -> Tensor:
+    def noise_level(self, t: Time) -> Tensor:
         """ln(σ/α)/4, Karras et al. 2022's c_noise."""
         return (-0.125 * self.schedule.log_snr(t)).clamp(-5, 5)

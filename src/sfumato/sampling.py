@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser
 from sfumato.process import mix
 from sfumato.seeds import Generators
 from sfumato.systems.genie.derivative import Differentiable
@@ -42,7 +42,7 @@ class Solver(ABC):
         s: Tensor,
         carry: Carry,
         *,
-        cond: Cond = None,
+        cond: Condition = None,
         generator: Generators = None,
     ) -> tuple[Tensor, Carry]:
         """From the state at t to the state at s (0-d float64 times)."""
@@ -53,7 +53,7 @@ class Solution:
     """What a walk returned."""
 
     x: Tensor
-    """The last state, (B, kC, ...); ``process.read(x)`` is data."""
+    """The last state, (B, kC, ...); ``process.to_data(x)`` is data."""
     times: Tensor
     """The grid that was walked."""
     nfe: int
@@ -67,7 +67,7 @@ def _walk(
     solver: Solver,
     times: Tensor,
     x: Tensor,
-    cond: Cond,
+    cond: Condition,
     generator: Generators,
     callback: Callback | None,
     save_path: bool,
@@ -120,7 +120,7 @@ def sample(
     times: Tensor,
     x: Tensor,
     *,
-    cond: Cond = None,
+    cond: Condition = None,
     generator: Generators = None,
     callback: Callback | None = None,
     save_path: bool = False,
@@ -131,8 +131,8 @@ def sample(
         denoiser: estimates x_0; its process defines the walk.
         solver: the rule for one step.
         times: strictly falling times in [0, 1], see `sfumato.times`.
-        x: the state at ``times[0]``, (B, kC, ...), e.g. ``process.start(...)`` or a bridge's x_1.
-        cond: passed on to the denoiser.
+        x: the state at ``times[0]``, (B, kC, ...), e.g. ``process.prior_sample(...)`` or a
+        bridge's x_1. cond: passed on to the denoiser.
         generator: one for all, or one per sample, which makes a sample independent of its batch.
         callback: called after each step.
         save_path: keep every state.
@@ -150,7 +150,7 @@ def encode(
     times: Tensor,
     x0: Tensor,
     *,
-    cond: Cond = None,
+    cond: Condition = None,
     generator: Generators = None,
     callback: Callback | None = None,
     save_path: bool = False,
@@ -178,7 +178,7 @@ def edit(
     times: Tensor,
     x0: Tensor,
     *,
-    cond: Cond = None,
+    cond: Condition = None,
     generator: Generators = None,
     callback: Callback | None = None,
     save_path: bool = False,
@@ -208,4 +208,4 @@ def enter(denoiser: Denoiser, x0: Tensor, t: Tensor, generator: Generators = Non
         return mix(q.A, x0)
     spread = torch.diag_embed(q.cov.diagonal(dim1=-2, dim2=-1).sqrt())
     spread[..., 0, 0] = 0
-    return mix(q.A, x0) + process.draw(spread, process.lift(x0), generator)
+    return mix(q.A, x0) + process.draw(spread, process.to_state(x0), generator)

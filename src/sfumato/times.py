@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sfumato.bridge import Pinned
+from sfumato.bridge import Bridge
 from sfumato.errors import UsageError
 from sfumato.process import Process, Scheduled
 from sfumato.schedule import Schedule
@@ -46,7 +46,7 @@ def schedule_of(process: Process) -> Schedule:
     Raises:
         UsageError: the process has none.
     """
-    inner = process.inner if isinstance(process, Pinned) else process
+    inner = process.inner if isinstance(process, Bridge) else process
     if isinstance(inner, Scheduled):
         return inner.schedule
     raise UsageError(

@@ -21,9 +21,9 @@ from sfumato.loss import LogNormal
 from sfumato.systems.ediffi.data.layout import plan
 from sfumato.systems.ediffi.data.things import pair_split, place_split
 from sfumato.systems.ediffi.experts import Experts, Node
-from sfumato.systems.ediffi.hearing import Hearing
-from sfumato.systems.ediffi.imagining import Cascade, Paint, Stage, Wish, imagine
-from sfumato.systems.ediffi.metrics.scenes import Reading
+from sfumato.systems.ediffi.hearing import PromptEncoder
+from sfumato.systems.ediffi.imagining import Cascade, ImageRequest, Paint, Stage, imagine
+from sfumato.systems.ediffi.metrics.scenes import SceneReading
 from sfumato.systems.ediffi.metrics.scores import scores
 from sfumato.systems.ediffi.metrics.training import ReaderTraining
 from sfumato.systems.ediffi.model import PromptedModel
@@ -54,7 +54,7 @@ def wide(*names: str, side: int, **settings: Any) -> PromptedModel:
 
 def stage(*names: str, seed: int = 0, **settings: Any) -> Stage:
     model = tiny_model(*names, **settings)
-    return Stage(filled(model.build(), seed), model, Hearing(model.listeners))
+    return Stage(filled(model.build(), seed), model, PromptEncoder(model.listeners))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # ------------------------------------------------------------------------------- prompts in batches
 
 
-def by_turns(cascade: Cascade, wishes: Sequence[Wish]) -> Tensor:
+def by_turns(cascade: Cascade, wishes: Sequence[ImageRequest]) -> Tensor:
     """Picture i of the i-th wish, each drawn alone."""
     return torch.cat([imagine(cascade, w, 3, [i], 3).pictures for i, w in enumerate(wishes)])
 
@@ -104,7 +104,7 @@ def test_the_reader_is_trained_with_gradients(
 
 def test_prompts_of_different_lengths_are_drawn_as_alone(two: Cascade) -> None:
     for w in (1.0, 2.0):
-        alone = by_turns(two, [Wish(s, guidance=w) for s in SAID])
+        alone = by_turns(two, [ImageRequest(s, guidance=w) for s in SAID])
         for batch in (50, 2):
             close(together(two, drawn.Prompts(SAID, guidance=w), batch), alone)
 
@@ -122,7 +122,7 @@ def test_styles_are_those_of_each_prompt(two: Cascade) -> None:
     shown = torch.stack([picture(name) for name in ("pink", "green", "black")])
     for scale in (2.0, 3.5):
         wishes = [
-            Wish(s, style=x, guidance=2.0, style_guidance=scale)
+            ImageRequest(s, style=x, guidance=2.0, style_guidance=scale)
             for s, x in zip(SAID, shown, strict=True)
         ]
         asked = drawn.Prompts(SAID, shown, guidance=2.0, style_guidance=scale)
@@ -134,7 +134,9 @@ def test_paint_is_that_of_each_prompt(two: Cascade) -> None:
     where = (torch.rand(2, 3, 8, 8, generator=g) < 0.5).float()
     phrases = (("red", "blue square", "pink"), ("square", "green", "cyan square"))
     wishes = [
-        Wish(s, paint=tuple(Paint(phrases[k][i], where[k, i]) for k in (0, 1)), strength=1.5)
+        ImageRequest(
+            s, paint=tuple(Paint(phrases[k][i], where[k, i]) for k in (0, 1)), strength=1.5
+        )
         for i, s in enumerate(SAID)
     ]
     places = tuple(drawn.Place(p, w) for p, w in zip(phrases, where, strict=True))
@@ -194,15 +196,15 @@ def test_figures_of_paint_by_hand() -> None:
             pixels[b][box] = NAMES.thing(name) + 1
     ground = torch.tensor([NAMES.ground(one.ground) for one in made.asked])
     zero = torch.zeros(2, dtype=torch.int64)
-    found = placed.painted_figures(Reading(NAMES, pixels, zero, ground, 16), made)
+    found = placed.painted_figures(SceneReading(NAMES, pixels, zero, ground, 16), made)
     area = int(made.boxes[1, 1].sum())
     assert found["object"] == found["both"] == found["exact"] == 100
     assert found["inside"] == found["inside_halves"] == 100
     assert found["overlap"] == found["overlap_box"] == pytest.approx((3 + 25 / area) / 4)
     swapped = replace(made, boxes=made.boxes.flip(1), halves=made.halves.flip(1))
-    wrong = placed.painted_figures(Reading(NAMES, pixels, zero, ground, 16), swapped)
+    wrong = placed.painted_figures(SceneReading(NAMES, pixels, zero, ground, 16), swapped)
     assert wrong["both"] == 100 and wrong["inside"] == wrong["overlap"] == 0
-    none = placed.painted_figures(Reading(NAMES, pixels * 0, zero, ground, 16), made)
+    none = placed.painted_figures(SceneReading(NAMES, pixels * 0, zero, ground, 16), made)
     assert none["object"] == none["inside"] == none["inside_halves"] == none["overlap"] == 0
 
 
@@ -237,7 +239,7 @@ def test_captions_are_those_of_their_scenes(toy: Path) -> None:
 def alike(seed: int = 0) -> tuple[Stage, Stage]:
     """One model, and experts that all have its weights."""
     single = wide("bert", side=32)
-    one = Stage(filled(single.build(), seed), single, Hearing(single.listeners))
+    one = Stage(filled(single.build(), seed), single, PromptEncoder(single.listeners))
     model = replace(single, split=(Node(3, 7), Node(3, 0)))
     made = model.build()
     assert isinstance(made, Experts)
@@ -377,6 +379,6 @@ def test_styles_by_scale() -> None:
 def test_a_row_of_figures() -> None:
     asked = [asked_for("a fox on sand"), asked_for("a bell on snow")]
     zero = torch.zeros(2, dtype=torch.int64)
-    found = Reading(NAMES, torch.zeros(2, 32, 32, dtype=torch.int64), zero, zero, 1)
+    found = SceneReading(NAMES, torch.zeros(2, 32, 32, dtype=torch.int64), zero, zero, 1)
     row = judged.Figures(scores(found, asked, "r")).row()
     assert row["object"] == 0 and row["object_n"] == 2 and row["ground_error"] >= 0

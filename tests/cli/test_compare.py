@@ -17,15 +17,15 @@ from sfumato import zoo
 from sfumato.cli import contest, main
 from sfumato.cli.compare import TITLES, Rows, compete, fitting, plan, wanted
 from sfumato.cli.contest import Contest, Contestant, Ours, flops, steps_within
-from sfumato.cli.judging import Judge
+from sfumato.cli.judging import Reference
 from sfumato.console import datasets
-from sfumato.console.how import How
+from sfumato.console.how import SamplingOptions
 from sfumato.console.options import SolverName
 from sfumato.console.writers import Labelled
-from sfumato.data import Card, ImageSet, LabelAxis
+from sfumato.data import DataCard, ImageSet, LabelAxis
 from sfumato.errors import SfumatoError, UsageError
 
-HOW = How(batch=10)
+HOW = SamplingOptions(batch=10)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def real(monkeypatch: pytest.MonkeyPatch) -> ImageSet:
     images = random.integers(0, 256, (60, 1, 28, 28)).astype(np.uint8)
     axis = LabelAxis("class", tuple("abcdefghij"))
     labels = random.integers(0, 10, (60, 1)).astype(np.int64)
-    data = ImageSet("fashion-mnist", images, labels, (axis,), Card("x", "x", "x", "x"))
+    data = ImageSet("fashion-mnist", images, labels, (axis,), DataCard("x", "x", "x", "x"))
     monkeypatch.setattr(datasets, "load", lambda name, wish: data)
     return data
 
@@ -44,7 +44,7 @@ def real(monkeypatch: pytest.MonkeyPatch) -> ImageSet:
 def points() -> Contest:
     """40 points, judged against 300 of the true ones."""
     _, model = zoo.load("tiny-points")
-    judge = Judge.of("25-gaussians", datasets.Wish("test", 300), "auto", accuracy=False)
+    judge = Reference.of("25-gaussians", datasets.DataRequest("test", 300), "auto", accuracy=False)
     return Contest(wanted(model, 40, 0), judge, HOW, seed=0, close=8)
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 from sfumato.cli import judging, main
 from sfumato.console import datasets
 from sfumato.console.reading import Read, read_images
-from sfumato.data import Card, ImageSet, LabelAxis
+from sfumato.data import DataCard, ImageSet, LabelAxis
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.metrics import Axis, DownstreamSettings, Pixels, compare, downstream_accuracy
+from sfumato.metrics import ClassifierAxis, DownstreamSettings, Pixels, compare, downstream_accuracy
 
 CLASSES = LabelAxis("class", tuple("abcdefghij"))
 
@@ -25,7 +25,7 @@ def real(monkeypatch: pytest.MonkeyPatch) -> ImageSet:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (120, 1, 28, 28)).astype(np.uint8)
     labels = random.integers(0, 10, (120, 1)).astype(np.int64)
-    data = ImageSet("fashion-mnist", images, labels, (CLASSES,), Card("x", "x", "x", "x"))
+    data = ImageSet("fashion-mnist", images, labels, (CLASSES,), DataCard("x", "x", "x", "x"))
     monkeypatch.setattr(datasets, "load", lambda name, wish: data)
     return data
 
@@ -79,7 +79,11 @@ def test_downstream_accuracies_of_pictures(
     assert scores["MLP accuracy"]["value"] > 90  # noise, learned by heart: it is its own test
     assert real.labels is not None
     by_hand = quick(
-        real.images, real.labels, real.images, real.labels, [Axis("class", CLASSES.values)]
+        real.images,
+        real.labels,
+        real.images,
+        real.labels,
+        [ClassifierAxis("class", CLASSES.values)],
     )
     assert [s.value for s in by_hand] == [scores[s.metric]["value"] for s in by_hand]
 

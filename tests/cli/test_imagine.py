@@ -21,7 +21,7 @@ from sfumato.files import pictures
 from sfumato.model.load import read_model
 from sfumato.systems.ediffi.commands import prompted
 from sfumato.systems.ediffi.commands.imagine import painted, shown
-from sfumato.systems.ediffi.imagining import Paint, Wish, imagine, open_cascade
+from sfumato.systems.ediffi.imagining import ImageRequest, Paint, imagine, open_cascade
 from tiny_prompted import filled, picture, save_model, tiny_model
 
 pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
@@ -88,7 +88,7 @@ def test_everything_at_once(models: dict[str, str], capsys: pytest.CaptureFixtur
     left, fine = left_half(16), left_half(16)  # as the largest model sees them
     fine[:, 8] = 1
     paint = (Paint("red", fine), Paint("blue square", 1 - left, 0.5))
-    wish = Wish(SAID, "a green square", paint, 0.8, picture("pink"), 2.0, 3.0)
+    wish = ImageRequest(SAID, "a green square", paint, 0.8, picture("pink"), 2.0, 3.0)
     drawn = imagine(cascade, wish, 5, range(3), 3)
     want = to_uint8(drawn.pictures).numpy()
     about = {**ABOUT, "model": [models["base"], models["larger"]]}
@@ -118,7 +118,9 @@ def test_what_is_left_out_is_as_it_was_learned(models: dict[str, str]) -> None:
     """A sheet by itself; and the same command again may overwrite it, but nothing else."""
     words = ["imagine", "a red square", "--model", models["base"], "--quiet", "--steps", "2"]
     assert main(words) == 0
-    want = imagine(open_cascade([models["base"]]), Wish("a red square"), 0, range(4), 2).pictures
+    want = imagine(
+        open_cascade([models["base"]]), ImageRequest("a red square"), 0, range(4), 2
+    ).pictures
     sheet = pictures.sheet(to_uint8(want).numpy(), 2)
     assert np.array_equal(np.asarray(Image.open("imagined.png")), np.asarray(sheet))
     about = json.loads(pictures.described("imagined.png"))

@@ -72,8 +72,8 @@ def test_a_folder_with_broken_images_is_refused_until_told_to_go_on(
 
 
 def test_train_and_test_points_differ() -> None:
-    train = datasets.load("swiss-roll", datasets.Wish("train", 50))
-    test = datasets.load("swiss-roll", datasets.Wish("test", 50))
-    again = datasets.load("swiss-roll", datasets.Wish("train", 50))
+    train = datasets.load("swiss-roll", datasets.DataRequest("train", 50))
+    test = datasets.load("swiss-roll", datasets.DataRequest("test", 50))
+    again = datasets.load("swiss-roll", datasets.DataRequest("train", 50))
     assert (train.batch(range(50))[0] == again.batch(range(50))[0]).all()
     assert not (train.batch(range(50))[0] == test.batch(range(50))[0]).any()

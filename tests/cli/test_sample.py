@@ -15,7 +15,7 @@ from PIL import Image
 from sfumato import zoo
 from sfumato.cli import main
 from sfumato.console.drawing import Drawer, stream
-from sfumato.console.how import How
+from sfumato.console.how import SamplingOptions
 from sfumato.console.options import GridName, SolverName
 from sfumato.console.plan import make_plan, make_times
 from sfumato.console.writers import Labelled, Memory, Npz, Parts
@@ -32,7 +32,7 @@ from sfumato.times import offset, uniform
 IMPLICIT = ImplicitModel("p", MLPConfig(width=8, blocks=1, latent=4), steps=2)
 
 
-def drawer(name: str, how: How, steps: int = 4) -> Drawer:
+def drawer(name: str, how: SamplingOptions, steps: int = 4) -> Drawer:
     denoiser, config = zoo.load(name)
     return Drawer.of(denoiser, config, how, steps, seed=3)
 
@@ -43,17 +43,17 @@ def labelled(n: int, *sizes: int) -> Labelled:
 
 
 SOLVERS = [
-    How(solver=SolverName.DPMPP2M),
-    How(solver=SolverName.HEUN),
-    How(solver=SolverName.ANCESTRAL),
-    How(solver=SolverName.EULER_MARUYAMA),
-    How(solver=SolverName.HEUN, churn=4),
-    How(solver=SolverName.DDIM, eta=0.7, guidance=2.0),
+    SamplingOptions(solver=SolverName.DPMPP2M),
+    SamplingOptions(solver=SolverName.HEUN),
+    SamplingOptions(solver=SolverName.ANCESTRAL),
+    SamplingOptions(solver=SolverName.EULER_MARUYAMA),
+    SamplingOptions(solver=SolverName.HEUN, churn=4),
+    SamplingOptions(solver=SolverName.DDIM, eta=0.7, guidance=2.0),
 ]
 
 
 @pytest.mark.parametrize("how", SOLVERS, ids=lambda how: f"{how.solver.value}-{how.churn:g}")
-def test_a_sample_alone_is_the_sample_in_a_batch(how: How) -> None:
+def test_a_sample_alone_is_the_sample_in_a_batch(how: SamplingOptions) -> None:
     d = drawer("tiny-faces", how)
     labels = labelled(64, 3, 2).labels
     together = d.solve(range(64), labels).x
@@ -67,8 +67,8 @@ def test_a_sample_alone_is_the_sample_in_a_batch(how: How) -> None:
 def test_streams_do_not_depend_on_the_batch(batch: int) -> None:
     labels = labelled(20, 3, 2)
     whole, cut = Memory(Path("whole")), Memory(Path("cut"))
-    stream(drawer("tiny-faces", How(solver=SolverName.ANCESTRAL)), labels, whole, {})
-    how = How(solver=SolverName.ANCESTRAL, batch=batch)
+    stream(drawer("tiny-faces", SamplingOptions(solver=SolverName.ANCESTRAL)), labels, whole, {})
+    how = SamplingOptions(solver=SolverName.ANCESTRAL, batch=batch)
     stream(drawer("tiny-faces", how), labels, cut, {})
     assert whole.x.shape == cut.x.shape == (20, 3, 8, 8)
     assert np.abs(whole.x.astype(int) - cut.x.astype(int)).max() <= 1
@@ -148,7 +148,7 @@ def test_sheet_reports_nfe_and_keeps_how_it_was_made(capsys: pytest.CaptureFixtu
 
 
 def test_an_interrupted_run_goes_on() -> None:
-    d = drawer("tiny-faces", How(batch=4))
+    d = drawer("tiny-faces", SamplingOptions(batch=4))
     labels, done = labelled(12, 3, 2), []
 
     def stop(count: int) -> None:
@@ -230,26 +230,30 @@ def test_a_model_says_how_it_is_sampled() -> None:
     """Nothing asked: what suits the model; a model made for its own steps takes no others."""
     flow = Scheduled(RectifiedFlow())
     usual = Sampling("heun", "quadratic", 5)
-    plan = make_plan(How(), None, usual, flow)
+    plan = make_plan(SamplingOptions(), None, usual, flow)
     assert (plan.name, plan.grid, plan.steps) == (SolverName.HEUN, GridName.QUADRATIC, 5)
-    plan = make_plan(How(solver=SolverName.EULER, grid=GridName.UNIFORM), 3, usual, flow)
+    plan = make_plan(
+        SamplingOptions(solver=SolverName.EULER, grid=GridName.UNIFORM), 3, usual, flow
+    )
     assert isinstance(plan.solver, Euler) and torch.equal(plan.times, uniform(3))
     fixed = Sampling("ancestral", times=(1.0, 0.4, 0.0))
-    plan = make_plan(How(), 2, fixed, flow)
+    plan = make_plan(SamplingOptions(), 2, fixed, flow)
     assert isinstance(plan.solver, Ancestral) and plan.times.tolist() == [1.0, 0.4, 0.0]
     for how, steps in [
-        (How(), 3),
-        (How(solver=SolverName.HEUN), None),
-        (How(grid=GridName.UNIFORM), None),
+        (SamplingOptions(), 3),
+        (SamplingOptions(solver=SolverName.HEUN), None),
+        (SamplingOptions(grid=GridName.UNIFORM), None),
     ]:
         with pytest.raises(ValueError, match="its own 2 steps of ancestral"):
             make_plan(how, steps, fixed, flow)
 
 
 def test_a_generator_of_few_steps_walks_its_own_times() -> None:
-    plan = make_plan(How(), None, IMPLICIT.sampling, IMPLICIT.build().process)
+    plan = make_plan(SamplingOptions(), None, IMPLICIT.sampling, IMPLICIT.build().process)
     assert isinstance(plan.solver, Ancestral) and torch.equal(plan.times, offset(2))
-    draws = [Drawer.of(IMPLICIT.build(), IMPLICIT, How(batch=b), None, 3) for b in (1, 4)]
+    draws = [
+        Drawer.of(IMPLICIT.build(), IMPLICIT, SamplingOptions(batch=b), None, 3) for b in (1, 4)
+    ]
     empty = np.empty((4, 0), np.int64)
     together, nfe = draws[1].draw(range(4), empty)
     assert nfe == 2

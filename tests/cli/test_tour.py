@@ -52,7 +52,7 @@ def read(path: Path) -> Reader:
     return reader
 
 
-def no_data(name: str, wish: datasets.Wish) -> None:
+def no_data(name: str, wish: datasets.DataRequest) -> None:
     raise SfumatoError(f"{name} is not here")
 
 

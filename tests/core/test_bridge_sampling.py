@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import sfumato as sf
-from sfumato.denoise import Beside, beside, unlabelled
+from sfumato.denoise import ImageCondition, beside, unlabelled
 from sfumato.guide import ClassifierFree, Inpaint
 
 F64 = torch.float64
@@ -26,7 +26,7 @@ class Exact(sf.Denoiser):
 
     evaluations = 1
 
-    def __init__(self, process: sf.Pinned, noise: float = 0.0) -> None:
+    def __init__(self, process: sf.Bridge, noise: float = 0.0) -> None:
         super().__init__()
         self.process, self.noise = process, noise
 
@@ -48,10 +48,10 @@ class Exact(sf.Denoiser):
 
 
 def walk(deterministic: bool, y: Tensor, told: bool, steps: int, noise: float = 0.0) -> Tensor:
-    process = sf.Pinned(sf.Scheduled(BROWNIAN), deterministic)
+    process = sf.Bridge(sf.Scheduled(BROWNIAN), deterministic)
     g = torch.Generator().manual_seed(1)
     x1 = y + noise * torch.randn(y.shape, generator=g, dtype=F64)
-    cond = Beside(y) if told else None
+    cond = ImageCondition(y) if told else None
     return sf.sample(
         Exact(process, noise), sf.solve.Ancestral(), sf.times.uniform(steps), x1, cond=cond,
         generator=g,
@@ -61,7 +61,7 @@ def walk(deterministic: bool, y: Tensor, told: bool, steps: int, noise: float = 
 def test_the_bridge_is_what_the_pinned_sde_does() -> None:
     """Doob's transform: dx = β (x_1 - x)/σ̄² dt + √β dW from x_0; Euler-Maruyama, 40,000 paths."""
     g = torch.Generator().manual_seed(0)
-    process = sf.Pinned(sf.Scheduled(BROWNIAN))
+    process = sf.Bridge(sf.Scheduled(BROWNIAN))
     x0, x1, n, steps = 0.7, -0.4, 40_000, 500
     total = float(BROWNIAN.sigma(1.0)) ** 2
     x = torch.full((n,), x0, dtype=F64)
@@ -127,14 +127,14 @@ def test_noise_at_the_start_makes_a_walk_without_noise_draw() -> None:
 
 def test_the_known_part_walks_on_its_own_bridge() -> None:
     """x̂_0 := x_1 where known is the published overwriting: N(x_1, v(t)) there, at every time."""
-    process = sf.Pinned(sf.Scheduled(BROWNIAN))
+    process = sf.Bridge(sf.Scheduled(BROWNIAN))
     n = 50_000
     known = torch.tensor([[0.6, -0.9]], dtype=F64).expand(n, 2)
     mask = torch.tensor([[1.0, 0.0]], dtype=F64).expand(n, 2)
     times = sf.times.uniform(8)
     found = sf.sample(
         Inpaint(Exact(process), known, mask), sf.solve.Ancestral(), times, known,
-        cond=Beside(known), generator=torch.Generator().manual_seed(5), save_path=True,
+        cond=ImageCondition(known), generator=torch.Generator().manual_seed(5), save_path=True,
     )  # fmt: skip
     for t, x in zip(times.tolist(), found.path, strict=True):
         v = float(process.bridge(t).cov)
@@ -157,10 +157,10 @@ class Seen(nn.Module):
 
 def test_a_picture_beside_is_joined_as_it_is() -> None:
     network = Seen()
-    denoiser = sf.Preconditioned(network, sf.Pinned(sf.Scheduled(BROWNIAN)), sf.Prediction.EPSILON)
+    denoiser = sf.Preconditioned(network, sf.Bridge(sf.Scheduled(BROWNIAN)), sf.Prediction.EPSILON)
     x, image = torch.randn(3, 2, 4, 4), torch.randn(1, 5, 4, 4)
     labels = torch.tensor([[1], [0], [2]])
-    denoiser(x, 0.5, Beside(image, labels))
+    denoiser(x, 0.5, ImageCondition(image, labels))
     assert network.x.shape == (3, 7, 4, 4)
     torch.testing.assert_close(network.x[:, 2:], image.expand(3, 5, 4, 4))
     ratio = network.x[:, :2] / x
@@ -170,11 +170,11 @@ def test_a_picture_beside_is_joined_as_it_is() -> None:
 
 def test_guidance_takes_away_the_labels_and_leaves_the_picture() -> None:
     network = Seen()
-    process = sf.Pinned(sf.Scheduled(BROWNIAN))
+    process = sf.Bridge(sf.Scheduled(BROWNIAN))
     denoiser = sf.Preconditioned(network, process, sf.Prediction.EPSILON)
     x, image = torch.randn(2, 2, 4, 4), torch.randn(2, 3, 4, 4)
-    told = Beside(image, torch.zeros(2, 1, dtype=torch.int64))
-    bound, free = denoiser(x, 0.5, told), denoiser(x, 0.5, Beside(image))
+    told = ImageCondition(image, torch.zeros(2, 1, dtype=torch.int64))
+    bound, free = denoiser(x, 0.5, told), denoiser(x, 0.5, ImageCondition(image))
     got = ClassifierFree(denoiser, 3.0)(x, 0.5, told)
     torch.testing.assert_close(got, free + 3 * (bound - free))
     assert unlabelled(torch.zeros(2)) is None
@@ -184,12 +184,12 @@ def test_guidance_takes_away_the_labels_and_leaves_the_picture() -> None:
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (3, 3, 4, 4), (2, 3, 4)])
 def test_a_picture_of_another_size_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected a picture beside of shape \(2, C, 4, 4\)"):
-        beside(torch.zeros(2, 2, 4, 4), Beside(torch.zeros(shape)))
+        beside(torch.zeros(2, 2, 4, 4), ImageCondition(torch.zeros(shape)))
 
 
 def test_a_weighted_loss_is_the_mean_of_weighted_squares() -> None:
     network = Seen()
-    denoiser = sf.Preconditioned(network, sf.Pinned(sf.Scheduled(BROWNIAN)), sf.Prediction.EPSILON)
+    denoiser = sf.Preconditioned(network, sf.Bridge(sf.Scheduled(BROWNIAN)), sf.Prediction.EPSILON)
     g = torch.Generator().manual_seed(6)
     x0, x1 = torch.randn(2, 2, 2, 3, 3, generator=g).unbind(0)
     mask = (torch.rand(2, 1, 3, 3, generator=g) < 0.5).float()

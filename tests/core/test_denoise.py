@@ -192,7 +192,7 @@ def test_the_loss_is_least_at_the_posterior_mean(
 def test_a_bridge_is_trained_on_its_own_states() -> None:
     """I²SB: the EPSILON network is compared with (x_t - x_0)/σ_t."""
     noise, network = Scripted(), Answer()
-    process = sf.Pinned(sf.Scheduled(sf.SymmetricBrownian(), noise))
+    process = sf.Bridge(sf.Scheduled(sf.SymmetricBrownian(), noise))
     denoiser = sf.Preconditioned(network, process, P.EPSILON)
     x0, x1, z = (torch.randn(2, 3, dtype=F64) for _ in range(3))
     t = torch.tensor([0.2, 0.7], dtype=F64)

@@ -10,15 +10,15 @@ import torch
 import sfumato as sf
 from analytic import F64, PROCESSES, Counted, mixture
 from sfumato.errors import SfumatoError
-from sfumato.guide import Classifier, Inpaint, Projected
+from sfumato.guide import ClassifierGuided, Inpaint, Projected
 from sfumato.process import mix
 from sfumato.seeds import randn
 from sfumato.solve import Ancestral, DormandPrince, Euler, EulerMaruyama, Exponential, Heun
-from sfumato.systems.cld.sscs import Splitting
+from sfumato.systems.cld.sscs import SSCS
 
 EDM, CLD = PROCESSES["edm"](), PROCESSES["cld"]()
-BRIDGE = sf.Pinned(sf.Scheduled(sf.SymmetricBrownian()))
-STILL = sf.Pinned(sf.Scheduled(sf.SymmetricBrownian()), deterministic=True)
+BRIDGE = sf.Bridge(sf.Scheduled(sf.SymmetricBrownian()))
+STILL = sf.Bridge(sf.Scheduled(sf.SymmetricBrownian()), deterministic=True)
 P = sf.Prediction
 X = torch.zeros(3, 2, dtype=F64)
 
@@ -46,7 +46,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "field length": (lambda: sf.Matern(0), "length > 0 .* got length=0"),
     "field dims": (lambda: sf.GaussianField(dims=4), "dims 1, 2 or 3 .* got dims=4"),
     "field shape": (lambda: sf.GaussianField().sample(X), r"2 spatial axes, got shape \(3, 2\)"),
-    "blocks": (lambda: CLD.read(torch.zeros(1, 3)), r"2 blocks on axis 1, got shape \(1, 3\)"),
+    "blocks": (lambda: CLD.to_data(torch.zeros(1, 3)), r"2 blocks on axis 1, got shape \(1, 3\)"),
     "mix width": (
         lambda: mix(torch.zeros(2, 3), torch.zeros(1, 4), torch.zeros(1, 1)),
         "3 equal blocks on axis 1",
@@ -62,8 +62,8 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: BRIDGE.perturb(X, 0.5, x1=torch.zeros(3, 4, dtype=F64)),
         r"shaped like x0, \(3, 2\), got \(3, 4\)",
     ),
-    "bridge start": (lambda: BRIDGE.start((1, 2)), "pass x1 to sample"),
-    "bridge of phase space": (lambda: sf.Pinned(CLD), "one block to pin, got 2"),
+    "bridge start": (lambda: BRIDGE.prior_sample((1, 2)), "pass x1 to sample"),
+    "bridge of phase space": (lambda: sf.Bridge(CLD), "one block to pin, got 2"),
     "bridge flow": (walk(Euler(), process=BRIDGE), "use Ancestral or EulerMaruyama"),
     "bridge transport": (walk(Exponential(1), process=BRIDGE), "use Ancestral or EulerMaruyama"),
     "bridge eta": (walk(Exponential(1, eta=0.5), process=BRIDGE), "scheduled process"),
@@ -127,7 +127,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "eta in phase space": (walk(Exponential(1, eta=1.0), process=CLD), "scheduled process"),
     "churn": (lambda: Heun(churn=-1), "churn parameters >= 0"),
     "churn in phase space": (walk(Heun(churn=0.3), process=CLD), "scheduled process"),
-    "splitting without a velocity": (walk(Splitting()), "is for critically damped Langevin"),
+    "splitting without a velocity": (walk(SSCS()), "is for critically damped Langevin"),
     "tolerance": (lambda: DormandPrince(rtol=0), "positive tolerances, got 0"),
     "infinite drift": (
         walk(EulerMaruyama(), process=PROCESSES["flow"]()), "infinite at t = 1 .* use Ancestral",
@@ -146,7 +146,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: Inpaint(model(), torch.zeros(2), torch.full((2,), 2.0)), r"in \[0, 1\]",
     ),
     "classifier in phase space": (
-        lambda: Classifier(model(CLD), lambda x, t, c: x, 1.0), "one block, got 2",
+        lambda: ClassifierGuided(model(CLD), lambda x, t, c: x, 1.0), "one block, got 2",
     ),
     "projection window": (
         lambda: Projected(model(), lambda x: x, 0.5, 0.2), "start <= end, got 0.5 and 0.2",

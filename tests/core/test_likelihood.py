@@ -71,7 +71,7 @@ def test_gaussian_field_as_noise(name: str) -> None:
 @pytest.mark.parametrize("name", PROCESSES)
 def test_prior_is_that_of_start(name: str) -> None:
     process = PROCESSES[name]()
-    x = process.start((5, 3), torch.Generator().manual_seed(0), dtype=F64)
+    x = process.prior_sample((5, 3), torch.Generator().manual_seed(0), dtype=F64)
     cov = torch.kron(process.marginal(1.0).cov, torch.eye(3, dtype=F64))
     normal = torch.distributions.MultivariateNormal(torch.zeros(len(cov), dtype=F64), cov)
     torch.testing.assert_close(prior_log_prob(process, x), normal.log_prob(x))

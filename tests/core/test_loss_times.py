@@ -87,14 +87,14 @@ def test_one_step_goes_all_the_way() -> None:
 
 def test_grids_of_a_bridge_are_those_of_what_is_pinned() -> None:
     inner = PROCESSES["edm"]()
-    torch.testing.assert_close(times.karras(sf.Pinned(inner), 5), times.karras(inner, 5))
+    torch.testing.assert_close(times.karras(sf.Bridge(inner), 5), times.karras(inner, 5))
 
 
 @pytest.mark.parametrize("name", [*SCHEDULED, "bridge"])
 def test_log_normal_times(name: str) -> None:
     """ln(σ/α) ~ N(-1.2, 1.2²), by a Kolmogorov-Smirnov test on what was not clipped."""
-    process = sf.Pinned(PROCESSES["edm"]()) if name == "bridge" else PROCESSES[name]()
-    schedule = (process.inner if isinstance(process, sf.Pinned) else process).schedule
+    process = sf.Bridge(PROCESSES["edm"]()) if name == "bridge" else PROCESSES[name]()
+    schedule = (process.inner if isinstance(process, sf.Bridge) else process).schedule
     t = sf.LogNormal(-1.2, 1.2).draw(process, 4000, torch.Generator().manual_seed(0))
     assert t.dtype == F64
     assert 0 < float(t.min()) <= float(t.max()) <= 1

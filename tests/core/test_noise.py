@@ -158,7 +158,7 @@ def test_a_walk_over_drawn_fields_has_the_datas_spectrum() -> None:
     process = sf.Scheduled(sf.VPLinear(), short)
     denoiser = Linear(process, torch.zeros(n, dtype=F64), dense(long, n), dense(short, n))
     g = torch.Generator().manual_seed(0)
-    x = process.start((count, n), g, dtype=F64)
+    x = process.prior_sample((count, n), g, dtype=F64)
     x = sf.sample(denoiser, sf.solve.Exponential(2), sf.times.log_snr(process, 60, 1e-4), x).x
     modes = torch.fft.fft(x, norm="forward").abs().square().mean(0)
     ratio = modes / long.power((n,))

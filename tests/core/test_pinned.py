@@ -40,7 +40,7 @@ def test_brownian_bridge_is_the_closed_form(t: float) -> None:
     """N((σ̄² x_0 + σ² x_1)/(σ² + σ̄²), σ² σ̄²/(σ² + σ̄²)), to 1e-12."""
     before, total = spread(t), spread(1.0)
     after = total - before
-    q = sf.Pinned(sf.Scheduled(sf.SymmetricBrownian())).bridge(t)
+    q = sf.Bridge(sf.Scheduled(sf.SymmetricBrownian())).bridge(t)
     assert q.A[0].tolist() == pytest.approx([after / total, before / total], abs=1e-12)
     assert float(q.cov) == pytest.approx(before * after / total, abs=1e-12)
 
@@ -48,7 +48,7 @@ def test_brownian_bridge_is_the_closed_form(t: float) -> None:
 @pytest.mark.parametrize("t", [0.1, 0.5, 0.9])
 def test_bridge_is_symmetric_in_time(t: float) -> None:
     """β is symmetric, so exchanging x_0 and x_1 is turning time round."""
-    process = sf.Pinned(sf.Scheduled(sf.SymmetricBrownian()))
+    process = sf.Bridge(sf.Scheduled(sf.SymmetricBrownian()))
     here, there = process.bridge(t), process.bridge(1 - t)
     torch.testing.assert_close(here.A, there.A.flip(-1), rtol=1e-13, atol=1e-14)
     torch.testing.assert_close(here.cov, there.cov, rtol=1e-13, atol=1e-15)
@@ -56,7 +56,7 @@ def test_bridge_is_symmetric_in_time(t: float) -> None:
 
 @each
 def test_bridge_conditions_the_joint_gaussian(inner: sf.Schedule) -> None:
-    process = sf.Pinned(sf.Scheduled(inner))
+    process = sf.Bridge(sf.Scheduled(inner))
     for t in (0.05, 0.5, 0.95):
         m_t, c_t = (float(a) for a in process.inner.marginal(t)[:2])
         move, added = (float(a) for a in process.inner.kernel(t, 1.0)[:2])
@@ -71,7 +71,7 @@ def test_bridge_conditions_the_joint_gaussian(inner: sf.Schedule) -> None:
 @each
 def test_bridge_kernels_compose(inner: sf.Schedule) -> None:
     """q(x_t | x_r, x_1) = ∫ q(x_t | x_s, x_1) q(x_s | x_r, x_1); from r = 0 it is bridge."""
-    process = sf.Pinned(sf.Scheduled(inner))
+    process = sf.Bridge(sf.Scheduled(inner))
     for r, s, t in ((0.0, 0.3, 0.8), (0.1, 0.5, 0.6)):
         one, two, both = process.kernel(r, s), process.kernel(s, t), process.kernel(r, t)
         a = two.A[..., :1] @ one.A
@@ -87,7 +87,7 @@ def test_bridge_kernels_compose(inner: sf.Schedule) -> None:
 @each
 @pytest.mark.parametrize("ends", [0.0, 1.0])
 def test_bridge_ends_at_its_ends(inner: sf.Schedule, ends: float) -> None:
-    q = sf.Pinned(sf.Scheduled(inner)).bridge(ends)
+    q = sf.Bridge(sf.Scheduled(inner)).bridge(ends)
     want = torch.tensor([[1 - ends, ends]], dtype=F64)
     torch.testing.assert_close(q.A, want)
     torch.testing.assert_close(q.cov, torch.zeros(1, 1, dtype=F64), atol=1e-14, rtol=0)
@@ -99,7 +99,7 @@ def test_chain_with_the_true_data_keeps_every_marginal(
     inner: sf.Schedule, deterministic: bool
 ) -> None:
     """Walk the posterior from x_1 with x_0 known: mean and variance of the bridge at each time."""
-    process = sf.Pinned(sf.Scheduled(inner), deterministic)
+    process = sf.Bridge(sf.Scheduled(inner), deterministic)
     mean, var = torch.tensor([[0.0, 1.0]], dtype=F64), torch.zeros(1, 1, dtype=F64)  # (x_0, x_1)
     times = [1.0, 0.8, 0.5, 0.1, 0.0]
     for t, s in zip(times, times[1:], strict=False):
@@ -114,7 +114,7 @@ def test_chain_with_the_true_data_keeps_every_marginal(
 
 @each
 def test_times_in_float32_do(inner: sf.Schedule) -> None:
-    process = sf.Pinned(sf.Scheduled(inner))
+    process = sf.Bridge(sf.Scheduled(inner))
     t = torch.tensor([0.2, 0.7])
     for low, high in (
         (process.bridge(t), process.bridge(t.double())),
@@ -129,7 +129,7 @@ def test_less_noise_tends_to_a_straight_line() -> None:
     """β → 0 at constant β: the mean is (1-t) x_0 + t x_1, and the variance vanishes with β."""
     variances = []
     for beta in (1.0, 1e-4, 1e-8):
-        q = sf.Pinned(sf.Scheduled(sf.SymmetricBrownian(beta, beta))).bridge(0.3)
+        q = sf.Bridge(sf.Scheduled(sf.SymmetricBrownian(beta, beta))).bridge(0.3)
         assert q.A[0].tolist() == pytest.approx([0.7, 0.3], abs=1e-9)
         variances.append(float(q.cov) / beta)
     assert variances == pytest.approx([0.21] * 3, rel=1e-6)
@@ -137,7 +137,7 @@ def test_less_noise_tends_to_a_straight_line() -> None:
 
 @each
 def test_deterministic_transport_follows_its_own_flow(inner: sf.Schedule) -> None:
-    process = sf.Pinned(sf.Scheduled(inner), deterministic=True)
+    process = sf.Bridge(sf.Scheduled(inner), deterministic=True)
     x0 = torch.tensor([[0.4]], dtype=F64)
 
     def rate(time: float, y: np.ndarray) -> np.ndarray:
@@ -152,7 +152,7 @@ def test_deterministic_transport_follows_its_own_flow(inner: sf.Schedule) -> Non
 def test_perturb_stands_on_the_bridge_and_returns_the_published_target(deterministic: bool) -> None:
     """x_t = a x_0 + b x_1 + √v z, and the target (x_t - x_0)/σ_t."""
     noise = Scripted()
-    process = sf.Pinned(sf.Scheduled(sf.SymmetricBrownian(), noise), deterministic)
+    process = sf.Bridge(sf.Scheduled(sf.SymmetricBrownian(), noise), deterministic)
     g = torch.Generator().manual_seed(0)
     x0, x1, z = (torch.randn(3, 2, generator=g, dtype=F64) for _ in range(3))
     t = torch.tensor([0.1, 0.5, 0.9], dtype=F64)
@@ -185,7 +185,7 @@ def test_walk_with_the_true_data_ends_at_it_for_every_solver() -> None:
         (True, [sf.solve.Ancestral(), sf.solve.Euler(), sf.solve.Heun(), sf.solve.Exponential(1),
                 sf.solve.Exponential(3), sf.solve.DormandPrince()]),
     ):  # fmt: skip
-        process = sf.Pinned(sf.Scheduled(sf.SymmetricBrownian()), deterministic)
+        process = sf.Bridge(sf.Scheduled(sf.SymmetricBrownian()), deterministic)
         for solver in solvers:
             end = sf.sample(Told(process, x0), solver, sf.times.uniform(20), x1, generator=g).x
             torch.testing.assert_close(end, x0, rtol=1e-9, atol=1e-9)

@@ -141,7 +141,7 @@ def test_perturb_reads_mean_and_root_off(name: str) -> None:
 @each
 def test_start_has_the_priors_moments(name: str) -> None:
     process = PROCESSES[name]()
-    x = process.start((20000, 2), torch.Generator().manual_seed(0), dtype=F64)
+    x = process.prior_sample((20000, 2), torch.Generator().manual_seed(0), dtype=F64)
     assert x.shape == (20000, 2 * process.k)
     want = torch.kron(process.marginal(1.0).cov, torch.eye(2, dtype=F64))
     scale = want.diagonal().sqrt()
@@ -154,9 +154,9 @@ def test_start_has_the_priors_moments(name: str) -> None:
 def test_lift_and_read(name: str) -> None:
     process = PROCESSES[name]()
     x0 = torch.randn(2, 3, 4, 4, dtype=F64)
-    state = process.lift(x0)
+    state = process.to_state(x0)
     assert state.shape == (2, 3 * process.k, 4, 4)
-    torch.testing.assert_close(process.read(state), x0)
+    torch.testing.assert_close(process.to_data(state), x0)
     if process.k == 2:
         assert not state[:, 3:].any()
 
@@ -195,7 +195,7 @@ def test_clock_and_its_rate(name: str) -> None:
 @each
 def test_level_is_finite_and_rises(name: str) -> None:
     process = PROCESSES[name]()
-    levels = process.level(torch.linspace(0, 1, 101, dtype=F64))
+    levels = process.noise_level(torch.linspace(0, 1, 101, dtype=F64))
     assert bool(levels.isfinite().all())
     assert bool((levels.diff() >= 0).all())
 
@@ -203,4 +203,4 @@ def test_level_is_finite_and_rises(name: str) -> None:
 def test_level_is_c_noise() -> None:
     """ln(σ)/4 (Karras et al. 2022, table 1)."""
     sigma = torch.tensor([0.002, 0.5, 80.0], dtype=F64)
-    torch.testing.assert_close(PROCESSES["edm"]().level(sigma / 80), sigma.log() / 4)
+    torch.testing.assert_close(PROCESSES["edm"]().noise_level(sigma / 80), sigma.log() / 4)

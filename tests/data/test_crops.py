@@ -13,7 +13,7 @@ from PIL import Image
 
 from sfumato.data.crops import Crops, crops_of, pyramid, uniforms
 from sfumato.data.decode import BrokenImage
-from sfumato.data.sets import Card, ImageSet
+from sfumato.data.sets import DataCard, ImageSet
 from sfumato.data.whole import planes, whole
 from sfumato.errors import SfumatoError, UsageError
 
@@ -89,7 +89,7 @@ def test_it_reads_like_an_array() -> None:
 
 def test_an_image_set_takes_crops() -> None:
     crops = some(n=50)
-    data = ImageSet("toy", crops, None, (), Card("toy", "here", "none", "few"))  # type: ignore[arg-type]
+    data = ImageSet("toy", crops, None, (), DataCard("toy", "here", "none", "few"))  # type: ignore[arg-type]
     assert (len(data), data.resolution, data.channels) == (50, 8, 3)
     x, labels = data.batch([4, 2])
     assert labels is None

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.data import Card, ImageSet, LabelAxis, PointSet, to_uint8
+from sfumato.data import DataCard, ImageSet, LabelAxis, PointSet, to_uint8
 
-CARD = Card("toy", "made here", "none needed", "few")
+CARD = DataCard("toy", "made here", "none needed", "few")
 AXES = (LabelAxis("kind", ("a", "b")), LabelAxis("size", ("s", "m", "l")))
 
 

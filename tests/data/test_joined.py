@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfumato.data.joined import Joined, joined, pattern
-from sfumato.data.sets import Card, ImageSet
+from sfumato.data.sets import DataCard, ImageSet
 
 
 def counting(name: str, n: int, first: int, resolution: int = 4) -> ImageSet:
@@ -17,7 +17,7 @@ def counting(name: str, n: int, first: int, resolution: int = 4) -> ImageSet:
         np.arange(first, first + n, dtype=np.uint8)[:, None, None, None],
         (n, 3, resolution, resolution),
     )
-    return ImageSet(name, images, None, (), Card(name, f"made {name}", f"free {name}", "few"))
+    return ImageSet(name, images, None, (), DataCard(name, f"made {name}", f"free {name}", "few"))
 
 
 A, B = counting("a", 5, 0), counting("b", 12, 100)

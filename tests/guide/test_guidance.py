@@ -12,7 +12,7 @@ from torch import Tensor
 
 import sfumato as sf
 from analytic import F64, PROCESSES, Counted, Linear, Scripted, mixture, propagate
-from sfumato.guide import Classifier, ClassifierFree, Inpaint, Projected
+from sfumato.guide import ClassifierFree, ClassifierGuided, Inpaint, Projected
 from sfumato.solve import Ancestral, DormandPrince, Exponential
 
 SCHEDULED = [n for n in PROCESSES if PROCESSES[n]().k == 1]
@@ -56,7 +56,7 @@ def test_another_denoiser_may_be_the_weak_one() -> None:
     assert ClassifierFree(strong, 0.0, unconditional=weak)(x, 0.3).equal(weak(x, 0.3))
 
 
-def classifier(denoiser: sf.Denoiser) -> Classifier:
+def classifier(denoiser: sf.Denoiser) -> ClassifierGuided:
     """log p(class | x_t) of the mixture, exactly."""
 
     def log_prob(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
@@ -65,7 +65,7 @@ def classifier(denoiser: sf.Denoiser) -> Classifier:
         mine = log.masked_fill(denoiser.labels[None] != cond[:, None], -math.inf)
         return mine.logsumexp(1) - log.logsumexp(1)
 
-    return Classifier(denoiser, log_prob, 1.0)
+    return ClassifierGuided(denoiser, log_prob, 1.0)
 
 
 @pytest.mark.parametrize("name", SCHEDULED)
@@ -89,14 +89,14 @@ def test_classifier_takes_one_time_per_sample() -> None:
 @pytest.mark.parametrize("name", ["cosine", "flow"])
 def test_nothing_to_classify_where_no_signal_is_left(name: str) -> None:
     denoiser = mixture(PROCESSES[name]())
-    x = denoiser.process.start((4, 2), torch.Generator().manual_seed(0), dtype=F64)
+    x = denoiser.process.prior_sample((4, 2), torch.Generator().manual_seed(0), dtype=F64)
     torch.testing.assert_close(classifier(denoiser)(x, 1.0, LABELS), denoiser(x, 1.0))
 
 
 def test_guided_samples_have_the_class() -> None:
     """A walk under classifier guidance equals the walk of the conditional mixture."""
     denoiser = mixture(PROCESSES["edm"]())
-    x = denoiser.process.start((4, 2), torch.Generator().manual_seed(0), dtype=F64)
+    x = denoiser.process.prior_sample((4, 2), torch.Generator().manual_seed(0), dtype=F64)
     times = sf.times.karras(denoiser.process, 20)
     guided = sf.sample(classifier(denoiser), Exponential(2), times, x, cond=LABELS).x
     want = sf.sample(denoiser, Exponential(2), times, x, cond=LABELS).x
@@ -114,8 +114,10 @@ def test_known_part_comes_out_exactly(name: str, solver: sf.Solver) -> None:
     denoiser = Linear(process, torch.zeros(2, dtype=F64), COV)
     g = torch.Generator().manual_seed(0)
     times = sf.times.quadratic(12) if process.k == 2 else sf.times.log_snr(process, 12, 0.01)
-    x = process.start((3, 2), g, dtype=F64)
-    end = process.read(sf.sample(Inpaint(denoiser, KNOWN, MASK), solver, times, x, generator=g).x)
+    x = process.prior_sample((3, 2), g, dtype=F64)
+    end = process.to_data(
+        sf.sample(Inpaint(denoiser, KNOWN, MASK), solver, times, x, generator=g).x
+    )
     torch.testing.assert_close(end[:, 0], torch.full((3,), 1.2, dtype=F64), rtol=0, atol=1e-9)
 
 

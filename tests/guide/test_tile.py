@@ -11,13 +11,13 @@ from torch import Tensor
 
 import sfumato as sf
 from analytic import F64, PROCESSES
-from sfumato.denoise import Beside, Cond
+from sfumato.denoise import Condition, ImageCondition
 from sfumato.guide import Inpaint, Tiled
 from sfumato.guide.tile import cuts
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
 from sfumato.solve import Ancestral, Exponential
-from sfumato.systems.ddgan.implicit import Implicit
+from sfumato.systems.ddgan.implicit import ImplicitDenoiser
 
 SIZES = [(1, 1), (1, 200), (200, 1), (2, 3), (15, 17), (63, 65), (64, 64), (65, 129), (200, 131)]
 
@@ -34,17 +34,17 @@ class Pointwise(sf.Denoiser):
         self.calls: list[int] = []
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         if self.size is not None:  # a tile: a mean needs no generator
             assert generator is None
             assert x_t.shape[2:] == (self.size, self.size)
         self.calls.append(len(x_t))
         alpha = self.process.marginal(t).A[..., 0, 0].to(x_t)
-        x0 = self.process.read(x_t)
+        x0 = self.process.to_data(x_t)
         x0 = 0.3 * x0 + 0.1 + alpha.reshape(-1, 1, 1, 1)
         labels = cond
-        if isinstance(cond, Beside):
+        if isinstance(cond, ImageCondition):
             assert cond.image.shape == (len(x_t), cond.image.shape[1], *x_t.shape[2:])
             x0 = x0 - 0.5 * cond.image[:, :1].to(x0)
             labels = cond.labels
@@ -65,7 +65,7 @@ class Local(Pointwise):
         self.radius = radius
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         return F.conv2d(x_t, self.kernel.to(x_t), padding=self.radius).tanh()
 
@@ -118,7 +118,7 @@ def test_a_pointwise_denoiser_is_the_same_tiled(
     x = draw(2, 3 * process.k, *size)
     labels = torch.tensor([1, 5])
     t = torch.tensor([0.2, 0.9], dtype=F64)
-    cond = Beside(draw(2, 4, *size, seed=1), labels) if beside else labels
+    cond = ImageCondition(draw(2, 4, *size, seed=1), labels) if beside else labels
     got = tiled(x, t, cond)
     assert got.shape == (2, 3, *size)
     torch.testing.assert_close(got, plain(x, t, cond), rtol=0, atol=1e-12)
@@ -129,8 +129,8 @@ def test_a_pointwise_denoiser_is_the_same_tiled(
 def test_one_picture_beside_serves_all_samples() -> None:
     process = PROCESSES["vp"]()
     x, image = draw(3, 1, 70, 40), draw(1, 1, 70, 40, seed=1)
-    got = Tiled(Pointwise(process, 32), 32, 8)(x, 0.3, Beside(image))
-    want = Pointwise(process)(x, 0.3, Beside(image.expand(3, -1, -1, -1)))
+    got = Tiled(Pointwise(process, 32), 32, 8)(x, 0.3, ImageCondition(image))
+    want = Pointwise(process)(x, 0.3, ImageCondition(image.expand(3, -1, -1, -1)))
     torch.testing.assert_close(got, want, rtol=0, atol=1e-12)
 
 
@@ -184,9 +184,9 @@ def test_a_wider_denoiser_is_exact_inside_the_tiles() -> None:
 def test_the_whole_walk_is_that_without_tiles(solver: sf.Solver) -> None:
     process = PROCESSES["edm"]()
     plain, tiled = Pointwise(process), Tiled(Pointwise(process, 32), 32, 8)
-    x = process.start((2, 3, 75, 50), sf.generators(3, range(2)))
+    x = process.prior_sample((2, 3, 75, 50), sf.generators(3, range(2)))
     times = sf.times.karras(process, 6)
-    image = Beside(draw(2, 1, 75, 50).float())
+    image = ImageCondition(draw(2, 1, 75, 50).float())
     want = sf.sample(plain, solver, times, x, cond=image, generator=sf.generators(0, range(2)))
     got = sf.sample(tiled, solver, times, x, cond=image, generator=sf.generators(0, range(2)))
     torch.testing.assert_close(got.x, want.x, rtol=0, atol=1e-5)
@@ -198,7 +198,7 @@ def test_a_known_part_around_tiles_comes_out_exactly() -> None:
     known, mask = draw(1, 40, 50), torch.zeros(1, 40, 50)
     mask[:, :20] = 1
     denoiser = Inpaint(Tiled(Pointwise(process, 32), 32, 8), known, mask)
-    x = process.start((1, 1, 40, 50), torch.Generator().manual_seed(0), dtype=F64)
+    x = process.prior_sample((1, 1, 40, 50), torch.Generator().manual_seed(0), dtype=F64)
     end = sf.sample(denoiser, Ancestral(), sf.times.karras(process, 8), x).x
     torch.testing.assert_close(end[0, :, :20], known[:, :20], rtol=0, atol=1e-9)
 
@@ -208,7 +208,7 @@ def test_small_pictures_are_mirrored_as_often_as_it_takes() -> None:
 
     class Watch(Pointwise):
         def forward(
-            self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+            self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
         ) -> Tensor:
             seen.append(x_t)
             return x_t
@@ -240,7 +240,7 @@ def test_what_makes_no_sense_is_refused() -> None:
     x = torch.zeros(2, 1, 8, 9)
     for shape in ((2, 1, 9, 8), (3, 1, 8, 9), (2, 1, 8)):
         with pytest.raises(ValueError, match=r"beside of shape \(2, C, 8, 9\)"):
-            Tiled(inner, 8, 2)(x, 0.3, Beside(torch.zeros(shape)))
-    drawing = Implicit(torch.nn.Identity(), PROCESSES["vp"](), steps=4)
+            Tiled(inner, 8, 2)(x, 0.3, ImageCondition(torch.zeros(shape)))
+    drawing = ImplicitDenoiser(torch.nn.Identity(), PROCESSES["vp"](), steps=4)
     with pytest.raises(ValueError, match="got one that draws"):
         Tiled(drawing, 8, 2)

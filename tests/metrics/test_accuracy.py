@@ -20,7 +20,7 @@ from sfumato.metrics.accuracy import (
     train_classifier,
 )
 from sfumato.metrics.classifier import (
-    Axis,
+    ClassifierAxis,
     ClassifierFeatures,
     LabelledClassifier,
     load_classifier,
@@ -28,7 +28,10 @@ from sfumato.metrics.classifier import (
     shipped_features,
 )
 
-AXES = (Axis("stripes", ("rows", "columns")), Axis("shade", ("dark", "middle", "light")))
+AXES = (
+    ClassifierAxis("stripes", ("rows", "columns")),
+    ClassifierAxis("shade", ("dark", "middle", "light")),
+)
 QUICK = ClassifierTraining(epochs=3, batch=32, channels=8, multipliers=(1, 2), shift=1)
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from sfumato.metrics.kernel import (
-    Gaussian,
-    Kernel,
+    GaussianKernel,
     MinusDistance,
-    Polynomial,
+    PairwiseKernel,
+    PolynomialKernel,
     discrepancy,
     energy_distance,
     kernel_distance,
@@ -32,13 +32,13 @@ def by_loops(x: torch.Tensor, y: torch.Tensor, k) -> float:
 @pytest.mark.parametrize(
     ("kernel", "formula"),
     [
-        (Polynomial(), lambda a, b: (a @ b / 3 + 1) ** 3),
-        (Gaussian(0.7), lambda a, b: torch.exp(-(a - b).square().sum() / (2 * 0.49))),
+        (PolynomialKernel(), lambda a, b: (a @ b / 3 + 1) ** 3),
+        (GaussianKernel(0.7), lambda a, b: torch.exp(-(a - b).square().sum() / (2 * 0.49))),
         (MinusDistance(), lambda a, b: -(a - b).norm()),
     ],
     ids=["polynomial", "gaussian", "distance"],
 )
-def test_is_the_unbiased_estimator(kernel: Kernel, formula) -> None:
+def test_is_the_unbiased_estimator(kernel: PairwiseKernel, formula) -> None:
     x, y = normal(0, 23, 3), 1.5 * normal(1, 31, 3) + 0.3
     value, _ = discrepancy(x, y, kernel, groups=4)
     assert value == pytest.approx(by_loops(x, y, formula), abs=1e-10)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sfumato.data import Card, ImageSet, LabelAxis, avatars, fashion_mnist
+from sfumato.data import DataCard, ImageSet, LabelAxis, avatars, fashion_mnist
 from sfumato.errors import SfumatoError
 from sfumato.files import store
 from sfumato.metrics.accuracy import ClassifierTraining, label_accuracy
@@ -25,7 +25,7 @@ def shades(seed: int, n: int, labelled: bool = True) -> ImageSet:
     axes = (LabelAxis("shade", ("dark", "light")),) if labelled else ()
     return ImageSet(
         "shades", images.clip(0, 255).astype(np.uint8), labels if labelled else None, axes,
-        Card("shades", "made here", "CC0", "tiny"),
+        DataCard("shades", "made here", "CC0", "tiny"),
     )  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def test_the_built_model_denoises(model):
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
     other = model.build(2)
     assert any(not torch.equal(x, y) for x, y in zip(a.parameters(), other.parameters()))
-    x = a.process.start((3, *model.shape), torch.Generator().manual_seed(0))
+    x = a.process.prior_sample((3, *model.shape), torch.Generator().manual_seed(0))
     cond = torch.zeros(3, len(model.axes), dtype=torch.int64) if model.axes else None
     with torch.no_grad():
         assert a(x, 0.5, cond).shape == (3, *model.shape)

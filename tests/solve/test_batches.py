@@ -42,8 +42,8 @@ def draw(
     # in phase space the flow of an untrained network runs away near the data
     times = sf.times.quadratic(6, 1.0, 0.03 if process.k == 2 else 1e-4)
     seeds = sf.generators(5, indices)
-    x = process.start((len(indices), *shape), seeds)
-    return process.read(sf.sample(denoiser, solver, times, x, generator=seeds).x)
+    x = process.prior_sample((len(indices), *shape), seeds)
+    return process.to_data(sf.sample(denoiser, solver, times, x, generator=seeds).x)
 
 
 SOLVERS = [Exponential(3), Heun(), DormandPrince(1e-3, 1e-3), Ancestral(), EulerMaruyama()]

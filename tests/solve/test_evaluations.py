@@ -30,7 +30,7 @@ def model(name: str = "edm") -> tuple[Counted, sf.Preconditioned]:
 
 
 def start(denoiser: sf.Denoiser, n: int = 3) -> torch.Tensor:
-    return denoiser.process.start((n, 2), torch.Generator().manual_seed(0), dtype=F64)
+    return denoiser.process.prior_sample((n, 2), torch.Generator().manual_seed(0), dtype=F64)
 
 
 @pytest.mark.parametrize("method", PER_WALK)

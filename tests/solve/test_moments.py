@@ -135,8 +135,8 @@ def test_a_mixtures_moments_by_sampling(name: str, solver: sf.Solver) -> None:
     else:
         times = sf.times.log_snr(process, 150, 0.01, 60.0)
     g = torch.Generator().manual_seed(0)
-    x = process.start((n, 2), g, dtype=F64)
-    x = process.read(sf.sample(denoiser, solver, times, x, generator=g).x)
+    x = process.prior_sample((n, 2), g, dtype=F64)
+    x = process.to_data(sf.sample(denoiser, solver, times, x, generator=g).x)
     mean, cov = denoiser.moments()
     got = (x - mean).T @ (x - mean) / n
     assert bool(((x.mean(0) - mean).abs() < 4 * (cov.diagonal() / n).sqrt() + 0.02).all())
@@ -147,7 +147,7 @@ def test_a_mixtures_moments_by_sampling(name: str, solver: sf.Solver) -> None:
 def test_stochastic_bridge_reaches_the_data() -> None:
     """Independent Gaussian ends: x_0 given (x_t, x_1 unknown) is linear, from x_1 ~ N(0, 1)."""
     noise = Scripted()
-    process = sf.Pinned(sf.Scheduled(sf.SymmetricBrownian(0.5, 2.0), noise))
+    process = sf.Bridge(sf.Scheduled(sf.SymmetricBrownian(0.5, 2.0), noise))
     q1 = float(process.bridge(1.0).A[0, 1])
     assert q1 == 1
 

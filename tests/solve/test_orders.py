@@ -26,8 +26,8 @@ SOLVERS: dict[str, tuple[sf.Solver, list[int]]] = {
     "dormand-prince": (DormandPrince(adaptive=False), [48, 96]),
 }
 BRIDGES = {
-    "bridge-brownian": sf.Pinned(sf.Scheduled(sf.SymmetricBrownian(0.5, 2.0)), True),
-    "bridge-vp": sf.Pinned(sf.Scheduled(sf.VPLinear(0.1, 2.0)), True),
+    "bridge-brownian": sf.Bridge(sf.Scheduled(sf.SymmetricBrownian(0.5, 2.0)), True),
+    "bridge-vp": sf.Bridge(sf.Scheduled(sf.VPLinear(0.1, 2.0)), True),
 }
 FIFTH = DormandPrince(adaptive=False)
 
@@ -72,7 +72,7 @@ def test_order_is_the_declared_one(name: str, method: str) -> None:
 def full(name: str) -> tuple[Mixture, Tensor, Tensor, float]:
     denoiser = mixture(PROCESSES[name]())
     end = {"edm": 5e-3, "ve": 0.4}.get(name, 0.05)
-    x = denoiser.process.start((12, 2), torch.Generator().manual_seed(1), dtype=F64)
+    x = denoiser.process.prior_sample((12, 2), torch.Generator().manual_seed(1), dtype=F64)
     grid = torch.linspace(1, math.sqrt(end), 301, dtype=F64).square()
     return denoiser, x, exact(denoiser, grid, x), end
 
@@ -159,7 +159,7 @@ def test_deis_solves_a_parabola_exactly(name: str) -> None:
 
 def test_deis_of_one_estimate_is_ddim_to_the_data() -> None:
     denoiser = mixture(PROCESSES["cosine"]())
-    x = denoiser.process.start((5, 2), torch.Generator().manual_seed(1), dtype=F64)
+    x = denoiser.process.prior_sample((5, 2), torch.Generator().manual_seed(1), dtype=F64)
     grid = sf.times.uniform(6)
     one, other = (sf.sample(denoiser, s, grid, x).x for s in (DEIS(1), Exponential(1)))
     torch.testing.assert_close(one, other)
@@ -170,7 +170,7 @@ def test_deis_where_it_does_not_fit() -> None:
     with pytest.raises(ValueError, match="expected 1, 2 or 3 estimates, got 4"):
         DEIS(4)
     damped = mixture(PROCESSES["cld"]())
-    x = damped.process.start((2, 2), torch.Generator().manual_seed(1), dtype=F64)
+    x = damped.process.prior_sample((2, 2), torch.Generator().manual_seed(1), dtype=F64)
     with pytest.raises(ValueError, match="DEIS needs a scheduled process"):
         sf.sample(damped, DEIS(), sf.times.uniform(3), x)
 
@@ -247,7 +247,7 @@ def test_there_and_back(name: str, method: str) -> None:
         code = sf.encode(denoiser, solver, grid, x0, generator=seed)
         back = sf.sample(denoiser, solver, grid.flip(0), code.x)
         entry = denoiser.process.marginal(end).A[0, 0]
-        errors.append(float((denoiser.process.read(back.x) / entry - x0).norm()))
+        errors.append(float((denoiser.process.to_data(back.x) / entry - x0).norm()))
         assert code.nfe > 0
     order = slope(errors, steps)
     # the leading errors of the two ways may cancel, never add up to a lower order

@@ -25,7 +25,7 @@ from sfumato.files import pictures
 from sfumato.studio.gate import ASKED, READ
 from sfumato.studio.limits import Limits
 from sfumato.studio.serve import listening, loopback
-from sfumato.systems.ediffi.imagining import Cascade, Drawn, imagine, open_cascade
+from sfumato.systems.ediffi.imagining import Cascade, DrawnImages, imagine, open_cascade
 from sfumato.systems.ediffi.studio import wishing
 from sfumato.systems.ediffi.studio.colours import PALETTE
 from sfumato.systems.ediffi.studio.wishing import Sent, asked
@@ -162,7 +162,7 @@ class Held:
         self.lock = threading.Lock()
 
     def __call__(self, cascade: Cascade, wish: Any, seed: int, here: range, *a: Any, **k: Any
-                 ) -> Drawn:  # fmt: skip
+                 ) -> DrawnImages:  # fmt: skip
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)

@@ -16,9 +16,14 @@ from sfumato.loss import OneOf
 from sfumato.model.load import load_model
 from sfumato.nn import MLPConfig
 from sfumato.systems.ddgan.critic import Critic, CriticConfig
-from sfumato.systems.ddgan.implicit import Bound, Implicit, discriminator_loss, generator_loss
+from sfumato.systems.ddgan.implicit import (
+    Bound,
+    ImplicitDenoiser,
+    discriminator_loss,
+    generator_loss,
+)
 from sfumato.systems.ddgan.model import ImplicitModel
-from sfumato.train import Adversary, Part, TrainConfig, read_log, train
+from sfumato.train import Adversary, Microbatch, TrainConfig, read_log, train
 
 AXES = (3,)
 
@@ -37,15 +42,15 @@ def game(
     torch.manual_seed(0)
     judge = Critic(CriticConfig(2, width, 2, labels=AXES))
 
-    def loss(denoiser: Denoiser, part: Part) -> Tensor:
-        assert isinstance(denoiser, Implicit)
+    def loss(denoiser: Denoiser, part: Microbatch) -> Tensor:
+        assert isinstance(denoiser, ImplicitDenoiser)
         assert not any(p.requires_grad for p in judge.parameters())
         return generator_loss(
             denoiser, judge, part.x0, part.t, cond=part.cond, generator=part.generators
         )
 
-    def theirs(module: nn.Module, denoiser: Denoiser, part: Part, step: int) -> Tensor:
-        assert isinstance(denoiser, Implicit)
+    def theirs(module: nn.Module, denoiser: Denoiser, part: Microbatch, step: int) -> Tensor:
+        assert isinstance(denoiser, ImplicitDenoiser)
         penalty = 0.1 if step % 3 == 0 else 0.0
         found = discriminator_loss(
             denoiser, module, part.x0, part.t,
@@ -96,7 +101,7 @@ def test_resume_is_bit_for_bit_with_two_players(toy, settings, tmp_path):
 def test_only_the_generator_is_averaged_and_loads_as_a_model(toy, settings, tmp_path):
     game(toy, tmp_path / "a", replace(settings, steps=5))
     denoiser, model = load_model(tmp_path / "a")
-    assert isinstance(denoiser, Implicit) and isinstance(model, ImplicitModel)
+    assert isinstance(denoiser, ImplicitDenoiser) and isinstance(model, ImplicitModel)
     assert model.shape == (2,) and model.sampling.steps == 4
     assert denoiser(torch.zeros(3, 2), 1.0, torch.zeros(3, dtype=torch.int64)).shape == (3, 2)
 

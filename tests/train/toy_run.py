@@ -21,7 +21,7 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
-from sfumato.data import Card, LabelAxis, PointSet
+from sfumato.data import DataCard, LabelAxis, PointSet
 from sfumato.denoise import Preconditioned
 from sfumato.files.store import read_folder
 from sfumato.loss import LogNormal
@@ -53,7 +53,9 @@ def three_points(n: int = 100) -> PointSet:
     labels = rng.integers(0, 3, n)
     centres = np.array([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     points = (centres[labels] + 0.1 * rng.normal(size=(n, 2))).astype(np.float32)
-    return PointSet("three", points, labels[:, None], (AXIS,), Card("three", "made", "none", "100"))
+    return PointSet(
+        "three", points, labels[:, None], (AXIS,), DataCard("three", "made", "none", "100")
+    )
 
 
 class Poisoned:

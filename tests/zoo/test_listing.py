@@ -48,7 +48,7 @@ def test_folders_of_the_environment_come_after_the_shipped_ones(
 def test_broken_cards_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "card.json").write_text(text)
     with pytest.raises(SfumatoError, match=message.replace("[", r"\[")):
-        zoo.Card.read(tmp_path)
+        zoo.ModelCard.read(tmp_path)
 
 
 def test_what_a_name_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_shipped_models_are_whole_small_and_have_a_full_card(name: str) -> None:
     assert {"model.safetensors", described, "card.json"} <= set(files)
     experts = len(json.loads(files[described]).get("model", {}).get("split", [])) + 1
     assert sum(map(len, files.values())) < 10_000_000 * experts
-    card = zoo.Card.read(folder)
+    card = zoo.ModelCard.read(folder)
     assert card.name == name
     for field in ("system", "data", "licence", "command", "time"):
         assert getattr(card, field), f"the card of {name} lacks {field}"

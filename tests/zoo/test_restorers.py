@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from sfumato.cli.tour.restoring import photograph
-from sfumato.data.degrade import TASKS, Blur, FreeForm, Grey, Jpeg, Kernel, Noisy, Task, posed
+from sfumato.data.degrade import TASKS, Blur, BlurKernel, FreeForm, Grey, Jpeg, Noisy, Task, posed
 from sfumato.files.cards import folders
 from sfumato.metrics import detail, psnr
 from sfumato.model.load import load_model
 from sfumato.seeds import generators
 from sfumato.systems.i2sb.restorer import BLIND, Restorer
 
-SOFT = Blur(Kernel.GAUSSIAN, 13, (1.5, 1.5))
+SOFT = Blur(BlurKernel.GAUSSIAN, 13, (1.5, 1.5))
 WORK = {
     "sr4x": (TASKS["sr4x"].degradation, 1.0),
     "deblur": (SOFT, 1.0),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from sfumato.cli.contest import Contest, Contestant, Ours, Row
-from sfumato.console.how import How
+from sfumato.console.how import SamplingOptions
 from sfumato.console.labels import labels
 from sfumato.console.options import SolverName
 from sfumato.console.plan import fits
@@ -31,7 +31,7 @@ from sfumato.systems.genie.derivative import Differentiable
 
 if TYPE_CHECKING:
     from sfumato.cli.evaluate import EvaluateConfig
-    from sfumato.console.datasets import Wish
+    from sfumato.console.datasets import DataRequest
     from sfumato.console.writers import Labelled
 
 TITLES = {
@@ -65,7 +65,7 @@ def head_of(name: str, loaded: Loaded) -> Loaded | None:
 
 
 def fitting(
-    denoiser: Denoiser, model: Model, how: How, head: Loaded | None = None
+    denoiser: Denoiser, model: Model, how: SamplingOptions, head: Loaded | None = None
 ) -> list[Contestant]:
     """The samplers that a model can be drawn with, each with the grid that `how` asks for.
 
@@ -245,7 +245,7 @@ def check(config: EvaluateConfig) -> None:
 
     Raises UsageError.
     """
-    usual = How()
+    usual = SamplingOptions()
     if config.drawing.solver is not usual.solver:
         raise UsageError(
             f"--compare goes through the solvers itself: leave out --solver "
@@ -259,7 +259,7 @@ def check(config: EvaluateConfig) -> None:
         raise UsageError("--compare measures seconds, so it runs in one process: start it alone")
 
 
-def run(config: EvaluateConfig, wish: Wish, argv: Sequence[str]) -> None:
+def run(config: EvaluateConfig, wish: DataRequest, argv: Sequence[str]) -> None:
     """Compare the samplers that fit a model, at as many evaluations as ``--steps`` says.
 
     Raises UsageError for a model that no sampler here fits.
@@ -267,7 +267,7 @@ def run(config: EvaluateConfig, wish: Wish, argv: Sequence[str]) -> None:
     from dataclasses import asdict, replace
 
     from sfumato import zoo
-    from sfumato.cli.judging import Judge
+    from sfumato.cli.judging import Reference
 
     denoiser, model = zoo.load(config.name)
     if not isinstance(denoiser.process, Scheduled | CriticallyDamped):
@@ -277,7 +277,7 @@ def run(config: EvaluateConfig, wish: Wish, argv: Sequence[str]) -> None:
         wish = replace(wish, resolution=resolution, channels=model.shape[0])
     head = head_of(config.name, (denoiser, model))
     todo = plan(fitting(denoiser, model, config.drawing, head), config.steps or BUDGETS)
-    judge = Judge.of(config.data or model.data, wish, config.features, accuracy=False)
+    judge = Reference.of(config.data or model.data, wish, config.features, accuracy=False)
     drawn = wanted(model, config.n, config.seed)
     contest = Contest(drawn, judge, config.drawing, config.seed, close=CLOSE)
     settings = json.loads(json.dumps(asdict(config), default=lambda v: str(getattr(v, "value", v))))

@@ -3,7 +3,7 @@ r"""One sampler at one cost, measured: quality, distance to the ODE's solution, 
 A *contestant* draws samples from a model by one rule. All of them draw the same samples: labels
 and starting noise are those of sample 0 .. n - 1 of the seed. What is measured of each:
 
-* the scores of `Judge`, above all the Fréchet distance;
+* the scores of `Reference`, above all the Fréchet distance;
 * where it follows the probability flow, its root mean square distance over pixels to a fine
   solution of that ODE from the same noise (data in [-1, 1]): pure discretisation error;
 * floating-point operations of one sample, counted while it is drawn (convolutions and matrix
@@ -27,9 +27,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sfumato.cli.judging import Judge
+from sfumato.cli.judging import Reference
 from sfumato.console.drawing import Drawer
-from sfumato.console.how import How
+from sfumato.console.how import SamplingOptions
 from sfumato.console.options import GridName, SolverName
 from sfumato.console.plan import make_times
 from sfumato.console.writers import Labelled
@@ -105,7 +105,7 @@ class Ours(Contestant):
         name: str,
         denoiser: Denoiser,
         model: Model,
-        how: How,
+        how: SamplingOptions,
         solver: SolverName,
         grid: GridName = GridName.AUTO,
     ) -> None:
@@ -132,7 +132,7 @@ class Ours(Contestant):
         """As `sfumato sample` draws them."""
         drawer = Drawer.of(self.denoiser, self.model, self.how, steps, seed)
         solution = drawer.solve(indices, labels)
-        return drawer.denoiser.process.read(solution.x).float().cpu(), solution.nfe
+        return drawer.denoiser.process.to_data(solution.x).float().cpu(), solution.nfe
 
 
 NOISY = (SolverName.ANCESTRAL, SolverName.EULER_MARUYAMA, SolverName.SSCS)
@@ -186,8 +186,8 @@ class Contest:
     def __init__(
         self,
         labels: Labelled,
-        judge: Judge,
-        how: How,
+        judge: Reference,
+        how: SamplingOptions,
         seed: int,
         close: int = 256,
         like: Contest | None = None,
@@ -276,7 +276,7 @@ class Contest:
             x, _ = drawer.start(chosen)
             cond = drawer.cond(self.labels.labels[chosen.start : chosen.stop])
             walked = sample(drawer.denoiser, Exponential(3), times, x, cond=cond)
-            found.append(process.read(walked.x).float().cpu())
+            found.append(process.to_data(walked.x).float().cpu())
         return torch.cat(found)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from sfumato.console import datasets
-from sfumato.console.how import How
+from sfumato.console.how import SamplingOptions
 from sfumato.console.options import Name, SolverName, Source, at_least, parse
 from sfumato.errors import UsageError
 
@@ -61,7 +61,9 @@ class EncodeConfig:
     """Overwrite the output even if this command did not make it."""
     quiet: bool = False
     """No progress bar."""
-    drawing: How = field(default_factory=lambda: How(solver=SolverName.HEUN))
+    drawing: SamplingOptions = field(
+        default_factory=lambda: SamplingOptions(solver=SolverName.HEUN)
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -159,12 +161,12 @@ def _source(config: EncodeConfig, drawer: Drawer) -> Read:
     shape = drawer.config.shape
     channels, resolution = (shape[0], shape[-1]) if len(shape) == 3 else (0, 0)
     if config.source in datasets.table():
-        wish = datasets.Wish("test", config.n, resolution, config.seed)
+        wish = datasets.DataRequest("test", config.n, resolution, config.seed)
         data = datasets.load(config.source, wish)
         axes = tuple((axis.name, axis.values) for axis in data.axes)
         return Read(data.images if isinstance(data, ImageSet) else data.points, data.labels, axes)
     if not Path(config.source).exists():
-        datasets.check(config.source, datasets.Wish())
+        datasets.check(config.source, datasets.DataRequest())
     return read_images(Path(config.source), resolution, channels)
 
 

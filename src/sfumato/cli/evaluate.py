@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from sfumato.console import datasets
-from sfumato.console.how import How
+from sfumato.console.how import SamplingOptions
 from sfumato.console.options import Integers, Name, at_least, parse
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
-    from sfumato.cli.judging import Judge
+    from sfumato.cli.judging import Reference
 
 _ABOUT = """Measure a model, or pictures, against real data.
 
@@ -69,7 +69,7 @@ class EvaluateConfig:
     """Write the figures as JSON, with the command, seed and machine."""
     quiet: bool = False
     """No progress bar."""
-    drawing: How = field(default_factory=How)
+    drawing: SamplingOptions = field(default_factory=SamplingOptions)
 
 
 def main(argv: list[str]) -> None:
@@ -90,7 +90,7 @@ def run(config: EvaluateConfig, argv: list[str]) -> None:
     for steps in config.steps:
         at_least("steps", steps, 1)
     config.drawing.check()
-    wish = datasets.Wish(
+    wish = datasets.DataRequest(
         config.split,
         config.real,
         config.resolution,
@@ -142,13 +142,13 @@ def is_pictures(path: Path) -> bool:
     return path.is_dir() and not model
 
 
-def _judge(config: EvaluateConfig, data: str, wish: datasets.Wish) -> Judge:
-    from sfumato.cli.judging import Judge
+def _judge(config: EvaluateConfig, data: str, wish: datasets.DataRequest) -> Reference:
+    from sfumato.cli.judging import Reference
 
-    return Judge.of(data, wish, config.features, config.accuracy, config.downstream)
+    return Reference.of(data, wish, config.features, config.accuracy, config.downstream)
 
 
-def _pictures(config: EvaluateConfig, judge: Judge) -> dict[str, Any]:
+def _pictures(config: EvaluateConfig, judge: Reference) -> dict[str, Any]:
     from sfumato.console.reading import read_images
 
     read = read_images(Path(config.name), judge.resolution, judge.channels)
@@ -159,7 +159,7 @@ def _pictures(config: EvaluateConfig, judge: Judge) -> dict[str, Any]:
     return {"steps": None, "n": len(images), "scores": judge.scores(images, labels)}
 
 
-def _model(config: EvaluateConfig, wish: datasets.Wish) -> list[dict[str, Any]]:
+def _model(config: EvaluateConfig, wish: datasets.DataRequest) -> list[dict[str, Any]]:
     """A row for each number of steps; only in the first of several processes."""
     from sfumato.console.drawing import Drawer, load, processes, stream
     from sfumato.console.labels import labels
@@ -173,7 +173,7 @@ def _model(config: EvaluateConfig, wish: datasets.Wish) -> list[dict[str, Any]]:
         wish = replace(wish, resolution=resolution, channels=model.shape[0])
     axes = [(axis.name, axis.values) for axis in model.axes]
     wanted = labels("", axes, config.n, lambda axis, i: fold(config.seed, "label", axis, i))
-    judge: Judge | None = None
+    judge: Reference | None = None
     rows = []
     for steps in config.steps or (None,):
         drawer = Drawer.of(denoiser, model, config.drawing, steps, config.seed)

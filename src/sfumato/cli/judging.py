@@ -17,7 +17,7 @@ from sfumato.data import ImageSet, PointSet
 from sfumato.data.weights import mobilenet_weights_path
 from sfumato.errors import UsageError, unknown
 from sfumato.metrics import (
-    Axis,
+    ClassifierAxis,
     ClassifierFeatures,
     Features,
     Inception,
@@ -75,7 +75,7 @@ def features(name: str, data: ImageSet) -> Features:
 
 @final
 @dataclass(frozen=True)
-class Judge:
+class Reference:
     """Real data, and what samples are compared with it by."""
 
     data: ImageSet | PointSet
@@ -87,8 +87,13 @@ class Judge:
 
     @classmethod
     def of(
-        cls, data: str, wish: datasets.Wish, name: str, accuracy: bool, downstream: bool = False
-    ) -> Judge:
+        cls,
+        data: str,
+        wish: datasets.DataRequest,
+        name: str,
+        accuracy: bool,
+        downstream: bool = False,
+    ) -> Reference:
         """Load the real data and take its features.
 
         Raises UsageError for names that do not exist or do not go together.
@@ -158,15 +163,15 @@ class Judge:
 
     def _trial(
         self, x: NDArray[Any], labels: Labels
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], tuple[Axis, ...]]:
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], tuple[ClassifierAxis, ...]]:
         """What a classifier learns from, what it is tested on, and what the labels mean."""
         data = self.data
         if labels is None or not isinstance(data, ImageSet) or data.labels is None:
             raise UsageError("training classifiers needs samples with labels")
         return x, labels, data.images, data.labels, self._classes()
 
-    def _classes(self) -> tuple[Axis, ...]:
-        return tuple(Axis(a.name, a.values) for a in self.data.axes)
+    def _classes(self) -> tuple[ClassifierAxis, ...]:
+        return tuple(ClassifierAxis(a.name, a.values) for a in self.data.axes)
 
 
 def _same(reader: LabelledClassifier, data: ImageSet | PointSet, labels: NDArray[Any]) -> bool:

@@ -52,7 +52,7 @@ def run(config: ModelsConfig) -> None:
         _table(cards)
 
 
-def describe(card: zoo.Card) -> dict[str, Any]:
+def describe(card: zoo.ModelCard) -> dict[str, Any]:
     """The card as an object for JSON, with the folder and the size of the weights in bytes."""
     folder = zoo.folders()[card.name]
     return {**asdict(card), "size": _size(folder), "folder": str(folder)}
@@ -63,7 +63,7 @@ def _size(folder: Path) -> int:
     return weights.stat().st_size if weights.is_file() else 0
 
 
-def _table(cards: list[zoo.Card]) -> None:
+def _table(cards: list[zoo.ModelCard]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -88,7 +88,7 @@ def _table(cards: list[zoo.Card]) -> None:
     print("sfumato sample NAME --out sheet.png draws from a generative one")
 
 
-def _show(card: zoo.Card) -> None:
+def _show(card: zoo.ModelCard) -> None:
     from rich.console import Console
     from rich.table import Table
 

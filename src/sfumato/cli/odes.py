@@ -69,4 +69,4 @@ def decode(drawer: Drawer, latents: Tensor, labels: NDArray[np.int64]) -> Tensor
             latents.to(drawer.device),
             cond=drawer.cond(labels),
         )
-    return process.read(solution.x).float().cpu()
+    return process.to_data(solution.x).float().cpu()

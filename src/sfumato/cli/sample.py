@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from sfumato.console.how import How
+from sfumato.console.how import SamplingOptions
 from sfumato.console.options import Name, at_least, parse
 from sfumato.errors import UsageError
 
@@ -53,7 +53,7 @@ class SampleConfig:
     """Overwrite the output even if this command did not make it."""
     quiet: bool = False
     """No progress bar and no report."""
-    drawing: How = field(default_factory=How)
+    drawing: SamplingOptions = field(default_factory=SamplingOptions)
 
 
 def main(argv: list[str]) -> None:

@@ -12,7 +12,7 @@ from sfumato.errors import UsageError, unknown
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RecipeEntry:
     """A recipe: the module with its ``Config`` and ``run(config)``, and its line in the list."""
 
     module: str
@@ -22,23 +22,37 @@ class Recipe:
 class Recipes(Enum):
     """Every recipe by its name on the command line."""
 
-    FASHION = Recipe("sfumato.systems.edm.fashion", "Fashion-MNIST 28x28, class-conditional EDM")
-    AVATARS = Recipe("sfumato.systems.edm.avatars", "illustrated faces, conditional on attributes")
-    DIGITS = Recipe("sfumato.systems.edm.digits", "handwritten digits 28x28, class-conditional EDM")
-    POINTS = Recipe("sfumato.systems.edm.points", "points in the plane, under a process you choose")
-    CLD = Recipe("sfumato.systems.cld.recipe", "critically-damped Langevin diffusion, 28x28 images")
-    CLD_POINTS = Recipe("sfumato.systems.cld.points", "the same in the plane")
-    DDGAN = Recipe("sfumato.systems.ddgan.recipe", "a denoising diffusion GAN: few, large steps")
-    GENIE = Recipe("sfumato.systems.genie.recipe", "a derivative head for a trained model (GENIE)")
-    DSNO = Recipe(
+    FASHION = RecipeEntry(
+        "sfumato.systems.edm.fashion", "Fashion-MNIST 28x28, class-conditional EDM"
+    )
+    AVATARS = RecipeEntry(
+        "sfumato.systems.edm.avatars", "illustrated faces, conditional on attributes"
+    )
+    DIGITS = RecipeEntry(
+        "sfumato.systems.edm.digits", "handwritten digits 28x28, class-conditional EDM"
+    )
+    POINTS = RecipeEntry(
+        "sfumato.systems.edm.points", "points in the plane, under a process you choose"
+    )
+    CLD = RecipeEntry(
+        "sfumato.systems.cld.recipe", "critically-damped Langevin diffusion, 28x28 images"
+    )
+    CLD_POINTS = RecipeEntry("sfumato.systems.cld.points", "the same in the plane")
+    DDGAN = RecipeEntry(
+        "sfumato.systems.ddgan.recipe", "a denoising diffusion GAN: few, large steps"
+    )
+    GENIE = RecipeEntry(
+        "sfumato.systems.genie.recipe", "a derivative head for a trained model (GENIE)"
+    )
+    DSNO = RecipeEntry(
         "sfumato.systems.dsno.recipe", "an operator that learns whole trajectories of a model"
     )
-    I2SB = Recipe(
+    I2SB = RecipeEntry(
         "sfumato.systems.i2sb.recipe", "a restorer of pictures: a Schrödinger bridge (I²SB)"
     )
-    CLIP = Recipe("sfumato.systems.ediffi.clip", "a small CLIP of captioned pictures")
-    IMAGINE = Recipe("sfumato.systems.ediffi.recipe", "text to image, with experts (eDiff-I)")
-    IMAGES = Recipe("sfumato.systems.edm.images", "your own folder or zip of images")
+    CLIP = RecipeEntry("sfumato.systems.ediffi.clip", "a small CLIP of captioned pictures")
+    IMAGINE = RecipeEntry("sfumato.systems.ediffi.recipe", "text to image, with experts (eDiff-I)")
+    IMAGES = RecipeEntry("sfumato.systems.edm.images", "your own folder or zip of images")
 
 
 _EXAMPLES = """\
@@ -96,6 +110,6 @@ def main(argv: list[str]) -> None:
     print(f"run folder: {recipe.run(config)}")
 
 
-def table() -> dict[str, Recipe]:
+def table() -> dict[str, RecipeEntry]:
     """The recipes by name."""
     return {r.name.lower().replace("_", "-"): r.value for r in Recipes}

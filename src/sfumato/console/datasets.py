@@ -18,7 +18,7 @@ SPLITS = ("train", "test")
 
 @final
 @dataclass(frozen=True)
-class Wish:
+class DataRequest:
     """What part of a data set is wanted.
 
     Args:
@@ -42,29 +42,29 @@ class Wish:
 
 @final
 @dataclass(frozen=True)
-class Known:
+class NamedData:
     """A data set that has a name."""
 
     name: str
     summary: str
-    load: Callable[[Wish], ImageSet | PointSet]
+    load: Callable[[DataRequest], ImageSet | PointSet]
     packages: tuple[str, ...] = ()
     """The keys of the packages its files are fetched from; empty if nothing is fetched."""
 
 
-def _fashion(wish: Wish) -> ImageSet:
+def _fashion(wish: DataRequest) -> ImageSet:
     from sfumato.data import fashion_mnist
 
     return fashion_mnist("test" if wish.split == "test" else "train")
 
 
-def _digits(wish: Wish) -> ImageSet:
+def _digits(wish: DataRequest) -> ImageSet:
     from sfumato.data import digits
 
     return digits("test" if wish.split == "test" else "train")
 
 
-def _avatars(wish: Wish) -> ImageSet:
+def _avatars(wish: DataRequest) -> ImageSet:
     from sfumato.data import avatars
 
     return avatars(
@@ -75,7 +75,7 @@ def _avatars(wish: Wish) -> ImageSet:
     )
 
 
-def _photographs(wish: Wish) -> ImageSet:
+def _photographs(wish: DataRequest) -> ImageSet:
     from sfumato.data.photographs import photographs
 
     test = wish.split == "test"
@@ -84,51 +84,51 @@ def _photographs(wish: Wish) -> ImageSet:
     return crops.subset(range(n))  # cut now: what asks for data here may read it in any way
 
 
-def _emoji(wish: Wish) -> ImageSet:
+def _emoji(wish: DataRequest) -> ImageSet:
     from sfumato.data.emoji import emoji
 
     split: Literal["train", "test"] = "test" if wish.split == "test" else "train"
     return emoji(split, wish.resolution or 64, progress=wish.progress)
 
 
-def _stamps(wish: Wish) -> ImageSet:
+def _stamps(wish: DataRequest) -> ImageSet:
     from sfumato.data.stamps import stamps
 
     split: Literal["train", "test"] = "test" if wish.split == "test" else "train"
     return stamps(split, wish.resolution or 64, progress=wish.progress)
 
 
-def _plane(name: str, summary: str) -> Known:
-    def load(wish: Wish) -> PointSet:
+def _plane(name: str, summary: str) -> NamedData:
+    def load(wish: DataRequest) -> PointSet:
         from sfumato.data import points
 
         # train and test are other draws of the same law
         return points(name, wish.n or 10_000, 2 * wish.seed + (wish.split == "test"))
 
-    return Known(name, f"points in the plane: {summary}", load)
+    return NamedData(name, f"points in the plane: {summary}", load)
 
 
 class DataSets(Enum):
     """Every data set with a name; any folder or zip of images may stand in its place."""
 
-    FASHION_MNIST = Known(
+    FASHION_MNIST = NamedData(
         "fashion-mnist", "70,000 grey pictures of clothes, 28x28", _fashion, ("fashion-mnist",)
     )
-    DIGITS = Known("digits", "10,000 handwritten digits, 28x28", _digits, ("digits",))
-    AVATARS = Known("avatars", "illustrated faces with known attributes, at any size", _avatars)
-    PHOTOGRAPHS = Known(
+    DIGITS = NamedData("digits", "10,000 handwritten digits, 28x28", _digits, ("digits",))
+    AVATARS = NamedData("avatars", "illustrated faces with known attributes, at any size", _avatars)
+    PHOTOGRAPHS = NamedData(
         "photographs",
         "random crops of a few real photographs, at any size",
         _photographs,
         ("photographs-16.04", "photographs-20.04", "photographs-test"),
     )
-    EMOJI = Known(
+    EMOJI = NamedData(
         "emoji",
         "1,561 things as drawn by four vendors, at any size",
         _emoji,
         ("emoji-noto", "emoji-twemoji", "emoji-openmoji", "emoji-fluent"),
     )
-    STAMPS = Known(
+    STAMPS = NamedData(
         "stamps", "785 photographs and drawings of single things, at any size", _stamps, ("stamps",)
     )
     GAUSSIANS_8 = _plane("8-gaussians", "8 Gaussians on a circle")
@@ -140,12 +140,12 @@ class DataSets(Enum):
     TWO_MOONS = _plane("two-moons", "two interlocking half circles")
 
 
-def table() -> dict[str, Known]:
+def table() -> dict[str, NamedData]:
     """The data sets by name."""
     return {d.value.name: d.value for d in DataSets}
 
 
-def check(name: str, wish: Wish) -> None:
+def check(name: str, wish: DataRequest) -> None:
     """Refuse an unknown name or split before anything is loaded.
 
     Raises UsageError with the nearest names.
@@ -156,7 +156,7 @@ def check(name: str, wish: Wish) -> None:
         raise unknown("data set", name, table())
 
 
-def load(name: str, wish: Wish) -> ImageSet | PointSet:
+def load(name: str, wish: DataRequest) -> ImageSet | PointSet:
     """The data set of that name, or the images in that folder or zip.
 
     Raises UsageError for an unknown name, SfumatoError when the data is not there.

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sfumato import zoo
-from sfumato.console.how import How
+from sfumato.console.how import SamplingOptions
 from sfumato.console.labels import labels
 from sfumato.console.options import DTypeName, SolverName, torch_device, torch_dtype
-from sfumato.console.plan import Plan, make_plan
+from sfumato.console.plan import SamplingPlan, make_plan
 from sfumato.console.writers import About, Labelled, Output, Parts
 from sfumato.data import to_uint8
 from sfumato.denoise import Denoiser
@@ -36,7 +36,7 @@ from sfumato.systems.genie.derivative import Differentiable, ExactDerivative
 from sfumato.systems.genie.guidance import MixedDerivative
 
 
-def load(name: str, how: How) -> tuple[Denoiser, Model]:
+def load(name: str, how: SamplingOptions) -> tuple[Denoiser, Model]:
     """The model that ``name`` means; for ``--solver genie`` with its derivative head.
 
     Raises UsageError if it has none or is for another command, and what `zoo.load` raises.
@@ -63,14 +63,14 @@ class Drawer:
 
     denoiser: Denoiser
     config: Model
-    how: How
-    plan: Plan
+    how: SamplingOptions
+    plan: SamplingPlan
     seed: int
     device: torch.device
 
     @classmethod
     def of(
-        cls, denoiser: Denoiser, config: Model, how: How, steps: int | None, seed: int
+        cls, denoiser: Denoiser, config: Model, how: SamplingOptions, steps: int | None, seed: int
     ) -> Drawer:
         """Put the model on its device and wrap it in the guidance asked for.
 
@@ -107,7 +107,7 @@ class Drawer:
         """x_1 of these samples, (B, k C, ...), and the generators that go on from there."""
         random = generators(self.seed, indices)
         shape = (len(indices), *self.config.shape)
-        x = self.denoiser.process.start(shape, random)
+        x = self.denoiser.process.prior_sample(shape, random)
         return x.to(self.device), random
 
     def cond(self, labels: NDArray[np.int64]) -> Tensor | None:
@@ -136,7 +136,7 @@ class Drawer:
         Raises SfumatoError when the network's output is not finite.
         """
         solution = self.solve(indices, labels)
-        x = self.denoiser.process.read(solution.x).float().cpu()
+        x = self.denoiser.process.to_data(solution.x).float().cpu()
         if not bool(torch.isfinite(x).all()):
             raise SfumatoError(
                 "the samples are not finite; try more --steps, less --guidance, or float32"
@@ -145,7 +145,7 @@ class Drawer:
 
 
 def prepare(
-    name: str, how: How, n: int, steps: int | None, seed: int, label: str
+    name: str, how: SamplingOptions, n: int, steps: int | None, seed: int, label: str
 ) -> tuple[Drawer, Labelled, dict[str, Any]]:
     """What draws n samples of the model ``name``, their labels, and how they are made, as JSON.
 
@@ -185,7 +185,7 @@ def precision(device: torch.device, dtype: DTypeName) -> Iterator[None]:
 
 @final
 @dataclass(frozen=True)
-class Drawn:
+class StreamResult:
     """What a run of :func:`stream` did: samples drawn now, by all processes, and the NFE of one."""
 
     samples: int
@@ -198,7 +198,7 @@ def stream(
     out: Output,
     about: About,
     advance: Callable[[int], None] = lambda done: None,
-) -> Drawn:
+) -> StreamResult:
     """Draw ``len(labels.labels)`` samples in batches and write them, never holding them all.
 
     With several processes (``accelerate launch``) each draws its share of the batches, and the
@@ -214,7 +214,7 @@ def stream(
         pixels, nfe = drawer.draw(chunks[0], labels.labels)
         advance(n)
         out.write([pixels], shape, labels, about)
-        return Drawn(n, nfe)
+        return StreamResult(n, nfe)
     parts = Parts(out.path, {**about, "n": 0, "labels": _digest(labels)})
     if state.index == 0:
         parts.prepare()
@@ -233,7 +233,7 @@ def stream(
         out.write(parts.read(chunks), shape, labels, about)
         parts.remove()
     state.wait()
-    return Drawn(made, nfe)
+    return StreamResult(made, nfe)
 
 
 @final

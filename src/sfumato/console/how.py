@@ -21,7 +21,7 @@ from sfumato.errors import UsageError
 
 @final
 @dataclass(frozen=True)
-class How:
+class SamplingOptions:
     """How samples are drawn."""
 
     solver: Solver = SolverName.AUTO
@@ -64,7 +64,10 @@ class How:
             raise UsageError(f"--eta must be at most 1, got {self.eta}")
         if self.eta and self.solver is not SolverName.DDIM:
             raise UsageError(f"--eta belongs to --solver ddim, got --solver {self.solver.value}")
-        if not self.churn and (self.churn_min, self.churn_max) != (How.churn_min, How.churn_max):
+        if not self.churn and (self.churn_min, self.churn_max) != (
+            SamplingOptions.churn_min,
+            SamplingOptions.churn_max,
+        ):
             raise UsageError("--churn-min and --churn-max belong to --churn, which is not given")
         if self.churn and self.solver is not SolverName.HEUN:
             raise UsageError(f"--churn belongs to --solver heun, got --solver {self.solver.value}")

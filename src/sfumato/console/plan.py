@@ -10,7 +10,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.console.how import How
+from sfumato.console.how import SamplingOptions
 from sfumato.console.options import GridName, SolverName
 from sfumato.errors import UsageError
 from sfumato.model.description import Sampling
@@ -18,12 +18,12 @@ from sfumato.process import Process, Scheduled
 from sfumato.sampling import Solver
 from sfumato.schedule import RectifiedFlow
 from sfumato.solve import DEIS, Ancestral, DormandPrince, Euler, EulerMaruyama, Exponential, Heun
-from sfumato.systems.cld.sscs import Splitting
+from sfumato.systems.cld.sscs import SSCS
 from sfumato.systems.genie.taylor import Taylor
 from sfumato.times import karras, log_snr, quadratic, uniform
 
 
-def make_solver(how: How, steps: int) -> Solver:
+def make_solver(how: SamplingOptions, steps: int) -> Solver:
     """The solver that the options name, for a walk of so many steps."""
     churn = min(how.churn / steps, math.sqrt(2) - 1)  # Karras et al. 2022, algorithm 2
     table: dict[SolverName, Callable[[], Solver]] = {
@@ -36,7 +36,7 @@ def make_solver(how: How, steps: int) -> Solver:
         SolverName.TAYLOR: Taylor,
         SolverName.EULER: Euler,
         SolverName.ANCESTRAL: Ancestral,
-        SolverName.SSCS: Splitting,
+        SolverName.SSCS: SSCS,
         SolverName.EULER_MARUYAMA: EulerMaruyama,
         SolverName.DORMAND_PRINCE: DormandPrince,
     }
@@ -68,7 +68,7 @@ def make_times(grid: GridName, process: Process, steps: int) -> Tensor:
 
 @final
 @dataclass(frozen=True)
-class Plan:
+class SamplingPlan:
     """How samples are drawn: a solver, its name, and the times it walks."""
 
     solver: Solver
@@ -82,7 +82,9 @@ class Plan:
         return len(self.times) - 1
 
 
-def make_plan(how: How, steps: int | None, usual: Sampling, process: Process) -> Plan:
+def make_plan(
+    how: SamplingOptions, steps: int | None, usual: Sampling, process: Process
+) -> SamplingPlan:
     """The plan that the options name, with what suits the model where they say nothing.
 
     Raises:
@@ -99,7 +101,7 @@ def make_plan(how: How, steps: int | None, usual: Sampling, process: Process) ->
             )
         times = torch.tensor(usual.times, dtype=torch.float64)
         name = SolverName(usual.solver)
-        return Plan(make_solver(replace(how, solver=name), own), name, GridName.AUTO, times)
+        return SamplingPlan(make_solver(replace(how, solver=name), own), name, GridName.AUTO, times)
     name = SolverName(usual.solver) if how.solver is SolverName.AUTO else how.solver
     grid = GridName(usual.grid) if how.grid is GridName.AUTO else how.grid
     steps = usual.steps if steps is None else steps
@@ -109,4 +111,4 @@ def make_plan(how: How, steps: int | None, usual: Sampling, process: Process) ->
             "dpmpp2m, or sscs for a model with a velocity"
         )
     solver = make_solver(replace(how, solver=name), steps)
-    return Plan(solver, name, grid, make_times(grid, process, steps))
+    return SamplingPlan(solver, name, grid, make_times(grid, process, steps))

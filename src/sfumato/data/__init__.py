@@ -8,7 +8,7 @@ from sfumato.data.handwritten import DIGIT_CLASSES, digits
 from sfumato.data.packages import DIGITS, FASHION_MNIST, MOBILENET, PACKAGES, Package
 from sfumato.data.places import data_root
 from sfumato.data.plane import PointName, modes, points
-from sfumato.data.sets import Card, ImageSet, LabelAxis, PointSet, to_uint8
+from sfumato.data.sets import DataCard, ImageSet, LabelAxis, PointSet, to_uint8
 from sfumato.data.weights import mobilenet_weights_path
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
     "MOBILENET",
     "PACKAGES",
     "Avatar",
-    "Card",
+    "DataCard",
     "ImageSet",
     "LabelAxis",
     "Package",

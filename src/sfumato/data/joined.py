@@ -8,7 +8,7 @@ from typing import Final, Protocol, cast, final
 import numpy as np
 
 from sfumato.data.lazy import Lazy
-from sfumato.data.sets import Card, ImageSet
+from sfumato.data.sets import DataCard, ImageSet
 
 _LONGEST: Final = 1000
 
@@ -22,7 +22,7 @@ class HasCard(Protocol):
         ...
 
     @property
-    def card(self) -> Card:
+    def card(self) -> DataCard:
         """Source, licence, size."""
         ...
 
@@ -138,7 +138,7 @@ def joined(*sets: ImageSet, weights: Sequence[float] | None = None) -> ImageSet:
     return ImageSet(card.name, cast(np.ndarray, images), None, (), card)
 
 
-def joined_card(sets: Sequence[HasCard], weights: Sequence[float], images: Joined) -> Card:
+def joined_card(sets: Sequence[HasCard], weights: Sequence[float], images: Joined) -> DataCard:
     """What is known of all sets, and their shares; those of one name together."""
     total = sum(weights)
     shares = dict.fromkeys((s.name for s in sets), 0.0)
@@ -146,11 +146,11 @@ def joined_card(sets: Sequence[HasCard], weights: Sequence[float], images: Joine
         shares[one.name] += 100 * weight / total
     parts = [f"{share:.3g}% {name}" for name, share in shares.items()]
 
-    def told(of: Callable[[Card], str], between: str) -> str:
+    def told(of: Callable[[DataCard], str], between: str) -> str:
         return between.join(dict.fromkeys(f"{c.name}: {of(c)}" for c in cards if of(c)))
 
     cards = [s.card for s in sets]
-    return Card(
+    return DataCard(
         name=" + ".join(shares),
         source=told(lambda c: c.source, "; "),
         licence=told(lambda c: c.licence, "; "),

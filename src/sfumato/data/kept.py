@@ -20,7 +20,7 @@ Split: TypeAlias = Literal["train", "test"]
 
 @final
 @dataclass(frozen=True, eq=False)
-class Kept:
+class ImageCache:
     """What such a folder holds.
 
     Args:
@@ -74,7 +74,7 @@ def keep(
     Args:
         folder: which it will be; another process may make the same one at the same time.
         images: uint8 (3, R, R) each, as many as there are rows of labels.
-        labels, names: see `Kept`.
+        labels, names: see `ImageCache`.
         resolution: R.
         what: one phrase for the progress bar.
         progress: show it.
@@ -95,7 +95,7 @@ def keep(
         seal(work, {"names": list(names)})
 
 
-def load_kept(folder: Path) -> Kept:
+def load_kept(folder: Path) -> ImageCache:
     """What the folder holds, after comparing it with its checksums.
 
     Raises:
@@ -104,7 +104,7 @@ def load_kept(folder: Path) -> Kept:
     try:
         info = unseal(folder)
         images = np.load(folder / "images.npy", mmap_mode="r")
-        return Kept(images, np.load(folder / "labels.npy"), tuple(info["names"]))
+        return ImageCache(images, np.load(folder / "labels.npy"), tuple(info["names"]))
     except (OSError, ValueError, KeyError) as error:
         raise SfumatoError(
             f"the images in {folder} are damaged ({error}); delete that folder and they will be "

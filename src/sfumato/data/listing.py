@@ -28,7 +28,7 @@ class Entry:
     stamp: int
 
 
-class Source(ABC):
+class FileSource(ABC):
     """Somewhere that holds files by name."""
 
     @abstractmethod
@@ -49,14 +49,14 @@ def _is_hidden(name: str) -> bool:
 
 
 @final
-class FolderSource(Source):
+class FolderSource(FileSource):
     """A folder and everything below it. Links to folders are not followed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def entries(self) -> Sequence[Entry]:
-        """See `Source`."""
+        """See `FileSource`."""
         found = []
         for folder, _, names in os.walk(self.path):
             for file in (Path(folder, name) for name in names):
@@ -67,12 +67,12 @@ class FolderSource(Source):
         return sorted(found, key=lambda entry: entry.name)
 
     def read(self, name: str) -> bytes:
-        """See `Source`."""
+        """See `FileSource`."""
         return (self.path / name).read_bytes()
 
 
 @final
-class ZipSource(Source):
+class ZipSource(FileSource):
     """A zip file, read where it lies."""
 
     def __init__(self, path: Path) -> None:
@@ -82,7 +82,7 @@ class ZipSource(Source):
             raise SfumatoError(f"{path} cannot be opened as a zip file: {error}") from error
 
     def entries(self) -> Sequence[Entry]:
-        """See `Source`."""
+        """See `FileSource`."""
         found = [
             Entry(info.filename, info.file_size, info.CRC)
             for info in self.zip.infolist()
@@ -91,11 +91,11 @@ class ZipSource(Source):
         return sorted(found, key=lambda entry: entry.name)
 
     def read(self, name: str) -> bytes:
-        """See `Source`."""
+        """See `FileSource`."""
         return self.zip.read(name)
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path) -> FileSource:
     """The folder or zip file at `path`.
 
     Raises:

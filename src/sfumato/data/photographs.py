@@ -17,7 +17,7 @@ from sfumato.data.decode import BrokenImage
 from sfumato.data.fetch import check
 from sfumato.data.packages import SCIKIT_IMAGE, WALLPAPERS_16, WALLPAPERS_20, Package
 from sfumato.data.places import data_root
-from sfumato.data.sets import Card, ImageSet
+from sfumato.data.sets import DataCard, ImageSet
 from sfumato.data.whole import planes, whole
 from sfumato.errors import SfumatoError, unknown
 
@@ -115,11 +115,11 @@ _NOTES = {
 }
 
 
-def photograph_card(split: Split, resolution: int, n: int) -> Card:
+def photograph_card(split: Split, resolution: int, n: int) -> DataCard:
     """The card of n crops."""
     used = TRAIN if split == "train" else TEST
     packages = list(dict.fromkeys(p.package for p in used))
-    return Card(
+    return DataCard(
         name="photographs",
         source="; ".join(
             f"{'Debian' if p is not SCIKIT_IMAGE else 'PyPI'} package {p.name} {p.version}"

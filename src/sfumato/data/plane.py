@@ -8,7 +8,7 @@ from typing import Final, final
 
 import numpy as np
 
-from sfumato.data.sets import Card, LabelAxis, PointSet
+from sfumato.data.sets import DataCard, LabelAxis, PointSet
 from sfumato.errors import UsageError, unknown
 
 
@@ -85,7 +85,7 @@ def points(name: PointName | str, n: int, seed: int = 0) -> PointSet:
         raise UsageError(f"points: n must be >= 1 and seed >= 0, got n={n}, seed={seed}")
     random = np.random.default_rng([seed, list(PointName).index(known)])
     drawn, labels, count = _draw(known, n, random)
-    card = Card(
+    card = DataCard(
         name=known.value,
         source=f"drawn: {_ABOUT[known]}",
         licence="none needed",

@@ -17,7 +17,7 @@ Images: TypeAlias = np.ndarray
 
 @final
 @dataclass(frozen=True)
-class Card:
+class DataCard:
     """Where a data set comes from and under which terms.
 
     Args:
@@ -123,7 +123,7 @@ class ImageSet:
     images: Images
     labels: Labels | None
     axes: tuple[LabelAxis, ...]
-    card: Card
+    card: DataCard
 
     def __post_init__(self) -> None:
         shape = self.images.shape
@@ -188,7 +188,7 @@ class PointSet:
     points: np.ndarray
     labels: Labels | None
     axes: tuple[LabelAxis, ...]
-    card: Card
+    card: DataCard
 
     def __post_init__(self) -> None:
         if self.points.dtype != np.float32 or self.points.ndim != 2:

@@ -11,10 +11,10 @@ from PIL import Image
 
 from sfumato.data.decode import BrokenImage
 from sfumato.data.fetch import check
-from sfumato.data.kept import Kept, Split, keep, load_kept, split_of
+from sfumato.data.kept import ImageCache, Split, keep, load_kept, split_of
 from sfumato.data.packages import STAMPS
 from sfumato.data.places import data_root
-from sfumato.data.sets import Card, ImageSet, LabelAxis
+from sfumato.data.sets import DataCard, ImageSet, LabelAxis
 from sfumato.data.whole import planes, whole
 from sfumato.errors import SfumatoError, UsageError, unknown
 
@@ -41,9 +41,9 @@ _SPLITS: Final = ("train", "test")
 _GENERATION = 1
 
 
-def stamp_card(n: int, resolution: int, split: Split) -> Card:
+def stamp_card(n: int, resolution: int, split: Split) -> DataCard:
     """The card of n stamps."""
-    return Card(
+    return DataCard(
         name="stamps",
         source=f"Debian package {STAMPS.name} {STAMPS.version} (Tux Paint)",
         licence=STAMPS.licence,
@@ -111,7 +111,7 @@ def _draw(kept: Path, split: Split, resolution: int, folder: Path, progress: boo
     keep(kept, images(), labels, names, resolution, what, progress)
 
 
-def _kept(split: Split, resolution: int, root: Path | None, progress: bool) -> Kept:
+def _kept(split: Split, resolution: int, root: Path | None, progress: bool) -> ImageCache:
     if split not in _SPLITS:
         raise unknown("split", split, _SPLITS)
     if not 8 <= resolution <= 1024:

@@ -16,7 +16,7 @@ _TYPES = {"str": str, "int": int, "Mapping[str, Any]": Mapping, "Mapping[str, li
 
 @final
 @dataclass(frozen=True)
-class Card:
+class ModelCard:
     """What ``card.json`` says about a model.
 
     Args:
@@ -52,7 +52,7 @@ class Card:
     note: str = ""
 
     @classmethod
-    def read(cls, folder: Path) -> Card:
+    def read(cls, folder: Path) -> ModelCard:
         """The card in ``folder``.
 
         Raises SfumatoError when it cannot be read, lacks name, system or data, or has a field of
@@ -100,17 +100,17 @@ def _in(root: Path) -> dict[str, Path]:
     return {e.name: e for e in entries if (e / "card.json").is_file()}
 
 
-def cards() -> list[Card]:
+def cards() -> list[ModelCard]:
     """The cards of all shipped models, by name. Raises SfumatoError for a broken one."""
-    return [Card.read(folder) for folder in folders().values()]
+    return [ModelCard.read(folder) for folder in folders().values()]
 
 
-def card(name: str) -> Card:
+def card(name: str) -> ModelCard:
     """The card of one model. Raises UsageError with the nearest names for an unknown one."""
     found = folders()
     if name not in found:
         raise unknown("model", name, found)
-    return Card.read(found[name])
+    return ModelCard.read(found[name])
 
 
 def find(name: str) -> Path:

@@ -1,13 +1,13 @@
 """Guidance wraps the denoiser and is a denoiser; one idea per file."""
 
-from sfumato.guide.classifier import Classifier
+from sfumato.guide.classifier import ClassifierGuided
 from sfumato.guide.classifier_free import ClassifierFree
 from sfumato.guide.inpaint import Inpaint
 from sfumato.guide.project import Projected
 from sfumato.guide.tile import Tiled
 
 __all__ = [
-    "Classifier",
+    "ClassifierGuided",
     "ClassifierFree",
     "Inpaint",
     "Projected",

@@ -8,18 +8,18 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser
 from sfumato.nn.dispatch import has_tangent
 from sfumato.process import mix
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
 
-LogProb = Callable[[Tensor, Tensor, Cond], Tensor]
+LogProb = Callable[[Tensor, Tensor, Condition], Tensor]
 """log p(c | x_t) in nats per sample, from (x_t, t (B,), cond)."""
 
 
 @final
-class Classifier(Denoiser):
+class ClassifierGuided(Denoiser):
     """Adds w K∇log p(c | x_t) to the score (Dhariwal & Nichol 2021, section 4).
 
     In the estimate that is x̂ + w (σ²/α) K∇log p. K = I is assumed; where α = 0 the state holds
@@ -57,7 +57,7 @@ class Classifier(Denoiser):
         return self.denoiser.evaluations
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """The estimate, moved up the classifier's gradient."""
         x0 = self.denoiser(x_t, t, cond if self.share else None, generator)

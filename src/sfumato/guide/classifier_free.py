@@ -6,7 +6,7 @@ from typing import final
 
 from torch import Tensor
 
-from sfumato.denoise import Cond, Denoiser, unlabelled
+from sfumato.denoise import Condition, Denoiser, unlabelled
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
 
@@ -42,7 +42,7 @@ class ClassifierFree(Denoiser):
         return self.denoiser.evaluations + self.other.evaluations
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """Extrapolate from the unconditional estimate to the conditional one."""
         if self.scale == 1:

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
 
@@ -54,7 +54,7 @@ class Inpaint(Denoiser):
         return self.denoiser.evaluations
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """The estimate with the known part put in."""
         return torch.lerp(self.denoiser(x_t, t, cond, generator), self.known, self.mask)

@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from sfumato.denoise import Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
 
@@ -47,7 +47,7 @@ class Projected(Denoiser):
         return self.denoiser.evaluations
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """The projected estimate."""
         x0 = self.denoiser(x_t, t, cond, generator)

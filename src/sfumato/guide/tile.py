@@ -18,10 +18,10 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Beside, Cond, Denoiser, labels_of
+from sfumato.denoise import Condition, Denoiser, ImageCondition, labels_of
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
-from sfumato.systems.ddgan.implicit import Implicit
+from sfumato.systems.ddgan.implicit import ImplicitDenoiser
 
 
 class Cuts(NamedTuple):
@@ -89,7 +89,8 @@ def _padded(x: Tensor, axis: int, size: int) -> Tensor:
 class Tiled(Denoiser):
     """x̂_0 of a picture of any size, from a denoiser that was made for ``size`` x ``size``.
 
-    The state and a picture `Beside` it are cut at the same places; labels are repeated for each
+    The state and a picture `ImageCondition` it are cut at the same places; labels are repeated for
+    each
     tile. Tiles at the borders stay inside the picture. A picture smaller than a tile is padded by
     reflection at its end (a single row or column by repetition) and the estimate is cropped.
 
@@ -120,7 +121,7 @@ class Tiled(Denoiser):
             raise ValueError(
                 f"expected an overlap of 0 to {size // 2}, half of a tile of {size}, got {overlap}"
             )
-        if isinstance(denoiser, Implicit):
+        if isinstance(denoiser, ImplicitDenoiser):
             raise ValueError("expected a denoiser that estimates a mean, got one that draws")
         self.denoiser = denoiser
         self.process = denoiser.process
@@ -135,7 +136,7 @@ class Tiled(Denoiser):
         return self.denoiser.evaluations
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """x̂_0 (B, C, H, W) from the state (B, kC, H, W).
 
@@ -145,7 +146,7 @@ class Tiled(Denoiser):
         if x_t.ndim != 4 or 0 in x_t.shape:
             raise ValueError(f"expected a state (B, kC, H, W), got shape {tuple(x_t.shape)}")
         count, _, height, width = x_t.shape
-        image = cond.image if isinstance(cond, Beside) else None
+        image = cond.image if isinstance(cond, ImageCondition) else None
         if image is not None and (
             image.ndim != 4 or image.shape[2:] != x_t.shape[2:] or len(image) not in (1, count)
         ):
@@ -157,7 +158,7 @@ class Tiled(Denoiser):
         if image is not None:
             image = _padded(_padded(image, 2, self.size), 3, self.size)
             image = image.expand(count, *image.shape[1:])
-        labels = cond.labels if isinstance(cond, Beside) else cond
+        labels = cond.labels if isinstance(cond, ImageCondition) else cond
         time = as_time(t)
 
         rows = cuts(x_t.shape[2], self.size, self.overlap, self.shift[0])
@@ -174,7 +175,7 @@ class Tiled(Denoiser):
             who = torch.tensor([b for b, _, _ in some])
             corners = [(b, rows.starts[i], columns.starts[j]) for b, i, j in some]
             words = labels_of(labels, who)
-            told = words if image is None else Beside(self._cut(image, corners), words)
+            told = words if image is None else ImageCondition(self._cut(image, corners), words)
             when = time[who.to(time.device)] if time.ndim == 1 and len(time) > 1 else time
             guess = self.denoiser(self._cut(x_t, corners), when, told, None)
             if whole is None:

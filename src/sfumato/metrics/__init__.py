@@ -7,7 +7,7 @@ from sfumato.metrics.accuracy import (
     train_classifier,
 )
 from sfumato.metrics.classifier import (
-    Axis,
+    ClassifierAxis,
     ClassifierFeatures,
     LabelledClassifier,
     load_classifier,
@@ -29,7 +29,7 @@ from sfumato.metrics.score import Score
 
 __all__ = [
     "Absolute",
-    "Axis",
+    "ClassifierAxis",
     "ClassifierFeatures",
     "ClassifierTraining",
     "Comparison",

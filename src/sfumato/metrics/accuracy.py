@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy, pad
 
 from sfumato.errors import UsageError
 from sfumato.files.progress import Progress
-from sfumato.metrics.classifier import Axis, LabelledClassifier
+from sfumato.metrics.classifier import ClassifierAxis, LabelledClassifier
 from sfumato.metrics.features import Images, pixel_values
 from sfumato.metrics.score import Score
 from sfumato.nn import Classifier, ClassifierConfig
@@ -67,7 +67,7 @@ class ClassifierTraining:
 def train_classifier(
     images: Images,
     labels: Labels,
-    axes: Sequence[Axis],
+    axes: Sequence[ClassifierAxis],
     *,
     name: str = "classifier",
     training: ClassifierTraining | None = None,
@@ -157,7 +157,7 @@ def accuracy_score(
     labels: Labels,
     test_images: Images,
     test_labels: Labels,
-    axes: Sequence[Axis],
+    axes: Sequence[ClassifierAxis],
     *,
     training: ClassifierTraining | None = None,
     device: str = "cpu",
@@ -190,7 +190,7 @@ def accuracy_score(
     )
 
 
-def check_labels(labels: Labels, axes: Sequence[Axis], n: int) -> Tensor:
+def check_labels(labels: Labels, axes: Sequence[ClassifierAxis], n: int) -> Tensor:
     """Labels as int64 (n, A); raises UsageError for another shape or a label out of range."""
     target = torch.from_numpy(np.array(labels)) if isinstance(labels, np.ndarray) else labels
     target = target[:, None] if target.ndim == 1 else target

@@ -27,7 +27,7 @@ _ZOO = Path(__file__).resolve().parents[1] / "zoo"
 
 @final
 @dataclass(frozen=True)
-class Axis:
+class ClassifierAxis:
     """A label axis of a classifier: its name and the names of its classes, in order."""
 
     name: str
@@ -48,7 +48,7 @@ class LabelledClassifier:
 
     network: Classifier
     name: str
-    axes: tuple[Axis, ...]
+    axes: tuple[ClassifierAxis, ...]
     resolution: int
 
     def check(self, images: Tensor) -> None:
@@ -131,13 +131,13 @@ def load_classifier(path: str | Path) -> LabelledClassifier:
     raw, weights = read_network(path, KIND)
     try:
         network = Classifier(ClassifierConfig(**raw["config"]))
-        axes = tuple(Axis(a["name"], tuple(a["values"])) for a in raw["axes"])
+        axes = tuple(ClassifierAxis(a["name"], tuple(a["values"])) for a in raw["axes"])
         network.load_state_dict(load_tensors(weights))
         return LabelledClassifier(network.eval(), raw["name"], axes, int(raw["resolution"]))
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise SfumatoError(f"{path}: weights and description do not fit: {error}") from error
 
 
-def axis_tuple(axes: Sequence[tuple[str, Sequence[str]]]) -> tuple[Axis, ...]:
+def axis_tuple(axes: Sequence[tuple[str, Sequence[str]]]) -> tuple[ClassifierAxis, ...]:
     """Axes from pairs of a name and the class names."""
-    return tuple(Axis(name, tuple(values)) for name, values in axes)
+    return tuple(ClassifierAxis(name, tuple(values)) for name, values in axes)

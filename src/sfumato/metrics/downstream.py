@@ -33,7 +33,7 @@ from torch.nn.functional import cross_entropy
 from sfumato.errors import UsageError
 from sfumato.files.progress import Progress
 from sfumato.metrics.accuracy import Labels, check_labels, percentage
-from sfumato.metrics.classifier import Axis
+from sfumato.metrics.classifier import ClassifierAxis
 from sfumato.metrics.features import Images, pixel_values
 from sfumato.metrics.score import Score
 from sfumato.nn.dispatch import best_dtype, memory_format
@@ -82,7 +82,7 @@ def downstream_accuracy(
     labels: Labels,
     test_images: Images,
     test_labels: Labels,
-    axes: Sequence[Axis],
+    axes: Sequence[ClassifierAxis],
     *,
     settings: DownstreamSettings | None = None,
     device: str = "cpu",
@@ -153,7 +153,7 @@ def downstream_accuracy(
     return scores[0], scores[1], scores[2]
 
 
-def check_downstream(labels: Labels, axes: Sequence[Axis], n: int) -> Tensor:
+def check_downstream(labels: Labels, axes: Sequence[ClassifierAxis], n: int) -> Tensor:
     """The labels (n,) of n images to learn from.
 
     Raises UsageError unless there is one label axis and an image of each of its classes.

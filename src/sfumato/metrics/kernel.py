@@ -20,7 +20,7 @@ from torch import Tensor
 from sfumato.metrics.score import Score
 
 
-class Kernel(ABC):
+class PairwiseKernel(ABC):
     """A symmetric kernel evaluated on all pairs."""
 
     @abstractmethod
@@ -29,7 +29,7 @@ class Kernel(ABC):
 
 
 @final
-class Polynomial(Kernel):
+class PolynomialKernel(PairwiseKernel):
     """k(x, y) = (x·y / F + offset)^degree."""
 
     def __init__(self, degree: int = 3, offset: float = 1.0) -> None:
@@ -42,7 +42,7 @@ class Polynomial(Kernel):
 
 
 @final
-class Gaussian(Kernel):
+class GaussianKernel(PairwiseKernel):
     """k(x, y) = exp(-|x - y|² / (2 bandwidth²))."""
 
     def __init__(self, bandwidth: float) -> None:
@@ -56,7 +56,7 @@ class Gaussian(Kernel):
 
 
 @final
-class MinusDistance(Kernel):
+class MinusDistance(PairwiseKernel):
     """k(x, y) = -|x - y|; its MMD² is the energy distance 2 E|x-y| - E|x-x'| - E|y-y'|."""
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class MinusDistance(Kernel):
 def discrepancy(
     x: Tensor,
     y: Tensor,
-    kernel: Kernel,
+    kernel: PairwiseKernel,
     *,
     groups: int = 10,
     seed: int = 0,
@@ -125,7 +125,7 @@ def kernel_distance(
     Args:
         real: features (N, F); generated: features (n, F); features: their name.
     """
-    value, error = discrepancy(real, generated, Polynomial(), groups=groups, seed=seed)
+    value, error = discrepancy(real, generated, PolynomialKernel(), groups=groups, seed=seed)
     return Score("kernel distance", value, error, len(generated), features, "cubic")
 
 
@@ -145,7 +145,7 @@ def mmd(
     if bandwidth is None:
         some = _shuffled(x, seed)[:1000]
         bandwidth = float(torch.pdist(some).median()) if len(some) > 1 else 1.0
-    value, error = discrepancy(x, y, Gaussian(bandwidth), groups=groups, seed=seed)
+    value, error = discrepancy(x, y, GaussianKernel(bandwidth), groups=groups, seed=seed)
     return Score("MMD²", value, error, len(y), features, f"RBF, bandwidth {bandwidth:.3g}")
 
 
@@ -166,7 +166,7 @@ def _shuffled(x: Tensor, seed: int) -> Tensor:
 def _sums(
     rows: tuple[Tensor, ...],
     columns: tuple[Tensor, ...] | None,
-    kernel: Kernel,
+    kernel: PairwiseKernel,
 ) -> tuple[Tensor, Tensor]:
     """Kernel sums and pair counts by part, both (g, g) float64; within one sample if columns is
     None, and then without the pairs of a sample with itself."""

@@ -12,7 +12,7 @@ import torch
 
 from sfumato.files.progress import Progress
 from sfumato.metrics.accuracy import ClassifierTraining, label_accuracy, train_classifier
-from sfumato.metrics.classifier import Axis, LabelledClassifier, save_classifier
+from sfumato.metrics.classifier import ClassifierAxis, LabelledClassifier, save_classifier
 from sfumato.metrics.score import Score
 
 
@@ -93,7 +93,7 @@ def train_feature_classifier(
     if train.labels is None or test.labels is None:
         raise ValueError(f"{train.name} has no labels; a classifier needs them")
     training = training or ClassifierTraining()
-    axes = tuple(Axis(axis.name, tuple(axis.values)) for axis in train.axes)
+    axes = tuple(ClassifierAxis(axis.name, tuple(axis.values)) for axis in train.axes)
     began = time.monotonic()
     classifier = train_classifier(
         train.images, train.labels, axes, name=name, training=training, device=device,

@@ -17,6 +17,9 @@ from sfumato.errors import UsageError, unknown
 
 T = TypeVar("T")
 
+ALIASES = {"Listener": "EncoderConfig", "Drift": "PowerCorrection"}
+"""Types by the names that older files have for them."""
+
 
 def encode(value: Any) -> Any:
     """A value made of dataclasses, tuples, enums, paths and plain scalars, as JSON."""
@@ -88,8 +91,9 @@ def _decode(value: Any, hint: Any, allowed: tuple[type, ...], where: str) -> Any
 def _union(value: Any, args: tuple[Any, ...], allowed: tuple[type, ...], where: str) -> Any:
     if isinstance(value, dict):
         options = {a.__name__: a for a in args if isinstance(a, type)}
-        if value.get("type") in options:
-            return _decode(value, options[value["type"]], allowed, where)
+        name = ALIASES.get(str(value.get("type")), value.get("type"))
+        if name in options:
+            return _decode(value, options[name], allowed, where)
     tries = []
     for option in args:
         try:
@@ -102,7 +106,7 @@ def _union(value: Any, args: tuple[Any, ...], allowed: tuple[type, ...], where: 
 def _dataclass(value: dict[str, Any], hint: type, allowed: tuple[type, ...], where: str) -> Any:
     options = {c.__name__: c for c in (hint, *allowed) if dataclasses.is_dataclass(c)}
     options = {n: c for n, c in options.items() if issubclass(c, hint)}
-    name = value.get("type")
+    name = ALIASES.get(str(value.get("type")), value.get("type"))
     if name not in options:
         raise unknown(f"type in {where}", str(name), options)
     cls = options[name]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sfumato.errors import UsageError
 from sfumato.files.store import write_folder
-from sfumato.model.load import read_kept
+from sfumato.model.load import read_saved
 from sfumato.systems.dpdm.certificate import PROMISE, promise_file, read_promise
 from sfumato.systems.dpdm.ledger import NAME as LEDGER
 from sfumato.train import checkpoint as ck
@@ -42,7 +42,7 @@ def export(
         UsageError: the source holds no averaged weights, or they overflow float16.
         SfumatoError: damaged files, ``out`` exists, or the disk refuses.
     """
-    kept = read_kept(source)
+    kept = read_saved(source)
     model, weights = kept.model.shipped(load_tensors(kept.averaged))
     state = ck.parse_json(kept.files, ck.STATE, kept.folder)
     described = {**kept.described, "model": model.to_json()}

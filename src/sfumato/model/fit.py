@@ -21,7 +21,7 @@ from sfumato.process import Scheduled
 from sfumato.sampling import sample
 from sfumato.seeds import generator, generators
 from sfumato.solve import Ancestral, Exponential
-from sfumato.systems.ddgan.implicit import Implicit
+from sfumato.systems.ddgan.implicit import ImplicitDenoiser
 from sfumato.systems.dpdm.config import PrivacyConfig
 from sfumato.systems.genie.derivative import Differentiable
 from sfumato.systems.genie.taylor import Taylor
@@ -65,9 +65,9 @@ def draw_samples(denoiser: Denoiser, shape: tuple[int, ...], cond: Tensor | None
     device = next(denoiser.parameters()).device
     process = denoiser.process
     seeds = generators(0, range(n))
-    x = process.start((n, *shape), seeds, device=device)
+    x = process.prior_sample((n, *shape), seeds, device=device)
     cond = None if cond is None else cond.to(device)
-    if isinstance(denoiser, Implicit):
+    if isinstance(denoiser, ImplicitDenoiser):
         solution = sample(denoiser, Ancestral(), denoiser.times, x, cond=cond, generator=seeds)
     elif isinstance(process, Scheduled):
         solver = Taylor() if isinstance(denoiser, Differentiable) else Exponential(order=2)
@@ -75,7 +75,7 @@ def draw_samples(denoiser: Denoiser, shape: tuple[int, ...], cond: Tensor | None
     else:
         times = quadratic(40, end=1e-3)  # phase space is stiff near the data
         solution = sample(denoiser, Ancestral(), times, x, cond=cond, generator=seeds)
-    return process.read(solution.x).float().cpu()
+    return process.to_data(solution.x).float().cpu()
 
 
 def image_sheet(model: Model, data: ImageSet, private: bool = False) -> Sheet:

@@ -18,14 +18,14 @@ from sfumato.noise import White
 from sfumato.schedule import EDM, VE, RectifiedFlow, Shifted, SymmetricBrownian, VPCosine, VPLinear
 from sfumato.systems.ddgan.model import ImplicitModel
 from sfumato.systems.ddo.data.base import Axis, Frame, Quantity
-from sfumato.systems.ddo.drift import Drift
+from sfumato.systems.ddo.drift import PowerCorrection
 from sfumato.systems.ddo.field import GaussianField, OpenField
 from sfumato.systems.ddo.kernel import Laplacian, Matern, Measured, SquaredExponential
 from sfumato.systems.ddo.model import FieldModel, Scale
 from sfumato.systems.ddo.nn.operator import FNOConfig, UNOConfig
 from sfumato.systems.dsno.model import OperatorModel
 from sfumato.systems.ediffi.experts import Node
-from sfumato.systems.ediffi.model import Listener, PromptedModel
+from sfumato.systems.ediffi.model import EncoderConfig, PromptedModel
 from sfumato.systems.genie.model import Base, DerivativeModel
 from sfumato.systems.i2sb.model import PinnedConfig, RestorationModel
 from sfumato.train import checkpoint as ck
@@ -68,9 +68,9 @@ PARTS = (
     Frame,
     Quantity,
     Scale,
-    Drift,
+    PowerCorrection,
     LabelAxis,
-    Listener,
+    EncoderConfig,
     Node,
     LogNormal,
     EncoderWidths,
@@ -92,7 +92,7 @@ def read_model(value: dict[str, Any]) -> Model:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Kept:
+class SavedModel:
     """A checked folder with a model: a checkpoint, or one that is shipped.
 
     Args:
@@ -135,7 +135,7 @@ class Kept:
         return int(ck.parse_json(self.files, ck.STATE, self.folder)["step"])
 
 
-def read_kept(folder: Path | str) -> Kept:
+def read_saved(folder: Path | str) -> SavedModel:
     """What is in a run folder's newest checkpoint, a checkpoint, or a model folder.
 
     Raises:
@@ -144,7 +144,7 @@ def read_kept(folder: Path | str) -> Kept:
     """
     found = ck.find_checkpoint(Path(folder))
     described = ck.parse_json(found.files, ck.DESCRIPTION, found.folder)
-    return Kept(found.folder, found.files, described, read_model(described["model"]))
+    return SavedModel(found.folder, found.files, described, read_model(described["model"]))
 
 
 def load_model(folder: Path | str, ema: bool = True) -> tuple[Denoiser, Model]:
@@ -159,7 +159,7 @@ def load_model(folder: Path | str, ema: bool = True) -> tuple[Denoiser, Model]:
             newer sfumato.
         UsageError: ``ema=False`` of a model folder.
     """
-    kept = read_kept(folder)
+    kept = read_saved(folder)
     name = kept.weights(ema)
     denoiser = kept.model.build()
     kept.model.load(denoiser, kept.files[name], str(kept.folder / name))

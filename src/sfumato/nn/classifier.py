@@ -16,7 +16,7 @@ __all__ = ["Classifier", "ClassifierConfig"]
 @final
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Sizes of a `Classifier`; `labels` = number of classes per label axis.
+    """Sizes of a `ClassifierGuided`; `labels` = number of classes per label axis.
 
     `multipliers` has one entry per level; the resolution is halved (rounding up) between levels.
     Raises ValueError if a size is below 1 or there is no label axis.

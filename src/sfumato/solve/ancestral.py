@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from sfumato.denoise import Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser
 from sfumato.process import mix
 from sfumato.sampling import Carry, Solver
 from sfumato.seeds import Generators
@@ -34,7 +34,7 @@ class Ancestral(Solver):
         s: Tensor,
         carry: Carry,
         *,
-        cond: Cond = None,
+        cond: Condition = None,
         generator: Generators = None,
     ) -> tuple[Tensor, Carry]:
         """J x_t + (M_s - J M_t) x̂_0 + R z, with R Rᵀ the posterior covariance."""

@@ -18,7 +18,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser
 from sfumato.process import Scheduled, mix
 from sfumato.sampling import Carry, Solver
 from sfumato.seeds import Generators
@@ -73,7 +73,7 @@ class DEIS(Solver):
         s: Tensor,
         carry: Carry,
         *,
-        cond: Cond = None,
+        cond: Condition = None,
         generator: Generators = None,
     ) -> tuple[Tensor, Carry]:
         """One step on the polynomial through this estimate and the remembered ones."""

@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from sfumato.denoise import Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser
 from sfumato.integrate import fixed_step, integrate
 from sfumato.process import mix
 from sfumato.sampling import Carry, Solver
@@ -48,7 +48,7 @@ class DormandPrince(Solver):
         s: Tensor,
         carry: Carry,
         *,
-        cond: Cond = None,
+        cond: Condition = None,
         generator: Generators = None,
     ) -> tuple[Tensor, Carry]:
         """Integrate from t to s; the carry is each sample's last step size."""

@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from sfumato.denoise import Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser
 from sfumato.process import mix
 from sfumato.sampling import Carry, Solver
 from sfumato.seeds import Generators
@@ -28,7 +28,7 @@ class Euler(Solver):
         s: Tensor,
         carry: Carry,
         *,
-        cond: Cond = None,
+        cond: Condition = None,
         generator: Generators = None,
     ) -> tuple[Tensor, Carry]:
         """One evaluation."""

@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser
 from sfumato.errors import UsageError
 from sfumato.process import Process, mix
 from sfumato.sampling import Carry, Solver
@@ -58,7 +58,7 @@ class Heun(Solver):
         s: Tensor,
         carry: Carry,
         *,
-        cond: Cond = None,
+        cond: Condition = None,
         generator: Generators = None,
     ) -> tuple[Tensor, Carry]:
         """Raise the noise if asked, predict with Euler, correct with the mean slope."""

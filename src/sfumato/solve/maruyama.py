@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from sfumato.denoise import Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser
 from sfumato.process import Gaussian, _cat, mix
 from sfumato.sampling import Carry, Solver
 from sfumato.seeds import Generators
@@ -32,7 +32,7 @@ class EulerMaruyama(Solver):
         s: Tensor,
         carry: Carry,
         *,
-        cond: Cond = None,
+        cond: Condition = None,
         generator: Generators = None,
     ) -> tuple[Tensor, Carry]:
         """One step.

@@ -11,7 +11,7 @@ from sfumato.train.checkpoint import (
     parse_json,
 )
 from sfumato.train.config import TrainConfig
-from sfumato.train.draws import Data, Draws, Loss, Part, positions, standard_loss
+from sfumato.train.draws import Data, Draws, Loss, Microbatch, positions, standard_loss
 from sfumato.train.ema import Ema, ema_decay
 from sfumato.train.levels import Levels, level, level_edges
 from sfumato.train.loop import train
@@ -26,7 +26,7 @@ __all__ = [
     "Ema",
     "Levels",
     "Loss",
-    "Part",
+    "Microbatch",
     "Sheet",
     "Stopped",
     "TrainConfig",

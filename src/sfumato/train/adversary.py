@@ -22,11 +22,11 @@ from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.train import checkpoint as ck
 from sfumato.train.config import TrainConfig
-from sfumato.train.draws import Part
+from sfumato.train.draws import Microbatch
 
 WEIGHTS, OPTIMIZER = "adversary.safetensors", "adversary-optimizer.safetensors"
 
-AdversaryLoss = Callable[[nn.Module, Denoiser, Part, int], Tensor]
+AdversaryLoss = Callable[[nn.Module, Denoiser, Microbatch, int], Tensor]
 """Losses (B,) of (the adversary, the denoiser, a part, the step n = 0, 1, ...)."""
 
 
@@ -56,7 +56,7 @@ class _Losses(nn.Module):
         self.loss = adversary.loss
         self._denoiser = (denoiser,)  # not a submodule: its parameters are the other player's
 
-    def forward(self, part: Part, step: int) -> Tensor:
+    def forward(self, part: Microbatch, step: int) -> Tensor:
         return self.loss(self.adversary, self._denoiser[0], part, step)
 
 
@@ -101,7 +101,7 @@ class Opponent:
         for p in self.parameters.values():
             p.requires_grad_(not still)
 
-    def advance(self, parts: Sequence[Part], step: int) -> None:
+    def advance(self, parts: Sequence[Microbatch], step: int) -> None:
         """One optimizer step on its own parts, which are on the device; holds still after it.
 
         Raises:

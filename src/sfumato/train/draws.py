@@ -38,7 +38,7 @@ class Data(Protocol):
         ...
 
 
-class Part(NamedTuple):
+class Microbatch(NamedTuple):
     """What a process needs for one forward and backward pass."""
 
     x0: Tensor
@@ -46,22 +46,22 @@ class Part(NamedTuple):
     cond: Tensor | None
     generators: Sequence[torch.Generator]
 
-    def to(self, device: torch.device) -> Part:
+    def to(self, device: torch.device) -> Microbatch:
         """On the device; the noise is drawn on the CPU, the same on any device."""
         cond = None if self.cond is None else self.cond.to(device)
-        return Part(self.x0.to(device), self.t.to(device), cond, self.generators)
+        return Microbatch(self.x0.to(device), self.t.to(device), cond, self.generators)
 
-    def rows(self, here: slice) -> Part:
+    def rows(self, here: slice) -> Microbatch:
         """Some of its examples."""
         cond = None if self.cond is None else self.cond[here]
-        return Part(self.x0[here], self.t[here], cond, self.generators[here])
+        return Microbatch(self.x0[here], self.t[here], cond, self.generators[here])
 
 
-Loss = Callable[[Denoiser, Part], Tensor]
+Loss = Callable[[Denoiser, Microbatch], Tensor]
 """Losses (B,) of a part, in the order of its examples; never reduced."""
 
 
-def standard_loss(denoiser: Denoiser, part: Part) -> Tensor:
+def standard_loss(denoiser: Denoiser, part: Microbatch) -> Tensor:
     """`denoising_loss` of a part, each example with its own noise generator."""
     return denoising_loss(denoiser, part.x0, part.t, cond=part.cond, generator=part.generators)
 
@@ -135,7 +135,7 @@ class Draws:
         hidden = (u[:, :1] < config.label_dropout) | (u[:, 1:] < config.axis_dropout)
         return t, hidden
 
-    def parts(self, step: int, *player: str) -> list[Part]:
+    def parts(self, step: int, *player: str) -> list[Microbatch]:
         """This process's share of the step, in ``accumulate`` parts."""
         config = self.config
         t, hidden = self.times(step, *player)
@@ -154,7 +154,7 @@ class Draws:
             noise = [
                 generator(config.seed, *player, "noise", step, i) for i in range(low, low + size)
             ]
-            out.append(Part(x0, t[here], cond, noise))
+            out.append(Microbatch(x0, t[here], cond, noise))
         return out
 
     def seed_dropout(self, step: int) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sfumato.errors import UsageError
 from sfumato.train.config import TrainConfig
-from sfumato.train.draws import Draws, Part
+from sfumato.train.draws import Draws, Microbatch
 
 
 class Outcome(NamedTuple):
@@ -39,7 +39,8 @@ class Rule(ABC):
 
     @abstractmethod
     def gradient(self, parts: Any, step: int, stop: bool) -> Outcome:
-        """Leave the gradient in the parameters; true in `Outcome.stop` if any process must stop."""
+        """Leave the gradient in the parameters; true in `FolderOutcome.stop` if any process must
+        stop."""
 
     @abstractmethod
     def open(self, out: Path, state: Mapping[str, Any] | None) -> str:
@@ -87,11 +88,11 @@ class Descent(Rule):
             )
         return ""
 
-    def parts(self, step: int) -> list[Part]:
+    def parts(self, step: int) -> list[Microbatch]:
         """This process's parts of the batch."""
         return self.draws.parts(step)
 
-    def gradient(self, parts: list[Part], step: int, stop: bool) -> Outcome:
+    def gradient(self, parts: list[Microbatch], step: int, stop: bool) -> Outcome:
         """One forward and backward pass for each part."""
         accelerator = self.accelerator
         mine = []

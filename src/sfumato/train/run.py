@@ -24,7 +24,7 @@ from sfumato.systems.dpdm.descent import PrivateDescent
 from sfumato.train import checkpoint as ck
 from sfumato.train.adversary import Adversary, Opponent
 from sfumato.train.config import TrainConfig
-from sfumato.train.draws import Draws, Loss, Part
+from sfumato.train.draws import Draws, Loss, Microbatch
 from sfumato.train.ema import Ema, ema_decay
 from sfumato.train.levels import Levels, level, level_edges
 from sfumato.train.muon import Muon, matrices
@@ -58,7 +58,7 @@ class _Losses(nn.Module):
         self.denoiser = denoiser
         self.loss = loss
 
-    def forward(self, part: Part) -> Tensor:
+    def forward(self, part: Microbatch) -> Tensor:
         return self.loss(self.denoiser, part)
 
 
@@ -247,7 +247,7 @@ class Run:
         )
         return saved
 
-    def parts(self, step: int) -> tuple[Any, list[Part]]:
+    def parts(self, step: int) -> tuple[Any, list[Microbatch]]:
         """The parts of a step, and those of the adversary."""
         mine = self.rule.parts(step)
         return mine, [] if self.opponent is None else self.draws.parts(step, "adversary")

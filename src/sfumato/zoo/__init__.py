@@ -4,14 +4,14 @@ A folder of the zoo holds
 
 * ``model.safetensors`` the weights (of the moving average, where training kept one),
 * ``model.json``        how to build the network and its process, as in every checkpoint,
-* ``card.json``         what a person should know, see :class:`Card`,
+* ``card.json``         what a person should know, see :class:`ModelCard`,
 * ``SHA256SUMS``        checksums of the three; whatever does not match is refused.
 
 Folders named in the environment variable ``SFUMATO_ZOO`` (separated as in PATH) are searched
 too, after this one. Listing does not import torch; :func:`load` does.
 """
 
-from sfumato.files.cards import Card, card, cards, find, folders, shipped
+from sfumato.files.cards import ModelCard, card, cards, find, folders, shipped
 from sfumato.zoo.load import load
 
-__all__ = ["Card", "card", "cards", "find", "folders", "load", "shipped"]
+__all__ = ["ModelCard", "card", "cards", "find", "folders", "load", "shipped"]

@@ -14,12 +14,12 @@ from scipy.stats import kstest
 from skimage import data as photographs
 from torch import Tensor
 
-from sfumato.data.degrade import Blur, Kernel, PublishedBlur
+from sfumato.data.degrade import Blur, BlurKernel, PublishedBlur
 from sfumato.data.degrade.blur import gaussian_taps
 from sfumato.seeds import generators
 
 F64 = torch.float64
-UNIFORM, GAUSSIAN = Kernel.UNIFORM, Kernel.GAUSSIAN
+UNIFORM, GAUSSIAN = BlurKernel.UNIFORM, BlurKernel.GAUSSIAN
 BLURS = {
     "uniform-9": (Blur(UNIFORM, 9), [1 / 9] * 9),
     "gauss-5": (Blur(), [math.exp(-(j**2) / 200) for j in range(-2, 3)]),
@@ -135,7 +135,7 @@ def test_the_card_says_how_wide() -> None:
 # the published operators, from their description
 
 
-def one_sided(kernel: Kernel, n: int) -> np.ndarray:
+def one_sided(kernel: BlurKernel, n: int) -> np.ndarray:
     """K (n, n): K_ij = k_{j - i}, without the last tap, zero beyond the border."""
     raw = [1.0] * 9 if kernel is UNIFORM else [math.exp(-0.5 * (j / 10) ** 2) for j in range(-2, 3)]
     taps, half = np.array(raw) / sum(raw), len(raw) // 2
@@ -169,12 +169,12 @@ def astronaut(n: int) -> Tensor:
     return torch.from_numpy(pixels.transpose(2, 0, 1) / 127.5 - 1)
 
 
-kernels = pytest.mark.parametrize("kernel", list(Kernel), ids=lambda k: k.value)
+kernels = pytest.mark.parametrize("kernel", list(BlurKernel), ids=lambda k: k.value)
 
 
 @kernels
 @pytest.mark.parametrize("n", [9, 16, 17, 32])
-def test_the_published_operator_built_again(kernel: Kernel, n: int) -> None:
+def test_the_published_operator_built_again(kernel: BlurKernel, n: int) -> None:
     x = torch.stack([noise(3, n, n), astronaut(n)])
     got = PublishedBlur(kernel)(x)
     for given_, made in zip(x, got, strict=True):
@@ -183,7 +183,7 @@ def test_the_published_operator_built_again(kernel: Kernel, n: int) -> None:
 
 
 @kernels
-def test_values_in_place_would_make_it_the_convolution(kernel: Kernel) -> None:
+def test_values_in_place_would_make_it_the_convolution(kernel: BlurKernel) -> None:
     """The same construction with the right values is K' x K'ᵀ, K' with its small values zeroed."""
     n = 24
     x, matrix = (astronaut(n).numpy() + 1) / 2, one_sided(kernel, n)
@@ -200,7 +200,7 @@ def test_values_in_place_would_make_it_the_convolution(kernel: Kernel) -> None:
 
 
 @kernels
-def test_the_published_operator_darkens(kernel: Kernel) -> None:
+def test_the_published_operator_darkens(kernel: BlurKernel) -> None:
     """The missing tap: a constant becomes about (8/9)² or (4/5)² of itself, inside."""
     n, share = 64, (8 / 9) ** 2 if kernel is UNIFORM else one_sided(kernel, 9)[4].sum() ** 2
     y = (PublishedBlur(kernel)(torch.full((1, 3, n, n), 0.6, dtype=F64)) + 1) / 2

@@ -15,14 +15,14 @@ from sfumato.model.codec import decode, encode
 from sfumato.seeds import generators
 
 F64 = torch.float64
-NARROW = d.Blur(d.Kernel.GAUSSIAN, 3, (0.5, 0.5))
+NARROW = d.Blur(d.BlurKernel.GAUSSIAN, 3, (0.5, 0.5))
 
 EXAMPLES: dict[type[Degradation], dict[str, Degradation]] = {
     d.Bicubic: {f"bicubic-{f}": d.Bicubic(f) for f in (2, 3, 4)},
     d.Blur: {
-        "blur-uniform": d.Blur(d.Kernel.UNIFORM, 9),
+        "blur-uniform": d.Blur(d.BlurKernel.UNIFORM, 9),
         "blur-gauss": d.Blur(),
-        "blur-drawn": d.Blur(d.Kernel.GAUSSIAN, 13, (0.8, 2.5)),
+        "blur-drawn": d.Blur(d.BlurKernel.GAUSSIAN, 13, (0.8, 2.5)),
     },
     d.CentreMask: {"centre": d.CentreMask()},
     d.Chain: {
@@ -45,7 +45,7 @@ EXAMPLES: dict[type[Degradation], dict[str, Degradation]] = {
     d.Pooled: {f"pooled-{f}": d.Pooled(f) for f in (2, 3)},
     d.PublishedBlur: {
         "published-uniform": d.PublishedBlur(),
-        "published-gauss": d.PublishedBlur(d.Kernel.GAUSSIAN),
+        "published-gauss": d.PublishedBlur(d.BlurKernel.GAUSSIAN),
     },
 }
 ALL = {name: kind for kinds in EXAMPLES.values() for name, kind in kinds.items()}

@@ -22,7 +22,7 @@ from sfumato.systems.cld import points as cld_points
 from sfumato.systems.cld import recipe as cld
 from sfumato.systems.cld.loss import Matching, Weighting
 from sfumato.systems.cld.recipe import DampedConfig
-from sfumato.systems.cld.sscs import Splitting
+from sfumato.systems.cld.sscs import SSCS
 from sfumato.train import TrainConfig, read_log
 
 QUICK = TrainConfig(
@@ -40,9 +40,9 @@ POINTS = cld_points.Config(n=200, width=8, blocks=1, train=QUICK)
 
 def walk(denoiser: sf.Denoiser, shape: tuple[int, ...], n: int = 3) -> torch.Tensor:
     seeds = sf.generators(0, range(n))
-    x = denoiser.process.start((n, *shape), seeds)
-    solution = sf.sample(denoiser, Splitting(), sf.times.quadratic(30), x, generator=seeds)
-    return denoiser.process.read(solution.x)
+    x = denoiser.process.prior_sample((n, *shape), seeds)
+    solution = sf.sample(denoiser, SSCS(), sf.times.quadratic(30), x, generator=seeds)
+    return denoiser.process.to_data(solution.x)
 
 
 @pytest.mark.parametrize("mixed", [False, True])

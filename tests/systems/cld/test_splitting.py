@@ -11,7 +11,7 @@ import torch
 import sfumato as sf
 from analytic import F64, PROCESSES, Counted, Linear, Scripted, mixture, propagate, slope
 from sfumato.solve import EulerMaruyama
-from sfumato.systems.cld.sscs import Splitting, back, kick
+from sfumato.systems.cld.sscs import SSCS, back, kick
 from stochastic import SDE, Matrix, lyapunov
 
 DAMPED = ["cld", "cld-rising"]
@@ -73,7 +73,7 @@ def test_without_a_remainder_a_step_of_any_length_is_exact(beta: tuple[float, fl
     denoiser = Linear(process, torch.zeros(1, dtype=F64), torch.eye(1, dtype=F64))
     start = torch.tensor([0.8, -0.3], dtype=F64), torch.diag(torch.tensor([0.2, 0.5], dtype=F64))
     times = torch.tensor([0.9, 0.5, 0.3, 0.1], dtype=F64)
-    mean, cov = propagate(denoiser, Splitting(), times, start)
+    mean, cov = propagate(denoiser, SSCS(), times, start)
     want = back(process, 0.9, 0.1)
     torch.testing.assert_close(mean, want.A @ start[0], rtol=1e-9, atol=1e-10)
     torch.testing.assert_close(cov, want.A @ start[1] @ want.A.mT + want.cov, rtol=1e-9, atol=1e-10)
@@ -112,9 +112,9 @@ GRIDS = {
 def test_order_one_and_at_most_half_of_euler_maruyamas_error(name: str, grid: str) -> None:
     law, times = GRIDS[grid]
     steps = [50, 100]
-    mine = [error(name, Splitting(), law, times(n)) for n in steps]
+    mine = [error(name, SSCS(), law, times(n)) for n in steps]
     theirs = [error(name, EulerMaruyama(), law, times(n)) for n in steps]
-    assert slope(mine, steps) == pytest.approx(Splitting().order, abs=0.1)
+    assert slope(mine, steps) == pytest.approx(SSCS().order, abs=0.1)
     assert all(a <= 0.5 * b for a, b in zip(mine, theirs, strict=True)), (mine, theirs)
 
 
@@ -126,7 +126,7 @@ def test_moments_of_the_data_are_reached_from_the_prior(name: str) -> None:
     start = torch.zeros(2, dtype=F64), process.marginal(1.0).cov
     errors = []
     for n in (100, 200):
-        mean, cov = propagate(Linear(process, *law), Splitting(), sf.times.quadratic(n), start)
+        mean, cov = propagate(Linear(process, *law), SSCS(), sf.times.quadratic(n), start)
         errors.append(float((mean[0] - 0.7).abs() + (cov[0, 0] - 0.25).abs()))
     assert errors[1] < 0.6 * errors[0] + 2e-3
     assert errors[1] < 0.01
@@ -138,9 +138,9 @@ def test_a_mixtures_moments_by_sampling(name: str) -> None:
     denoiser, n = mixture(PROCESSES[name]()), 2000
     process = denoiser.process
     g = torch.Generator().manual_seed(0)
-    x = process.start((n, 2), g, dtype=F64)
-    solution = sf.sample(denoiser, Splitting(), sf.times.quadratic(80), x, generator=g)
-    x = process.read(solution.x)
+    x = process.prior_sample((n, 2), g, dtype=F64)
+    solution = sf.sample(denoiser, SSCS(), sf.times.quadratic(80), x, generator=g)
+    x = process.to_data(solution.x)
     mean, cov = denoiser.moments()
     got = (x - mean).T @ (x - mean) / n
     assert bool(((x.mean(0) - mean).abs() < 4 * (cov.diagonal() / n).sqrt() + 0.02).all())
@@ -153,13 +153,11 @@ def test_one_evaluation_a_step_and_the_last_one_is_used() -> None:
     process = PROCESSES["cld"]()
     denoiser = sf.Preconditioned(network, process, sf.Prediction.X0)
     g = torch.Generator().manual_seed(0)
-    x = process.start((3, 2), g, dtype=F64)
-    solution = sf.sample(
-        denoiser, Splitting(), sf.times.quadratic(7), x, generator=g, save_path=True
-    )
+    x = process.prior_sample((3, 2), g, dtype=F64)
+    solution = sf.sample(denoiser, SSCS(), sf.times.quadratic(7), x, generator=g, save_path=True)
     assert solution.nfe == network.calls == 7
     last = denoiser(solution.path[-2], sf.times.quadratic(7)[-2])
-    torch.testing.assert_close(process.read(solution.x), last)
+    torch.testing.assert_close(process.to_data(solution.x), last)
 
 
 def test_a_sample_does_not_depend_on_its_batch() -> None:
@@ -168,8 +166,8 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
 
     def draw(indices: list[int]) -> torch.Tensor:
         seeds = sf.generators(5, indices)
-        x = denoiser.process.start((len(indices), 2), seeds, dtype=F64)
-        return sf.sample(denoiser, Splitting(), times, x, generator=seeds).x
+        x = denoiser.process.prior_sample((len(indices), 2), seeds, dtype=F64)
+        return sf.sample(denoiser, SSCS(), times, x, generator=seeds).x
 
     torch.testing.assert_close(draw([3])[0], draw([0, 1, 2, 3])[3])
 
@@ -177,6 +175,6 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
 @pytest.mark.parametrize("name", ["vp", "flow"])
 def test_other_processes_are_refused(name: str) -> None:
     denoiser = mixture(PROCESSES[name]())
-    x = denoiser.process.start((2, 2), dtype=F64)
+    x = denoiser.process.prior_sample((2, 2), dtype=F64)
     with pytest.raises(sf.errors.UsageError, match="is for critically damped.*got Scheduled"):
-        sf.sample(denoiser, Splitting(), sf.times.uniform(3), x)
+        sf.sample(denoiser, SSCS(), sf.times.uniform(3), x)

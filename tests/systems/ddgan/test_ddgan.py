@@ -17,7 +17,7 @@ from sfumato.model.load import load_model
 from sfumato.nn import UNetConfig
 from sfumato.solve import Ancestral
 from sfumato.systems.ddgan import recipe as ddgan
-from sfumato.systems.ddgan.implicit import Bound, Implicit
+from sfumato.systems.ddgan.implicit import Bound, ImplicitDenoiser
 from sfumato.systems.ddgan.model import ImplicitModel
 from sfumato.systems.edm import points
 from sfumato.train import TrainConfig, read_log
@@ -36,9 +36,9 @@ POINTS = ddgan.Config(data="points", n=200, width=8, blocks=1, latent=2, train=Q
 
 
 def walk(denoiser: sf.Denoiser) -> torch.Tensor:
-    assert isinstance(denoiser, Implicit)
+    assert isinstance(denoiser, ImplicitDenoiser)
     seeds = sf.generators(0, range(3))
-    x = denoiser.process.start((3, 2), seeds)
+    x = denoiser.process.prior_sample((3, 2), seeds)
     return sf.sample(denoiser, Ancestral(), denoiser.times, x, generator=seeds).x
 
 
@@ -99,12 +99,12 @@ def test_from_a_trained_denoiser(tmp_path: Path, name: PointName) -> None:
 def test_digits_with_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
-    from sfumato.data import Card, ImageSet, LabelAxis
+    from sfumato.data import DataCard, ImageSet, LabelAxis
 
     pixels = np.random.default_rng(0).integers(0, 255, (20, 1, 8, 8)).astype(np.uint8)
     axis = LabelAxis("digit", tuple("0123456789"))
     data = ImageSet(
-        "tiny", pixels, (np.arange(20) % 10)[:, None], (axis,), Card("tiny", "", "", "")
+        "tiny", pixels, (np.arange(20) % 10)[:, None], (axis,), DataCard("tiny", "", "", "")
     )
     monkeypatch.setattr(ddgan, "digits", lambda split, root: data)
     config = ddgan.Config(

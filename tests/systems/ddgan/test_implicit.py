@@ -124,8 +124,8 @@ def network(latent: int = 3, labels: tuple[int, ...] = ()) -> MLP:
     return made.eval()
 
 
-def implicit(steps: int = 4, latent: int = 3, **settings: object) -> sf.Implicit:
-    return sf.Implicit(network(latent), VP, steps, latent, **settings)  # type: ignore[arg-type]
+def implicit(steps: int = 4, latent: int = 3, **settings: object) -> sf.ImplicitDenoiser:
+    return sf.ImplicitDenoiser(network(latent), VP, steps, latent, **settings)  # type: ignore[arg-type]
 
 
 def test_a_sample_alone_and_in_a_batch() -> None:
@@ -133,7 +133,7 @@ def test_a_sample_alone_and_in_a_batch() -> None:
 
     def draw(indices: list[int]) -> Tensor:
         seeds = sf.generators(5, indices)
-        x = VP.start((len(indices), 2), seeds)
+        x = VP.prior_sample((len(indices), 2), seeds)
         return sf.sample(denoiser, Ancestral(), denoiser.times, x, generator=seeds).x
 
     whole = draw(list(range(20)))
@@ -177,7 +177,7 @@ def test_scaling_of_a_trained_denoiser(bound: Bound) -> None:
     mine.load_state_dict(inner.state_dict(), strict=False)
     nn.init.zeros_(mine.conditioning.mapping.output.weight)
     nn.init.zeros_(mine.conditioning.mapping.output.bias)
-    denoiser = sf.Implicit(mine, VP, 4, 3, sf.Prediction.EDM, 0.3, bound)
+    denoiser = sf.ImplicitDenoiser(mine, VP, 4, 3, sf.Prediction.EDM, 0.3, bound)
     x0 = 0.3 * torch.randn(50, 2, generator=sf.generator(2))
     for t in denoiser.times[1:-1]:
         x_t, _ = VP.perturb(x0, t, sf.generator(3))
@@ -219,7 +219,7 @@ def test_pairs_of_the_last_step_agree_at_any_nearest_time(nearest: float) -> Non
     """Real and fake (x_s, x_t) have one covariance if the draws are exact (standard error .3 %)."""
     times, n = sf.times.offset(4), 200_000
     t = float(times[3])
-    denoiser = sf.Implicit(Exact(t), VP, 4, latent=1, bound=Bound.NONE)
+    denoiser = sf.ImplicitDenoiser(Exact(t), VP, 4, latent=1, bound=Bound.NONE)
     assert float(denoiser.before(t, nearest)) == nearest
     assert torch.equal(denoiser.before(times[:3], nearest), times[1:4])
     with pytest.raises(ValueError, match=r"expected 0 <= nearest < 0.2507, .* got 0.3"):
@@ -386,9 +386,9 @@ def test_editing_keeps_what_is_coarser_than_the_noise() -> None:
 
 def test_settings_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="expected a scheduled process"):
-        sf.Implicit(network(), sf.CriticallyDamped())
+        sf.ImplicitDenoiser(network(), sf.CriticallyDamped())
     with pytest.raises(ValueError, match="expected latent >= 0, got -1"):
-        sf.Implicit(network(), VP, latent=-1)
+        sf.ImplicitDenoiser(network(), VP, latent=-1)
     with pytest.raises(ValueError, match=r"takes a latent vector, got none"):
         network()(torch.zeros(1, 2), torch.zeros(1))
     with pytest.raises(ValueError, match=r"z of shape \(B, 3\), got \(1, 4\)"):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import sfumato as sf
 from analytic import F64, slope
-from sfumato.denoise import Beside
+from sfumato.denoise import ImageCondition
 from sfumato.systems.ddo.nn.harmonic import Domain, places, to_grid, to_modes
 
 REFLECTING = Domain.REFLECTING
@@ -170,7 +170,7 @@ def test_every_solver_draws_the_datas_spectrum(solver: sf.Solver) -> None:
     denoiser = exact(process)
     times = sf.times.karras(process, 150 if solver.order == 1 else 60, 2e-3)
     g = sf.generator(0)
-    x = process.start((count, 1, *GRID), g, t=float(times[0]), dtype=F64)
+    x = process.prior_sample((count, 1, *GRID), g, t=float(times[0]), dtype=F64)
     made = sf.sample(denoiser, solver, times, x, generator=g).x[:, 0]
     ratio = made.square().mean(0) / denoiser.power
     assert float((ratio - 1).abs().max()) < 6 * (2 / count) ** 0.5 + 0.05
@@ -201,7 +201,7 @@ def test_what_comes_beside_is_functions_already() -> None:
     net = sf.Preconditioned(sf.OnGrid(Sum(), 2, 1), process, sf.Prediction.X0, 1.0)
     u, image = torch.randn(2, 2, 1, *GRID, dtype=F64, generator=sf.generator(0))
     t = 0.4
-    made = net(to_modes(u, 2, REFLECTING), t, Beside(image))
+    made = net(to_modes(u, 2, REFLECTING), t, ImageCondition(image))
     scaled = to_grid(net.scaled(to_modes(u, 2, REFLECTING), t)[0], 2, REFLECTING)
     torch.testing.assert_close(to_grid(made, 2, REFLECTING), scaled * image)
 
@@ -232,8 +232,8 @@ def test_langevin_does_not_amplify_what_was_blurred() -> None:
     levels = torch.logspace(1, -2.3, 12, dtype=F64)
     times = torch.cat([sf.VPCosine().time(-2 * levels.log()), torch.zeros(1, dtype=F64)])
     g = sf.generator(0)
-    x = process.start((20, 1, *grid), g, t=float(times[0]), dtype=F64)
-    made = sf.sample(denoiser, sf.solve.AnnealedLangevin(3, 0.9), times, x, generator=g).x[:, 0]
+    x = process.prior_sample((20, 1, *grid), g, t=float(times[0]), dtype=F64)
+    made = sf.sample(denoiser, sf.AnnealedLangevin(3, 0.9), times, x, generator=g).x[:, 0]
     ratio = made.square().mean(0) / denoiser.power
     assert float(ratio[:32, :32].mean()) < 2  # few steps widen
     assert float(ratio.max()) < 10

@@ -9,10 +9,10 @@ import torch
 
 import sfumato as sf
 from analytic import F64
-from sfumato.systems.ddo.drift import Drift, waves_of
+from sfumato.systems.ddo.drift import PowerCorrection, waves_of
 from sfumato.systems.ddo.nn.harmonic import Domain, coordinates
 
-TABLE = Drift(
+TABLE = PowerCorrection(
     (-2.0, 0.0, 1.0),
     (((0.0, 1.0, 2.0), (10.0, 10.0, 10.0)),
      ((4.0, 5.0, 6.0), (20.0, 20.0, 20.0)),
@@ -35,8 +35,8 @@ def test_between_levels_and_waves_there_are_straight_lines() -> None:
             want = np.interp(waves.numpy(), range(4), column)
             np.testing.assert_allclose(got[b, c].numpy(), want, atol=1e-12)
     assert TABLE.most == 60 and TABLE.channels == 2
-    assert Drift((0.0,), (((1.0, -3.0),),)).most == 3
-    one = Drift((0.3,), TABLE.factors[:1])
+    assert PowerCorrection((0.0,), (((1.0, -3.0),),)).most == 3
+    one = PowerCorrection((0.3,), TABLE.factors[:1])
     torch.testing.assert_close(
         one.on(levels, waves), TABLE.on(levels[:2], waves)[1].expand(7, 2, 3, 3)
     )
@@ -62,7 +62,7 @@ def test_tables_that_are_none(
     levels: tuple[float, ...], factors: tuple[tuple[tuple[float, ...], ...], ...]
 ) -> None:
     with pytest.raises(ValueError, match="expected"):
-        Drift(levels, factors)
+        PowerCorrection(levels, factors)
 
 
 @pytest.mark.parametrize("domain", Domain)
@@ -83,7 +83,7 @@ def test_it_adds_each_wave_times_its_factor(domain: Domain, schedule: sf.Schedul
     noise = sf.GaussianField(sf.Matern(0.1, 0.75), 1, domain)
     data = sf.GaussianField(sf.Matern(0.2, 2.0), 1, domain)
     process = sf.Scheduled(schedule, noise)
-    drift = Drift((-1.0, 1.0), (((0.0, 0.0, 0.5, 0.0),), ((0.0, 0.0, 1.5, 0.0),)))
+    drift = PowerCorrection((-1.0, 1.0), (((0.0, 0.0, 0.5, 0.0),), ((0.0, 0.0, 1.5, 0.0),)))
     plain, kept = (sf.Wiener(None, process, data, (24,), d) for d in (None, drift))
     turn = 2 * math.pi if domain is Domain.PERIODIC else math.pi
     at = coordinates((24,), domain)

@@ -101,7 +101,7 @@ def test_mirrors_in_closed_form(dims: int) -> None:
     ],
 )
 def test_what_folds_on_mirrors_is_the_sum_over_all_cosines(
-    kernel: sf.Kernel, grid: tuple[int, ...], top: int
+    kernel: sf.Covariance, grid: tuple[int, ...], top: int
 ) -> None:
     """Rough fields on few points: Σ_k s_k φ_k(x) φ_k(y) over k < top, one by one."""
     k = torch.arange(top, dtype=F64)

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 import sfumato as sf
 from rainfall import fill
 from sfumato.cli import main
-from sfumato.data import Card as DataCard
+from sfumato.data import ModelCard as DataCard
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.files.cards import Card
+from sfumato.files.cards import ModelCard
 from sfumato.files.store import write_folder
 from sfumato.model.load import load_model, read_model
 from sfumato.systems.ddo import calibration as field_drift
 from sfumato.systems.ddo.calibration import measured_drift, with_drift
 from sfumato.systems.ddo.data.base import Axis, Domain, FieldSet, Frame, Quantity
 from sfumato.systems.ddo.datasets import load_fields
-from sfumato.systems.ddo.drift import Drift
+from sfumato.systems.ddo.drift import PowerCorrection
 from sfumato.systems.ddo.metrics.fields import complete_shells, shell_powers
 from sfumato.systems.ddo.model import FieldModel, field_model
 from sfumato.systems.ddo.nn.harmonic import resample
@@ -164,7 +164,7 @@ def test_an_exact_estimate_is_left_alone() -> None:
     assert float(factors.abs().max()) < 0.05
 
 
-def waves_in(drift: Drift) -> int:
+def waves_in(drift: PowerCorrection) -> int:
     """Of each channel at each level."""
     (n,) = {len(c) for level in drift.factors for c in level}
     return n
@@ -249,7 +249,7 @@ def test_models_that_cannot_be_measured() -> None:
         replace(model, drift=measured_drift(*shy(Domain.PERIODIC, 0.1, 2), 16, 0))
     _, other = built(prediction=sf.Prediction.EDM)
     with pytest.raises(UsageError, match="beside the Wiener filter alone"):
-        replace(other, drift=Drift((0.0,), (((1.0,),),)))
+        replace(other, drift=PowerCorrection((0.0,), (((1.0,),),)))
 
 
 @pytest.fixture
@@ -305,13 +305,13 @@ def test_of_a_run_the_averaged_weights_are_kept(tmp_path: Path) -> None:
         "state.json": ck.pack_json({"step": 3}),
     }
     write_folder(tmp_path / "run" / "checkpoints" / "step-00000003", files)
-    drift = Drift((0.0,), (((0.0, 0.25),),))
+    drift = PowerCorrection((0.0,), (((0.0, 0.25),),))
     made = with_drift(tmp_path / "run", drift)
     assert made["model.safetensors"] == ck.pack_tensors(ema)
     found, known = load_model(write_folder(tmp_path / "made", made))
     assert known == replace(model, drift=drift)
     assert isinstance(found, Wiener) and found.drift == drift
-    card = Card.read(tmp_path / "made")
+    card = ModelCard.read(tmp_path / "made")
     assert (card.name, card.data, card.kind) == ("run", "gaussian", "field model")
     assert card.params == sum(w.numel() for w in ema.values())
 

@@ -10,13 +10,13 @@ import torch
 
 import sfumato as sf
 from kernels import closed_form
-from sfumato.data import Card
+from sfumato.data import DataCard
 from sfumato.denoise import Prediction
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.model.load import read_model
 from sfumato.systems.ddo import recipe as fields
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
-from sfumato.systems.ddo.datasets import NAMED, Reading, load_fields
+from sfumato.systems.ddo.datasets import NAMED, FieldFileOptions, load_fields
 from sfumato.systems.ddo.model import FieldModel, field_model, told_values
 from sfumato.systems.ddo.nn.harmonic import Domain as Box
 from sfumato.systems.ddo.nn.operator import UNOConfig
@@ -109,7 +109,7 @@ def test_known_sets_have_names_and_files_a_split(tmp_path: Path) -> None:
     train, test = (load_fields(str(path), split) for split in ("train", "test"))
     assert len(train) == 27 and len(test) == 3
     np.testing.assert_array_equal(test.values, data.values[9::10])
-    one = load_fields(str(path), "train", how=Reading(domain="reflecting"))
+    one = load_fields(str(path), "train", how=FieldFileOptions(domain="reflecting"))
     assert one.frame.domain is Box.REFLECTING
     small = tmp_path / "few.npz"
     write_fields(small, data.subset(range(4)))
@@ -148,7 +148,9 @@ def test_misfits_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="with 1 axes"):
         line = Frame(Box.PERIODIC, (Axis("x"),), (Quantity("u"),))
         values = np.zeros((12, 1, 16), np.float32)
-        fields.fitted(UNOConfig(1, 1, (16, 32)), FieldSet("l", values, line, Card("l", "", "", "")))
+        fields.fitted(
+            UNOConfig(1, 1, (16, 32)), FieldSet("l", values, line, DataCard("l", "", "", ""))
+        )
     with torch.no_grad():
         next(denoiser.parameters()).fill_(float("nan"))
     with pytest.raises(SfumatoError, match="not finite"):

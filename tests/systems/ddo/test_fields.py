@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import sfumato as sf
-from sfumato.data import Card
-from sfumato.denoise import Beside, Cond, Prediction
+from sfumato.data import DataCard
+from sfumato.denoise import Condition, ImageCondition, Prediction
 from sfumato.errors import UsageError
 from sfumato.model.load import load_model
 from sfumato.schedule import Time
@@ -21,7 +21,7 @@ from sfumato.systems.ddo.model import FieldModel, field_model
 from sfumato.systems.ddo.nn.harmonic import Domain as Box
 from sfumato.systems.ddo.nn.operator import FNOConfig
 from sfumato.systems.ddo.sampling import FieldSolver, draw_fields, field_walk
-from sfumato.train import Loss, Part
+from sfumato.train import Loss, Microbatch
 from small_fields import SMALL, gaussian_set, training, weather
 
 
@@ -33,7 +33,7 @@ def test_training_beats_the_filter_alone(tmp_path: Path) -> None:
     values = (sign * (1 + 0.5 * bump) * np.ones((1, 1, 1, 16))).astype(np.float32)
     values += 0.1 * gaussian_set(400, scale=1.0, mean=0.0).values
     frame = Frame(Box.PERIODIC, (Axis("x"), Axis("y")), (Quantity("u"),))
-    data = FieldSet("signs", values, frame, Card("s", "", "", ""))
+    data = FieldSet("signs", values, frame, DataCard("s", "", "", ""))
     config = fields.Config(
         out=tmp_path / "run", uno=SMALL, norm=fields.Norm.L2, train=training(400)
     )
@@ -117,7 +117,12 @@ class Witness(sf.Denoiser):
         return x_t
 
     def residual(
-        self, x_t: torch.Tensor, t: Time, x0: torch.Tensor, eps: torch.Tensor, cond: Cond = None
+        self,
+        x_t: torch.Tensor,
+        t: Time,
+        x0: torch.Tensor,
+        eps: torch.Tensor,
+        cond: Condition = None,
     ) -> torch.Tensor:
         self.x0, self.cond = x0, cond
         return self.weight * self.error
@@ -129,7 +134,7 @@ def witnessed(
     """A loss of examples (B, C + G, ...), each with its own generator, under given errors."""
     witness = Witness(model.process.build(), error)
     t = torch.linspace(0.001, 0.1, len(values), dtype=torch.float64)
-    return loss(witness, Part(values, t, None, sf.generators(0, range(len(values))))), witness
+    return loss(witness, Microbatch(values, t, None, sf.generators(0, range(len(values))))), witness
 
 
 def told_to_train(config: fields.Config, data: FieldSet, monkeypatch: pytest.MonkeyPatch) -> Loss:
@@ -161,7 +166,7 @@ def test_what_is_given_moves_with_what_is_drawn(
         told_to_train(config, data, monkeypatch),
     ):
         _, saw = witnessed(loss, model, values, torch.zeros_like(x))
-        assert isinstance(saw.cond, Beside)
+        assert isinstance(saw.cond, ImageCondition)
         assert torch.equal(saw.cond.image, 2 * saw.x0[:, 1:] + 1)
         same = [torch.equal(a, b) for a, b in zip(saw.x0, x, strict=True)]
         assert sum(same) <= 2 if translate else all(same)  # 1 in 128 is moved by nothing
@@ -197,7 +202,7 @@ def test_the_error_is_the_denoisers_own_unless_asked_otherwise() -> None:
     denoiser, t = model.build(0), torch.tensor([0.01, 0.1], dtype=torch.float64)
     x_t, eps = denoiser.process.perturb(e, t, sf.generators(0, range(2)))
     own = denoiser.residual(x_t, t, e, eps).square().mean((1, 2, 3))
-    got = fields.field_loss(model)(denoiser, Part(e, t, None, sf.generators(0, range(2))))
+    got = fields.field_loss(model)(denoiser, Microbatch(e, t, None, sf.generators(0, range(2))))
     torch.testing.assert_close(got, own)
 
 
@@ -212,10 +217,10 @@ def test_behind_the_filter_the_norm_is_of_the_estimate_itself(norm: fields.Norm)
             p.add_(0.03 * torch.randn(p.shape, generator=sf.generator(1)))
     x0, beside = torch.randn(3, 3, *model.grid, generator=sf.generator(0)).split([2, 1], 1)
     t = torch.tensor([1e-3, 1e-2, 0.1], dtype=torch.float64)
-    part = Part(torch.cat([x0, beside], 1), t, None, sf.generators(0, range(3)))
+    part = Microbatch(torch.cat([x0, beside], 1), t, None, sf.generators(0, range(3)))
     x_t, _ = denoiser.process.perturb(x0, t, sf.generators(0, range(3)))
     at = denoiser.spectra(t, model.grid)
-    error = denoiser(x_t, t, Beside(beside)) - x0
+    error = denoiser(x_t, t, ImageCondition(beside)) - x0
     if norm is fields.Norm.L2:
         error = error / at.unexplained.sum((2, 3), keepdim=True).sqrt()
     else:
@@ -233,7 +238,7 @@ def test_the_times_that_are_trained_have_the_law_asked_for(
     seen: list[torch.Tensor] = []
 
     def cheap(*_: object) -> Loss:
-        def loss(denoiser: sf.Denoiser, part: Part) -> torch.Tensor:
+        def loss(denoiser: sf.Denoiser, part: Microbatch) -> torch.Tensor:
             q = denoiser.process.marginal(part.t)
             seen.append(0.5 * (q.cov / q.A.square()).log().flatten())
             return torch.stack([p.sum() for p in denoiser.parameters()]).sum().expand(len(part.t))

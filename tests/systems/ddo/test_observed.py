@@ -11,7 +11,7 @@ from torch import Tensor
 import sfumato as sf
 from analytic import F64
 from sfumato.systems.ddo.nn.harmonic import Domain, coordinates, evaluate, filtered
-from sfumato.systems.ddo.observed import Observed
+from sfumato.systems.ddo.observed import PointObservations
 
 DATA, NOISE = sf.SquaredExponential(0.12), sf.Matern(0.1, 0.75)
 
@@ -48,7 +48,7 @@ def test_the_estimate_is_the_conditional_mean(dims: int, domain: Domain) -> None
     error = torch.block_diag(0.4**2 * noise, tau**2 * torch.eye(len(h), dtype=F64))
     gain = cov @ both.T @ torch.linalg.inv(both @ cov @ both.T + error)
     seen = torch.cat([x.flatten(1), y.expand(2, -1)], 1)
-    got = Observed(law, points, y, tau)(x, t)
+    got = PointObservations(law, points, y, tau)(x, t)
     torch.testing.assert_close(got.flatten(1), seen @ gain.T, atol=1e-6, rtol=1e-6)
 
 
@@ -62,10 +62,10 @@ def test_fifty_observations_agree_with_kriging() -> None:
     y = evaluate(truth[0, 0], points, Domain.PERIODIC)
     y = y + tau * torch.randn(50, dtype=F64, generator=sf.generator(8))
     mean, left = kriging(cov, h, y, tau)
-    guided = Observed(law, points, y, tau)
+    guided = PointObservations(law, points, y, tau)
     times = sf.times.karras(law.process, 40, 1e-3)
     g = sf.generator(9)
-    x = law.process.start((count, 1, n, n), g, t=float(times[0]))
+    x = law.process.prior_sample((count, 1, n, n), g, t=float(times[0]))
     made = sf.sample(guided, sf.solve.Exponential(2), times, x).x.flatten(1).double()
     spread = left.diagonal()
     off = (made.mean(0) - mean) / (spread / count + 1e-6).sqrt()
@@ -80,7 +80,7 @@ def test_fifty_observations_agree_with_kriging() -> None:
 def test_only_the_observed_quantity_moves() -> None:
     law, _, points = setting(2, Domain.REFLECTING, 8)
     x = torch.randn(2, 3, 8, 8, dtype=F64)
-    got = Observed(law, points, torch.ones(50, dtype=F64), 0.1, channel=1)(x, 0.01)
+    got = PointObservations(law, points, torch.ones(50, dtype=F64), 0.1, channel=1)(x, 0.01)
     base = law(x, 0.01)
     torch.testing.assert_close(got[:, [0, 2]], base[:, [0, 2]])
     at = evaluate(got[:, 1], points, Domain.REFLECTING)
@@ -96,7 +96,7 @@ def test_what_carries_an_observation_on_a_grid_that_is_not_square(domain: Domain
     unit = torch.eye(54, dtype=F64).reshape(54, *grid)
     r = filtered(unit, law.spectra(0.01, grid).unexplained[0, 0] * 54, domain, 2).reshape(54, 54)
     h = evaluate(unit, points, domain).T
-    spread, gram = Observed(law, points, torch.zeros(50), tau).carriers(0.01, grid)
+    spread, gram = PointObservations(law, points, torch.zeros(50), tau).carriers(0.01, grid)
     torch.testing.assert_close(spread[0].flatten(1), h @ r)
     torch.testing.assert_close(gram[0], h @ r @ h.T + tau**2 * torch.eye(50, dtype=F64))
 
@@ -118,8 +118,8 @@ def test_each_quantity_has_its_own_law() -> None:
         torch.testing.assert_close(a[:, 1:], b)
     points = torch.rand(5, 1, dtype=F64, generator=sf.generator(4))
     y = torch.randn(5, dtype=F64, generator=sf.generator(5))
-    got = Observed(both, points, y, channel=1)(x, t)[:, 1:]
-    torch.testing.assert_close(got, Observed(second, points, y)(x[:, 1:], t))
+    got = PointObservations(both, points, y, channel=1)(x, t)[:, 1:]
+    torch.testing.assert_close(got, PointObservations(second, points, y)(x[:, 1:], t))
     assert float((both(x, t)[:, :1] - second(x[:, :1], t)).abs().max()) > 1e-2
     with pytest.raises(ValueError, match="2 channels, one for each law"):
         both(x[:, :1], t)
@@ -129,9 +129,9 @@ def test_observations_of_each_sample() -> None:
     law, _, points = setting(1, Domain.PERIODIC, 16)
     y = torch.randn(2, 8, dtype=F64, generator=sf.generator(1))
     x = torch.randn(2, 1, 16, dtype=F64, generator=sf.generator(2))
-    got = Observed(law, points, y)(x, torch.tensor([0.01, 0.002], dtype=F64))
+    got = PointObservations(law, points, y)(x, torch.tensor([0.01, 0.002], dtype=F64))
     for i, t in enumerate((0.01, 0.002)):
-        torch.testing.assert_close(got[i], Observed(law, points, y[i])(x[i : i + 1], t)[0])
+        torch.testing.assert_close(got[i], PointObservations(law, points, y[i])(x[i : i + 1], t)[0])
 
 
 def test_points_on_the_grid_are_met() -> None:
@@ -140,8 +140,8 @@ def test_points_on_the_grid_are_met() -> None:
     points = coordinates([16, 16], Domain.REFLECTING).flatten(1).T[[3, 100, 222]]
     y = torch.tensor([1.5, -1.0, 0.3], dtype=F64)
     times = sf.times.karras(law.process, 20)
-    x = law.process.start((2, 1, 16, 16), sf.generator(0), t=float(times[0]), dtype=F64)
-    made = sf.sample(Observed(law, points, y, 1e-3), sf.solve.Exponential(2), times, x).x
+    x = law.process.prior_sample((2, 1, 16, 16), sf.generator(0), t=float(times[0]), dtype=F64)
+    made = sf.sample(PointObservations(law, points, y, 1e-3), sf.solve.Exponential(2), times, x).x
     assert float((made.flatten(2)[:, 0, [3, 100, 222]] - y).abs().max()) < 0.01
 
 
@@ -149,16 +149,16 @@ def test_misfits_are_refused() -> None:
     law, _, points = setting(2, Domain.REFLECTING, 8)
     y = torch.zeros(50, dtype=F64)
     with pytest.raises(ValueError, match="expected points"):
-        Observed(law, points[:, :1], y)
+        PointObservations(law, points[:, :1], y)
     with pytest.raises(ValueError, match="expected points"):
-        Observed(law, points, y[:3])
+        PointObservations(law, points, y[:3])
     with pytest.raises(ValueError, match="finite"):
-        Observed(law, points, y * float("nan"))
+        PointObservations(law, points, y * float("nan"))
     with pytest.raises(ValueError, match="inside the unit box"):
-        Observed(law, points + 1, y)
+        PointObservations(law, points + 1, y)
     with pytest.raises(ValueError, match="noise > 0"):
-        Observed(law, points, y, 0.0)
+        PointObservations(law, points, y, 0.0)
     with pytest.raises(ValueError, match="channel >= 0"):
-        Observed(law, points, y, channel=-1)
+        PointObservations(law, points, y, channel=-1)
     with pytest.raises(ValueError, match="law"):
-        Observed(sf.guide.Projected(law, lambda x: x), points, y)
+        PointObservations(sf.guide.Projected(law, lambda x: x), points, y)

@@ -377,7 +377,7 @@ def test_langevin_is_stable_and_right_on_every_grid(n: int) -> None:
     levels = torch.logspace(0.7, -2.3, 12, dtype=F64) / 80
     times = torch.cat([levels, levels.new_zeros(1)])
     g = sf.generator(0)
-    x = process.start((3000, 1, n), g, t=float(times[0]), dtype=F64)
+    x = process.prior_sample((3000, 1, n), g, t=float(times[0]), dtype=F64)
     solution = sf.sample(denoiser, AnnealedLangevin(20, 0.9), times, x, generator=g)
     assert solution.nfe == 12 * 20 + 1
     modes = torch.fft.fft(solution.x[:, 0], norm="forward").abs().square().mean(0)

@@ -21,7 +21,7 @@ from accelerate import PartialState
 from sfumato.systems.dpdm.accounting import Accountant, epsilon
 from sfumato.systems.dpdm.config import PrivacyConfig
 from sfumato.systems.dpdm.ledger import NAME, Ledger
-from sfumato.systems.dpdm.randomness import Randomness, Source
+from sfumato.systems.dpdm.randomness import Randomness, RandomSource
 from sfumato.train import train
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -64,7 +64,7 @@ def kill_and_resume(out: Path, kills: int, seed: int) -> None:
     print(f"epsilon {cost:.3f} a step")
     done = out.with_name("executed")
     done.write_bytes(b"")
-    real = Source.normal
+    real = RandomSource.normal
 
     def noted(self, step, like):
         """Note that noise is drawn now, whatever happens next; dawdle at times before it."""
@@ -75,7 +75,7 @@ def kill_and_resume(out: Path, kills: int, seed: int) -> None:
         os.close(file)
         return real(self, step, like)
 
-    Source.normal = noted
+    RandomSource.normal = noted
     killed = lives = torn = ahead = 0
     while True:
         pid = os.fork()

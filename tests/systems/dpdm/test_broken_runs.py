@@ -16,7 +16,7 @@ from torch import Tensor
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.systems.dpdm.accounting import Accountant, epsilon, most_steps
 from sfumato.systems.dpdm.ledger import NAME, Ledger, Mechanism
-from sfumato.systems.dpdm.randomness import Randomness, Source
+from sfumato.systems.dpdm.randomness import Randomness, RandomSource
 from sfumato.train import checkpoint as ck
 
 MADE = Mechanism(1.2, 0.01, 1.0, 10, 4, 1000, True, "fresh", True, False, "abc")
@@ -67,7 +67,7 @@ def test_a_run_that_breaks_off_anywhere_ends_within_its_budget(
         monkeypatch.setattr(owner, name, wrapped)
 
     around(Ledger, "append")
-    around(Source, "normal", count=True)
+    around(RandomSource, "normal", count=True)
     around(torch.optim.AdamW, "step")
     around(ck, "write_checkpoint")
     out, lives = tmp_path / "run", 0
@@ -110,8 +110,10 @@ class Blocked:
 def test_a_ledger_that_cannot_be_written_takes_no_step(runs, tmp_path, monkeypatch) -> None:
     """No noise is drawn, the weights stay, and the run goes on once the ledger is back."""
     drawn = []
-    real = Source.normal
-    monkeypatch.setattr(Source, "normal", lambda s, n, like: (drawn.append(n), real(s, n, like))[1])
+    real = RandomSource.normal
+    monkeypatch.setattr(
+        RandomSource, "normal", lambda s, n, like: (drawn.append(n), real(s, n, like))[1]
+    )
     out = tmp_path / "run"
     settings = replace(runs.toy.SETTINGS, checkpoint_every=1, steps=12)
     privacy = replace(explicit(runs, 50.0), physical=1000, randomness=Randomness.REPRODUCIBLE)

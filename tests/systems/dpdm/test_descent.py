@@ -12,11 +12,11 @@ from accelerate import Accelerator
 from scipy import stats
 from torch import Tensor
 
-from sfumato.data import Card, PointSet
+from sfumato.data import DataCard, PointSet
 from sfumato.loss import denoising_loss
 from sfumato.systems.dpdm.descent import PrivateDescent, add_clipped
 from sfumato.systems.dpdm.ledger import NAME, Ledger
-from sfumato.systems.dpdm.randomness import Randomness, Source
+from sfumato.systems.dpdm.randomness import Randomness, RandomSource
 from sfumato.train import Draws, TrainConfig, standard_loss
 
 
@@ -96,7 +96,9 @@ def test_without_noise_and_clipping_it_is_the_plain_gradient(
     runs, accelerator, tmp_path, multiplicity, monkeypatch
 ) -> None:
     """Σ_i ∇ (1/K) Σ_k ℓ_ik over the *expected* batch, by one ordinary backward pass."""
-    monkeypatch.setattr(Source, "normal", lambda s, n, like: [torch.zeros_like(p) for p in like])
+    monkeypatch.setattr(
+        RandomSource, "normal", lambda s, n, like: [torch.zeros_like(p) for p in like]
+    )
     rule = descent(runs, accelerator, tmp_path, multiplicity=multiplicity, clip=1e9, physical=1000)
     records = rule.parts(7)
     assert 0 < len(records) != 40  # not the realised batch
@@ -136,7 +138,7 @@ def test_who_takes_part_is_a_poisson_sample() -> None:
     """Bounds that truly random numbers pass but for one time in ten million."""
     n, rate, steps = 2_000, 0.03, 3_000
     for kind in Randomness:
-        source = Source(kind, 1)
+        source = RandomSource(kind, 1)
         sizes, pairs, hits = [], 0, np.zeros(n)
         before: set[int] = set()
         for step in range(steps):
@@ -158,7 +160,7 @@ def test_who_takes_part_is_a_poisson_sample() -> None:
 def test_secrets_are_secret_and_seeds_are_not() -> None:
     like = [torch.zeros(5)]
     for kind in Randomness:
-        a, b = Source(kind, 3), Source(kind, 3)
+        a, b = RandomSource(kind, 3), RandomSource(kind, 3)
         same = torch.equal(a.normal(0, like)[0], b.normal(0, like)[0])
         assert same == (kind is Randomness.REPRODUCIBLE)
         same = np.array_equal(a.chosen(0, 500, 0.5), b.chosen(0, 500, 0.5))
@@ -193,7 +195,9 @@ def test_a_gradient_that_is_not_finite_counts_as_nothing(runs, accelerator, tmp_
     points = runs.toy.three_points()
     x = points.batch(np.arange(100))[0].numpy().copy()
     x[[5, 50]] = np.nan, np.inf
-    spoiled = PointSet("three", x, points.labels, points.axes, Card("three", "made", "none", ""))
+    spoiled = PointSet(
+        "three", x, points.labels, points.axes, DataCard("three", "made", "none", "")
+    )
     rule = descent(runs, accelerator, tmp_path / "a", spoiled, clip=0.3)
     sound = np.array([1, 7, 33])
     with_bad = clipped_sum(rule, np.array([1, 5, 7, 33, 50]))
@@ -225,7 +229,7 @@ def test_the_ledger_is_written_before_the_noise_is_drawn(
         assert Ledger.read(tmp_path / NAME).steps == 1
         raise RuntimeError("the power fails now")
 
-    monkeypatch.setattr(Source, "normal", broken)
+    monkeypatch.setattr(RandomSource, "normal", broken)
     with pytest.raises(RuntimeError, match="power"):
         rule.gradient(np.array([1, 2]), 0, False)
     assert Ledger.read(tmp_path / NAME).steps == 1

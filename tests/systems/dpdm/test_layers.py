@@ -20,7 +20,7 @@ from sfumato.seeds import generators
 from sfumato.systems.dpdm import layers
 from sfumato.systems.dpdm.coupling import can_be_watched
 from sfumato.systems.dpdm.per_example import agree, per_example_gradients
-from sfumato.train import Part, standard_loss
+from sfumato.train import Microbatch, standard_loss
 
 Losses = Callable[[int, int], Tensor]
 
@@ -340,7 +340,7 @@ def test_the_door_asks_the_loss_that_is_trained_with() -> None:
     """A loss that looks at other examples is found out, even where its gradient does not."""
     denoiser = Preconditioned(MLP(MLPConfig(2, 2, width=8, blocks=1)), Scheduled(EDM()))
 
-    def relative(denoiser: nn.Module, part: Part) -> Tensor:
+    def relative(denoiser: nn.Module, part: Microbatch) -> Tensor:
         losses = standard_loss(denoiser, part)
         return losses / losses.mean().detach()
 

@@ -21,7 +21,7 @@ from sfumato.nn import UNet
 from sfumato.process import Scheduled
 from sfumato.systems.dpdm import recipe as private
 from sfumato.systems.dpdm.ledger import NAME, Ledger
-from sfumato.systems.dpdm.recipe import Config, Images, Parametrisation, preset, presets
+from sfumato.systems.dpdm.recipe import Config, Parametrisation, PrivateImages, preset, presets
 
 
 def built(chosen: Parametrisation) -> Preconditioned:
@@ -122,7 +122,7 @@ def test_a_folder_of_images(tmp_path: Path, chosen: Parametrisation) -> None:
             small.train, steps=2, batch=8, sheet_every=2, cpu=True, quiet=True, tensorboard=False
         ),
     )
-    assert config.data is Images.IMAGES
+    assert config.data is PrivateImages.IMAGES
     run = private.run(config)
     denoiser, model = load_model(run)
     assert model.labels == (2,) and model.shape == (3, 16, 16)

@@ -226,13 +226,13 @@ def test_a_sheet_shows_no_record() -> None:
     """The labels of records are not used for a private run's pictures."""
     import numpy as np
 
-    from sfumato.data import Card, ImageSet, LabelAxis
+    from sfumato.data import DataCard, ImageSet, LabelAxis
     from sfumato.model.fit import sheet_labels
 
     axes = (LabelAxis("a", ("x", "y", "z")), LabelAxis("b", ("x", "y")))
     images = np.zeros((50, 1, 4, 4), np.uint8)
     labels = np.full((50, 2), 1)
-    data = ImageSet("d", images, labels, axes, Card("d", "made", "none", ""))
+    data = ImageSet("d", images, labels, axes, DataCard("d", "made", "none", ""))
     assert sheet_labels((3, 2), 40, data).unique().tolist() == [1]
     private = sheet_labels((3, 2), 40, data, private=True)
     assert private[:, 0].unique().tolist() == [0, 1, 2]

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor, nn
 
-from sfumato.data import Card, PointSet
+from sfumato.data import DataCard, PointSet
 from sfumato.denoise import Preconditioned
 from sfumato.errors import UsageError
 from sfumato.process import Scheduled
 from sfumato.schedule import EDM
 from sfumato.systems.dpdm.descent import PrivateDescent, add_clipped
 from sfumato.systems.dpdm.ledger import NAME, Ledger
-from sfumato.systems.dpdm.randomness import Randomness, Source
+from sfumato.systems.dpdm.randomness import Randomness, RandomSource
 from sfumato.train import Draws, TrainConfig, standard_loss
 
 
@@ -78,7 +78,7 @@ def rule(
 ) -> PrivateDescent:
     """A private rule for these points, 100 of them in public; without labels but for the toy's."""
     labels = (np.arange(len(x)) % 3)[:, None]
-    data = PointSet("p", x, labels, (runs.toy.AXIS,), Card("p", "made", "none", ""))
+    data = PointSet("p", x, labels, (runs.toy.AXIS,), DataCard("p", "made", "none", ""))
     model = runs.toy.toy_model()
     denoiser = model.build(0) if network is None else Preconditioned(network, Scheduled(EDM()))
     g = torch.Generator().manual_seed(3)
@@ -218,7 +218,7 @@ def test_every_record_is_in_one_process_at_the_rate_promised(runs, tmp_path, kin
 @pytest.mark.parametrize("kind", list(Randomness))
 def test_a_million_numbers_of_the_noise(kind: Randomness) -> None:
     """Moments, distribution, tails and neighbours of N(0, 1), over tensors of one step and two."""
-    source = Source(kind, 5)
+    source = RandomSource(kind, 5)
     like = [torch.zeros(300, 1000), torch.zeros(7), torch.zeros(200, 1000)]
     pieces = [source.normal(step, like) for step in (0, 1)]
     assert [z.shape for z in pieces[0]] == [p.shape for p in like]

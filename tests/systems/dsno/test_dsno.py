@@ -16,7 +16,7 @@ from sfumato.console.again import read_run
 from sfumato.data import LabelAxis
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.store import write_folder
-from sfumato.metrics import Axis, LabelledClassifier, save_classifier
+from sfumato.metrics import ClassifierAxis, LabelledClassifier, save_classifier
 from sfumato.metrics.distance import Absolute, Distance, Perceptual, Squared
 from sfumato.model.description import ModelConfig
 from sfumato.model.load import load_model, read_model
@@ -26,7 +26,7 @@ from sfumato.systems.dsno import command
 from sfumato.systems.dsno import recipe as dsno
 from sfumato.systems.dsno.data import TrajectorySet, fingerprint
 from sfumato.systems.dsno.model import OperatorModel, take_over
-from sfumato.train import Part, TrainConfig, checkpoint_folders
+from sfumato.train import Microbatch, TrainConfig, checkpoint_folders
 from sfumato.train.checkpoint import pack_json, pack_tensors
 
 CLASSES = LabelAxis("class", ("a", "b", "c"))
@@ -75,7 +75,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_model(tmp_path / "teacher", teacher_model(CLASSES))
     torch.manual_seed(0)
     network = Classifier(ClassifierConfig(1, (3,), channels=4, multipliers=(1, 2)))
-    judge = LabelledClassifier(network, "judge", (Axis("class", ("a", "b", "c")),), 8)
+    judge = LabelledClassifier(network, "judge", (ClassifierAxis("class", ("a", "b", "c")),), 8)
     save_classifier(judge, tmp_path / "judge", {})
     trajectories("teacher --n 24 --steps 6 --times 4 --shard 10 --batch 10 --out set --quiet")
     return tmp_path
@@ -88,9 +88,9 @@ def config(**changes: object) -> dsno.Config:
     return replace(base, **changes)
 
 
-def part(data: TrajectorySet, n: int = 6) -> Part:
+def part(data: TrajectorySet, n: int = 6) -> Microbatch:
     x, cond = data.batch(range(n))
-    return Part(x, torch.zeros(n), cond, generators(0, range(n)))
+    return Microbatch(x, torch.zeros(n), cond, generators(0, range(n)))
 
 
 def operator(frames: int, start: float = 1.0) -> tuple[sf.TrajectoryOperator, TrajectorySet]:
@@ -115,7 +115,7 @@ def test_from_trajectories_to_samples(workshop, capsys):
     recipe, ran = read_run(run)
     assert ran == config() and recipe.run is dsno.run
     x, cond = (
-        made.process.start((3, 1, 8, 8), generators(0, range(3))),
+        made.process.prior_sample((3, 1, 8, 8), generators(0, range(3))),
         torch.tensor([[0], [1], [2]]),
     )
     drawn = sf.sample(
@@ -177,7 +177,7 @@ def test_it_begins_with_the_teachers_weights(workshop, axes):
     teacher = load_model(write_model(Path("other"), teacher_model(*axes)))[0]
     theirs = teacher_model(*axes)
     process = teacher.process
-    x = process.start((4, 1, 8, 8), generators(0, range(4)))
+    x = process.prior_sample((4, 1, 8, 8), generators(0, range(4)))
     cond = torch.tensor([[0, 1], [2, 0], [1, 1], [3, 2]])[:, : len(axes)] if axes else None
     grid = tuple(sf.times.angular(process, 4)[1:].tolist())
     one = OperatorModel("toy", theirs.network, grid, axes=theirs.axes).build()
@@ -193,7 +193,7 @@ def test_it_begins_with_the_teachers_weights(workshop, axes):
         labels = torch.tensor([label * len(axes[:1]) + [2] * len(axes[1:])]) if axes else None
         with torch.no_grad():
             mean = two.means(1, labels)
-            noise = process.start((8, 1, 8, 8), torch.Generator().manual_seed(0))
+            noise = process.prior_sample((8, 1, 8, 8), torch.Generator().manual_seed(0))
             rows = None if labels is None else labels.expand(8, -1)
             assert torch.allclose(mean[0], teacher(noise, 1.0, rows).mean(0), atol=1e-5)
 

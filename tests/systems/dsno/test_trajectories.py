@@ -59,7 +59,7 @@ def test_states_lie_on_the_exact_flow(tmp_path, process, dtype, tolerance):
     scale = (q.cov[:, 0, 0] + 0.8**2 * q.A[:, 0, 0].square()).sqrt().float()
     assert ((states - want) / scale[:, None]).abs().max() < tolerance
     # x_1 is the start that `sample` would use
-    start = process.start((4, 2), sf.generators(3, range(8, 12)))
+    start = process.prior_sample((4, 2), sf.generators(3, range(8, 12)))
     assert torch.allclose(states[8:12, 0], start, rtol=tolerance, atol=tolerance)
 
 
@@ -151,7 +151,7 @@ def test_an_unfinished_set_is_refused_unless_asked_for(made):
     assert len(part) == 33
     states, labels = part.batch([20, 21])
     assert labels[:, 0].tolist() == [20 % 3, 28 % 3]  # the gap is left out
-    assert torch.equal(states[:, 0], toy().process.start((2, 2), sf.generators(3, [20, 28])))
+    assert torch.equal(states[:, 0], toy().process.prior_sample((2, 2), sf.generators(3, [20, 28])))
 
 
 def test_damage_is_found(made):

@@ -59,7 +59,7 @@ def test_at_first_every_frame_is_the_teachers_step(process):
     blind = sf.Preconditioned(Blind(teacher.network), process, sf.Prediction.EDM, sigma_data=0.7)
     times = sf.times.angular(process, 4, 0.7)[1:]
     x, cond = (
-        process.start((5, 2), torch.Generator().manual_seed(0)),
+        process.prior_sample((5, 2), torch.Generator().manual_seed(0)),
         torch.tensor([[0, 1, 2, 1, 0]]).T,
     )
     one = TrajectoryOperator(blind, times)
@@ -92,7 +92,7 @@ def test_at_first_every_frame_is_the_teachers_step(process):
 def test_states_and_estimates_are_two_ways_to_say_the_same(process):
     exact = toy(process)
     times = sf.times.angular(process, 6, 0.8)[1:]
-    x = process.start((7, 2), torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = process.prior_sample((7, 2), torch.Generator().manual_seed(0), dtype=torch.float64)
     states = exact.double().flow(x, times)
     operator = TrajectoryOperator(sf.Preconditioned(Blind(Small()), process), times)
     phi, c = operator.weights(times, x)
@@ -114,7 +114,7 @@ def test_it_learns_the_flow_of_gaussian_data(start):
     assert error(operator, exact, 4) < 0.01
     assert error(operator, exact, 8) < 0.08
     # one evaluation draws from the data
-    x = exact.process.start((4000, 2), torch.Generator().manual_seed(2))
+    x = exact.process.prior_sample((4000, 2), torch.Generator().manual_seed(2))
     drawn = sf.sample(operator, Exponential(order=1), torch.tensor([1.0, 0.0]), x)
     assert drawn.nfe == 1
     assert torch.allclose(drawn.x.mean(0), exact.mean, atol=0.05)
@@ -141,7 +141,7 @@ def test_what_makes_no_sense_is_refused():
     process = sf.Scheduled(sf.EDM())
     backbone = sf.Preconditioned(Blind(Small()), process)
     operator = TrajectoryOperator(backbone, [0.02, 0.0])
-    x = process.start((2, 2))
+    x = process.prior_sample((2, 2))
     with pytest.raises(UsageError, match=r"answers at t = 1 alone, got t = 0.5: sample it in one"):
         operator(x, 0.5)
     with pytest.raises(UsageError, match="answers at t = 1 alone"):

@@ -129,7 +129,7 @@ def test_one_network_in_every_slot_is_that_network_bit_for_bit() -> None:
     cond = torch.tensor([0, 2])
     drawn = []
     for denoiser in (alone, mixed):
-        x = denoiser.process.start((2, 1, 8, 8), sf.generators(0, range(2)), dtype=F64)
+        x = denoiser.process.prior_sample((2, 1, 8, 8), sf.generators(0, range(2)), dtype=F64)
         times = sf.times.karras(denoiser.process, 8)
         made = sf.sample(denoiser, sf.solve.Heun(), times, x, cond=cond)
         drawn.append((made.x, made.nfe))

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.nn import Encoded, EncoderWidths
-from sfumato.systems.ediffi.hearing import ROOM, Hearing, listener, place_of, silence
-from sfumato.systems.ediffi.model import Ear, Listener
+from sfumato.systems.ediffi.hearing import ROOM, PromptEncoder, listener, place_of, silence
+from sfumato.systems.ediffi.model import EncoderConfig, Modality
 from sfumato.systems.ediffi.text.dual import DualConfig, dual_model, save_dual, train_tokenizer
 from sfumato.systems.ediffi.text.encoders import PictureEncoder, Remembered, Transformer
 from tiny_prompted import WIDTHS, encoder, listeners, picture
@@ -41,7 +41,7 @@ def same(a: Encoded, b: Encoded) -> None:
 )  # fmt: skip
 def test_encoders_speak_in_the_order_of_the_model(order: tuple[str, ...]) -> None:
     """Whatever is mixed: each says what it says on its own."""
-    hearing = Hearing(listeners(*order))
+    hearing = PromptEncoder(listeners(*order))
     shown = torch.stack([picture("red"), picture("green"), torch.rand(3, 8, 8)])
     prompt = hearing.prompt(SAID, shown)
     assert len(prompt) == 3 and len(prompt.encoded) == len(order)
@@ -57,7 +57,7 @@ def test_encoders_speak_in_the_order_of_the_model(order: tuple[str, ...]) -> Non
 
 
 def test_what_was_said_of_pictures_may_be_given() -> None:
-    hearing = Hearing(listeners("clip", "bert"))
+    hearing = PromptEncoder(listeners("clip", "bert"))
     shown = torch.rand(2, 3, 8, 8)
     (known,) = hearing.pictures(shown)
     a, b = hearing.prompt(SAID[:2], shown), hearing.prompt(SAID[:2], [known])
@@ -68,7 +68,7 @@ def test_what_was_said_of_pictures_may_be_given() -> None:
 
 def test_no_picture_is_silence() -> None:
     """Of the shape of what would be said, so that paint counts the same tokens."""
-    hearing = Hearing(listeners("bert", "clip", "t5"))
+    hearing = PromptEncoder(listeners("bert", "clip", "t5"))
     quiet, shown = hearing.prompt(SAID), hearing.prompt(SAID, torch.rand(3, 3, 8, 8))
     assert [e.present.tolist()[0] for e in quiet.encoded] == [True, False, True]
     assert not bool(quiet.encoded[1].present.any())
@@ -83,7 +83,9 @@ def test_a_listener_is_measured() -> None:
         made = listener(f"sentence:{encoder(name)}")
         assert replace(made, weights="") == listeners(name)[0]
     found = listener(f"picture:{encoder('clip')}")
-    assert replace(found, weights="") == Listener(Ear.PICTURE, encoder("clip"), WIDTHS["clip"])
+    assert replace(found, weights="") == EncoderConfig(
+        Modality.PICTURE, encoder("clip"), WIDTHS["clip"]
+    )
     assert re.fullmatch("[0-9a-f]{16}", found.weights)
     assert listener(found.name) == found
 
@@ -99,14 +101,14 @@ def test_names_of_encoders(name: str) -> None:
 
 def test_another_encoder_than_in_training_is_refused() -> None:
     bert, clip = listeners("bert", "clip")
-    Hearing([bert, clip])
+    PromptEncoder([bert, clip])
     for wrong in (
         replace(bert, widths=EncoderWidths(16)),
         replace(bert, source=encoder("t5")),
         replace(clip, widths=EncoderWidths(8, 9)),
     ):
         with pytest.raises(SfumatoError, match="trained with .*: it is another encoder") as e:
-            Hearing([clip, wrong])
+            PromptEncoder([clip, wrong])
         assert wrong.source in str(e.value)
 
 
@@ -120,24 +122,24 @@ def test_an_encoder_that_has_changed_is_refused(tmp_path: Path) -> None:
     words = train_tokenizer(SAID, tiny)
     save_dual(dual_model(tiny, words), words, where)
     seen, said = (listener(f"{ear}:{where}") for ear in ("picture", "sentence"))
-    Hearing([seen, said])
+    PromptEncoder([seen, said])
     weights = load_file(where / "model.safetensors")
     halves = {k: w.half() if w.is_floating_point() else w for k, w in weights.items()}
     save_file(halves, where / "model.safetensors", {"format": "pt"})
     seen, said = (listener(f"{ear}:{where}") for ear in ("picture", "sentence"))
     plain = {k: w.float() if w.is_floating_point() else w for k, w in halves.items()}
     save_file(plain, where / "model.safetensors", {"format": "pt"})
-    Hearing([seen, said])
+    PromptEncoder([seen, said])
     plain["visual_projection.weight"] = plain["visual_projection.weight"].clone()
     plain["visual_projection.weight"][0, 0] += 1e-3
     save_file(plain, where / "model.safetensors", {"format": "pt"})
-    Hearing([said])
+    PromptEncoder([said])
     with pytest.raises(SfumatoError, match="picture:.* has other weights .* give it back") as e:
-        Hearing([said, seen])
+        PromptEncoder([said, seen])
     changed = listener(seen.name)
     assert seen.weights in str(e.value) and changed.weights in str(e.value)
     assert changed.weights != seen.weights and changed.widths == seen.widths
-    Hearing([said, changed, replace(seen, weights="")])  # or where it is not known
+    PromptEncoder([said, changed, replace(seen, weights="")])  # or where it is not known
 
 
 def test_where_encoders_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +157,7 @@ def test_where_encoders_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     card = {"name": "ours", "system": "CLIP", "data": "squares", "kind": "encoder"}
     Path("zoo/ours/card.json").write_text(json.dumps(card))
     assert place_of("ours") == tmp_path / "zoo" / "ours"
-    found = Hearing([Listener(Ear.PICTURE, "ours", WIDTHS["clip"])]).pictures(
+    found = PromptEncoder([EncoderConfig(Modality.PICTURE, "ours", WIDTHS["clip"])]).pictures(
         torch.ones(1, 3, 8, 8)
     )
     same(found[0], PictureEncoder(encoder("clip")).encode(torch.ones(1, 3, 8, 8)))
@@ -165,7 +167,7 @@ def test_where_encoders_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(("room", "dtype"), [(ROOM, torch.float32), (ROOM + 1, torch.float16)])
 def test_many_sentences_are_remembered_in_half(room: int, dtype: torch.dtype) -> None:
-    hearing = Hearing(listeners("bert"), room=room)
+    hearing = PromptEncoder(listeners("bert"), room=room)
     (memory,) = hearing.encoders
     assert isinstance(memory, Remembered) and memory.room == room
     with torch.autocast("cpu", torch.bfloat16):  # as in training

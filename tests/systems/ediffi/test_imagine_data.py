@@ -17,7 +17,7 @@ from sfumato.nn import Prompt
 from sfumato.systems.ediffi import recipe as imagine
 from sfumato.systems.ediffi.data import Captioned
 from sfumato.systems.ediffi.experts import Node
-from sfumato.systems.ediffi.hearing import Hearing
+from sfumato.systems.ediffi.hearing import PromptEncoder
 from sfumato.systems.ediffi.recipe import (
     WORSE,
     Config,
@@ -193,7 +193,7 @@ def sayings(hide: tuple[float, ...] = (0.0, 0.0, 0.0), styles: bool = True) -> S
     said = tuple((s, f"a square drawn {name}") for (s,), name in zip(plain.captions, COLOURS))
     kinds = (*["x", "y", "y"] * 3, "z") if styles else None
     data = Captioned("squares", plain.images, said, plain.card, kinds)
-    return Sayings(data, Hearing(listeners("bert", "clip", "t5")), hide)
+    return Sayings(data, PromptEncoder(listeners("bert", "clip", "t5")), hide)
 
 
 def asked(said: Sayings, numbers: torch.Tensor, seed: int = 0) -> Prompt:

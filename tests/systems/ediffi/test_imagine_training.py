@@ -17,7 +17,7 @@ from torch import Tensor
 
 import sfumato as sf
 from sfumato.cli import main
-from sfumato.denoise import Beside, Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser, ImageCondition
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.loss import LogNormal
 from sfumato.model.load import load_model
@@ -25,8 +25,8 @@ from sfumato.nn import Prompt
 from sfumato.systems.ediffi import recipe
 from sfumato.systems.ediffi.data import Captioned
 from sfumato.systems.ediffi.experts import Node
-from sfumato.systems.ediffi.hearing import Hearing, listener
-from sfumato.systems.ediffi.imagining import Wish, imagine, open_cascade
+from sfumato.systems.ediffi.hearing import PromptEncoder, listener
+from sfumato.systems.ediffi.imagining import ImageRequest, imagine, open_cascade
 from sfumato.systems.ediffi.model import PromptedModel, sized
 from sfumato.systems.ediffi.recipe import (
     WORSE,
@@ -38,7 +38,7 @@ from sfumato.systems.ediffi.recipe import (
     lowered,
 )
 from sfumato.systems.edm.recipe import edm_times
-from sfumato.train import Part, TrainConfig, read_log
+from sfumato.train import Microbatch, TrainConfig, read_log
 from tiny_prompted import (
     captioned_squares,
     encoder,
@@ -83,25 +83,27 @@ def test_the_loss_is_edm_s_given_prompt_and_worsened_picture(low: int) -> None:
     """(σ² + σ_d²)/(σ σ_d)² |x̂ - x_0|², with every draw made again by hand, in its order."""
     model = tiny_model("bert", "clip", low=low, sigma_data=0.6)
     denoiser, data, n = filled(model.build()), squares(10, 16), 6
-    said = Sayings(data, Hearing(model.listeners), (0.2, 0.5))
+    said = Sayings(data, PromptEncoder(model.listeners), (0.2, 0.5))
     numbers = torch.tensor([[3], [10], [0], [9], [3], [5]])
     x16 = data.batch(numbers[:, 0].clamp(max=9).numpy())[0] * torch.rand(n, 3, 16, 16)
     t = torch.linspace(0.001, 0.5, n, dtype=torch.float64)
-    got = imagine_loss(model, said)(denoiser, Part(x16, t, numbers, sf.generators(5, range(n))))
+    got = imagine_loss(model, said)(
+        denoiser, Microbatch(x16, t, numbers, sf.generators(5, range(n)))
+    )
 
     g = sf.generators(5, range(n))
     prompt = said.prompt(numbers[:, 0], g)
     x0 = lowered(x16, 8)
-    cond: Cond = prompt
+    cond: Condition = prompt
     if low:
-        cond = Beside(enlarged(WORSE(lowered(x0, 4), g), 8), prompt)
+        cond = ImageCondition(enlarged(WORSE(lowered(x0, 4), g), 8), prompt)
     noise = sf.seeds.randn(x0.shape, g, dtype=torch.float32, device=torch.device("cpu"))
     sigma = (80 * t).reshape(-1, 1, 1, 1)
     error = denoiser(x0 + sigma.float() * noise, t, cond).double() - x0
     weight = (sigma**2 + 0.6**2) / (sigma * 0.6) ** 2
     want = (weight * error**2).mean((1, 2, 3))
     torch.testing.assert_close(got.double(), want, rtol=2e-3, atol=1e-5)
-    other = Beside(cond.image) if isinstance(cond, Beside) else None
+    other = ImageCondition(cond.image) if isinstance(cond, ImageCondition) else None
     deaf = (denoiser(x0 + sigma.float() * noise, t, other).double() - x0) ** 2 * weight
     assert torch.equal(deaf.mean((1, 2, 3))[1:2], want[1:2])  # number 10 is told nothing
     assert not torch.allclose(deaf.mean((1, 2, 3)), want, rtol=2e-3)
@@ -113,13 +115,13 @@ class Told(Denoiser):
     def __init__(self) -> None:
         super().__init__()
         self.process = sf.Scheduled(sf.EDM())
-        self.cond: list[Cond] = []
+        self.cond: list[Condition] = []
 
     @property
     def evaluations(self) -> int:
         return 1
 
-    def forward(self, x_t: Tensor, t: Any, cond: Cond = None, generator: Any = None) -> Tensor:
+    def forward(self, x_t: Tensor, t: Any, cond: Condition = None, generator: Any = None) -> Tensor:
         self.cond.append(cond)
         return torch.zeros_like(x_t)
 
@@ -127,12 +129,14 @@ class Told(Denoiser):
 def test_prompts_go_where_the_pictures_are() -> None:
     """The encoders are on the CPU; here the pictures are on a device that holds nothing."""
     model, net = tiny_model("bert", "clip", low=4), Told()
-    said = Sayings(squares(10, 8), Hearing(model.listeners), (0.0, 0.0))
+    said = Sayings(squares(10, 8), PromptEncoder(model.listeners), (0.0, 0.0))
     x0 = torch.zeros(2, 3, 8, 8, device="meta")
-    part = Part(x0, torch.tensor([0.1, 0.2]), torch.tensor([[0], [1]]), sf.generators(0, range(2)))
+    part = Microbatch(
+        x0, torch.tensor([0.1, 0.2]), torch.tensor([[0], [1]]), sf.generators(0, range(2))
+    )
     imagine_loss(model, said)(net, part)
     (cond,) = net.cond
-    assert isinstance(cond, Beside) and isinstance(cond.labels, Prompt)
+    assert isinstance(cond, ImageCondition) and isinstance(cond.labels, Prompt)
     assert cond.image.device.type == "meta"
     for e in cond.labels.encoded:
         assert e.tokens.device.type == e.mask.device.type == e.pooled.device.type == "meta"
@@ -147,7 +151,7 @@ def test_the_sentence_is_heard(folder: Path, tmp_path: Path) -> None:
     cascade = open_cascade([str(made)])
     colours = {}
     for name in ("red", "blue", "green", "yellow"):
-        drawn = imagine(cascade, Wish(f"a {name} square", guidance=2.0), 0, range(8))
+        drawn = imagine(cascade, ImageRequest(f"a {name} square", guidance=2.0), 0, range(8))
         colours[name] = drawn.pictures.mean((0, 2, 3))
         truth = torch.tensor(COLOURS[name]) / 127.5 - 1
         assert torch.equal(colours[name].sign(), truth.sign())
@@ -295,7 +299,7 @@ def test_a_sheet_has_real_pictures_beside_those_drawn(folder: Path) -> None:
     for low in (0, 4):
         model = tiny_model("bert", "clip", low=low)
         denoiser = filled(model.build())
-        draw = imagine_sheet(model, Hearing(model.listeners), data)
+        draw = imagine_sheet(model, PromptEncoder(model.listeners), data)
         first, again = (np.asarray(draw(denoiser)) for _ in range(2))
         assert np.array_equal(first, again)
         scale, tile = 96 // 8, 96 + 2
@@ -305,7 +309,9 @@ def test_a_sheet_has_real_pictures_beside_those_drawn(folder: Path) -> None:
             assert (first[y : y + 96, x : x + 96] == COLOURS[name]).all()
             others = first[y : y + 96, x + tile : x + 5 * tile]
             assert len(np.unique(others[::scale].reshape(-1, 3), axis=0)) > 20
-        silent = np.asarray(imagine_sheet(model, Hearing(model.listeners), data, 0.0)(denoiser))
+        silent = np.asarray(
+            imagine_sheet(model, PromptEncoder(model.listeners), data, 0.0)(denoiser)
+        )
         assert not np.array_equal(silent, first)
 
 

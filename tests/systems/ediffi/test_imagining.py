@@ -12,28 +12,28 @@ import torch
 from torch import Tensor
 
 import sfumato as sf
-from sfumato.denoise import Beside, Denoiser
+from sfumato.denoise import Denoiser, ImageCondition
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.guide import ClassifierFree
 from sfumato.model.description import ModelConfig
 from sfumato.seeds import fold
 from sfumato.solve import DEIS
-from sfumato.systems.ediffi.hearing import Hearing
+from sfumato.systems.ediffi.hearing import PromptEncoder
 from sfumato.systems.ediffi.imagining import (
     Cascade,
+    ImageRequest,
     Paint,
     Stage,
-    Wish,
     heard,
     imagine,
     open_cascade,
     ready,
     strokes,
 )
-from sfumato.systems.ediffi.paint import Painted, Stroke
+from sfumato.systems.ediffi.paint import PaintWithWords, Stroke
 from sfumato.systems.ediffi.recipe import enlarged
 from sfumato.systems.ediffi.text.encoders import Transformer
-from sfumato.systems.ediffi.told import ByEncoder, Told
+from sfumato.systems.ediffi.told import ByEncoder, FixedCondition
 from sfumato.times import karras
 from tiny_prompted import WORDS, encoder, filled, picture, save_model, tiny_model, unet
 
@@ -47,7 +47,7 @@ SAID = "a red square, left of a blue square"
 
 def stage(*names: str, seed: int = 0, **settings: Any) -> Stage:
     model = tiny_model(*names, **settings)
-    return Stage(filled(model.build(), seed), model, Hearing(model.listeners))
+    return Stage(filled(model.build(), seed), model, PromptEncoder(model.listeners))
 
 
 @pytest.fixture(scope="module")
@@ -61,22 +61,24 @@ def two() -> Cascade:
     return Cascade((stage(*ALL), stage("clip", "t5", "bert", seed=1, side=16, low=8)))
 
 
-def by_hand(cascade: Cascade, denoisers: list[Denoiser], wish: Wish, seed: int, n: int) -> Tensor:
+def by_hand(
+    cascade: Cascade, denoisers: list[Denoiser], wish: ImageRequest, seed: int, n: int
+) -> Tensor:
     """The pictures of given denoisers, in one batch."""
     x = torch.zeros(0)
     for k, (one, denoiser) in enumerate(zip(cascade.stages, denoisers, strict=True)):
         side = one.model.network.resolution
         shown = None if wish.style is None else wish.style.expand(n, 3, 8, 8)
         said = one.hearing.prompt([wish.prompt] * n, shown)
-        cond = Beside(enlarged(x.clamp(-1, 1), side), said) if k else said
+        cond = ImageCondition(enlarged(x.clamp(-1, 1), side), said) if k else said
         g = sf.generators(fold(seed, "stage", k) if k else seed, range(n))
-        begin = denoiser.process.start((n, 3, side, side), g)
+        begin = denoiser.process.prior_sample((n, 3, side, side), g)
         times = karras(denoiser.process, (4, 10)[k])
         x = sf.sample(denoiser, DEIS(), times, begin, cond=cond).x
     return x
 
 
-def drawn(cascade: Cascade, wish: Wish, n: int = 2) -> Tensor:
+def drawn(cascade: Cascade, wish: ImageRequest, n: int = 2) -> Tensor:
     return imagine(cascade, wish, 3, range(n), 4).pictures
 
 
@@ -92,7 +94,7 @@ def apart(a: Tensor, b: Tensor) -> None:
 
 
 def test_guidance_of_one_is_the_plain_model(two: Cascade) -> None:
-    wish = Wish(SAID, guidance=1.0)
+    wish = ImageRequest(SAID, guidance=1.0)
     plain = [s.denoiser for s in two.stages]
     close(drawn(two, wish), by_hand(two, plain, wish, 3, 2))
     assert imagine(two, wish, 3, [0]).nfe == 25 + 10
@@ -101,9 +103,11 @@ def test_guidance_of_one_is_the_plain_model(two: Cascade) -> None:
 
 
 def test_a_negative_prompt_is_what_is_gone_away_from(two: Cascade) -> None:
-    wish = Wish(SAID, "a blue square", guidance=2.5)
+    wish = ImageRequest(SAID, "a blue square", guidance=2.5)
     hand: list[Denoiser] = [
-        ClassifierFree(s.denoiser, 2.5, Told(s.denoiser, s.hearing.prompt(["a blue square"])))
+        ClassifierFree(
+            s.denoiser, 2.5, FixedCondition(s.denoiser, s.hearing.prompt(["a blue square"]))
+        )
         for s in two.stages
     ]
     close(drawn(two, wish), by_hand(two, hand, wish, 3, 2))
@@ -115,17 +119,17 @@ def test_a_negative_prompt_is_what_is_gone_away_from(two: Cascade) -> None:
 @pytest.mark.parametrize("negative", ["", "a blue square"])
 def test_the_style_has_a_guidance_of_its_own(two: Cascade, negative: str) -> None:
     """By the place of the encoder of pictures in each model: second in one, first in the other."""
-    wish = Wish(SAID, negative, style=picture("pink"), guidance=2.0, style_guidance=3.5)
+    wish = ImageRequest(SAID, negative, style=picture("pink"), guidance=2.0, style_guidance=3.5)
     scales = ((2.0, 3.5, 2.0), (3.5, 2.0, 2.0))
     hand: list[Denoiser] = []
     for s, w in zip(two.stages, scales, strict=True):
-        other = Told(s.denoiser, s.hearing.prompt([negative])) if negative else None
+        other = FixedCondition(s.denoiser, s.hearing.prompt([negative])) if negative else None
         hand.append(ByEncoder(s.denoiser, w, other))
     close(drawn(two, wish), by_hand(two, hand, wish, 3, 2))
     equal = replace(wish, style_guidance=2.0)
     apart(drawn(two, equal), drawn(two, wish))
     same = [
-        ClassifierFree(s.denoiser, 2.0, Told(s.denoiser, s.hearing.prompt([negative])))
+        ClassifierFree(s.denoiser, 2.0, FixedCondition(s.denoiser, s.hearing.prompt([negative])))
         if negative else ClassifierFree(s.denoiser, 2.0) for s in two.stages
     ]  # fmt: skip
     close(drawn(two, equal), by_hand(two, same, wish, 3, 2))
@@ -133,7 +137,7 @@ def test_the_style_has_a_guidance_of_its_own(two: Cascade, negative: str) -> Non
 
 
 def test_without_a_style_its_guidance_is_nothing(base: Cascade) -> None:
-    wish = Wish(SAID, guidance=2.0, style_guidance=9.0)
+    wish = ImageRequest(SAID, guidance=2.0, style_guidance=9.0)
     (made,) = (ready(s, wish).denoiser for s in base.stages)
     assert isinstance(made, ClassifierFree) and made.scale == 2.0
     quiet = heard(base.stages[0], wish)
@@ -156,18 +160,20 @@ def test_strokes_have_the_numbers_of_their_tokens() -> None:
         (("t5", "clip"), (0,)),
     ):
         paint = (Paint("blue squares", LEFT, 0.7), Paint("red", 1 - LEFT))
-        found = strokes(Wish(SAID, paint=paint), Hearing(tiny_model(*order).listeners))
+        found = strokes(
+            ImageRequest(SAID, paint=paint), PromptEncoder(tiny_model(*order).listeners)
+        )
         assert found[0].tokens == tuple(s + blue + k for s in starts for k in (0, 1))
         assert found[1].tokens == tuple(s + red for s in starts)
         assert found[0].where is LEFT and [f.weight for f in found] == [0.7, 1.0]
-    assert strokes(Wish(SAID), Hearing(tiny_model().listeners)) == ()
+    assert strokes(ImageRequest(SAID), PromptEncoder(tiny_model().listeners)) == ()
 
 
 def test_painted_tokens_are_those_of_the_prompt(base: Cascade) -> None:
     """Counted in what the model is told, they are the encodings of the word itself."""
     (one,) = base.stages
-    (stroke,) = strokes(Wish(SAID, paint=(Paint("left", LEFT),)), one.hearing)
-    said = heard(one, Wish(SAID, style=picture()))
+    (stroke,) = strokes(ImageRequest(SAID, paint=(Paint("left", LEFT),)), one.hearing)
+    said = heard(one, ImageRequest(SAID, style=picture()))
     lengths = [e.tokens.shape[1] for e in said.encoded]
     first, second = stroke.tokens
     for name, encoded, at in (("bert", said.encoded[0], first), ("t5", said.encoded[2],
@@ -179,20 +185,20 @@ def test_painted_tokens_are_those_of_the_prompt(base: Cascade) -> None:
 
 def test_paint_is_laid_on_both_stages(two: Cascade) -> None:
     paint = (Paint("red square", LEFT), Paint("blue", 1 - LEFT, 0.5))
-    wish = Wish(SAID, paint=paint, strength=0.8, guidance=2.0)
+    wish = ImageRequest(SAID, paint=paint, strength=0.8, guidance=2.0)
     n = 11
     tokens = [((2, 3, n + 3, n + 4), (8, n + 9)), ((3, 4, n + 3, n + 4), (9, n + 9))]
     hand: list[Denoiser] = []
     for one, (red, blue) in zip(two.stages, tokens, strict=True):
         laid = [Stroke(LEFT, red), Stroke(1 - LEFT, blue, 0.5)]
-        hand.append(ClassifierFree(Painted(one.denoiser, laid, 0.8), 2.0))
+        hand.append(ClassifierFree(PaintWithWords(one.denoiser, laid, 0.8), 2.0))
     close(drawn(two, wish), by_hand(two, hand, wish, 3, 2))
     last: list[Denoiser] = [hand[0], ClassifierFree(two.stages[1].denoiser, 2.0)]
     apart(drawn(two, wish), by_hand(two, last, wish, 3, 2))
 
 
 def test_no_strength_is_no_paint_bit_for_bit(two: Cascade) -> None:
-    wish = Wish(SAID, "a pink square", guidance=2.0)
+    wish = ImageRequest(SAID, "a pink square", guidance=2.0)
     painted = replace(wish, paint=(Paint("red", LEFT),))
     assert torch.equal(drawn(two, replace(painted, strength=0.0)), drawn(two, wish))
     apart(drawn(two, replace(painted, strength=2.0)), drawn(two, wish))
@@ -206,17 +212,19 @@ def test_phrases_that_cannot_be_painted(base: Cascade) -> None:
         ("blue #2", "there is no #2"),
     ):
         with pytest.raises(UsageError, match=message):
-            imagine(base, Wish(SAID, paint=(Paint(phrase, LEFT),)), 0, [0])
+            imagine(base, ImageRequest(SAID, paint=(Paint(phrase, LEFT),)), 0, [0])
     deaf = Cascade((stage("clip"),))
     with pytest.raises(UsageError, match="listens to pictures only; leave out the paint"):
-        imagine(deaf, Wish(SAID, paint=(Paint("red", LEFT),)), 0, [0])
+        imagine(deaf, ImageRequest(SAID, paint=(Paint("red", LEFT),)), 0, [0])
 
 
 # ----------------------------------------------------------------------------------------- pictures
 
 
 def test_a_picture_depends_on_its_seed_and_number_alone(two: Cascade) -> None:
-    wish = Wish(SAID, "a green square", (Paint("red", LEFT),), style=picture(), style_guidance=2.0)
+    wish = ImageRequest(
+        SAID, "a green square", (Paint("red", LEFT),), style=picture(), style_guidance=2.0
+    )
     told: list[int] = []
     every = imagine(two, wish, 7, range(5), 4, advance=told.append)
     assert told == [5] and every.pictures.shape == (5, 3, 16, 16)
@@ -237,8 +245,8 @@ def test_steps_are_those_of_the_first_model(two: Cascade) -> None:
         s.denoiser.register_forward_hook(lambda *_, k=k: counts.append(k))  # type: ignore[misc]
         for k, s in enumerate(two.stages)
     ]
-    imagine(two, Wish(SAID, guidance=1.0), 0, [0], 3)
-    imagine(two, Wish(SAID, guidance=1.0), 0, [0])
+    imagine(two, ImageRequest(SAID, guidance=1.0), 0, [0], 3)
+    imagine(two, ImageRequest(SAID, guidance=1.0), 0, [0])
     for hook in hooks:
         hook.remove()
     assert counts == [0] * 3 + [1] * 10 + [0] * 25 + [1] * 10
@@ -246,7 +254,7 @@ def test_steps_are_those_of_the_first_model(two: Cascade) -> None:
 
 def test_what_is_not_finite_is_not_given_out(base: Cascade) -> None:
     with pytest.raises(SfumatoError, match="not finite; try more --steps or less --guidance"):
-        imagine(base, Wish(SAID, guidance=1e38), 0, [0])
+        imagine(base, ImageRequest(SAID, guidance=1e38), 0, [0])
 
 
 def test_numbers_outside_their_range() -> None:
@@ -254,7 +262,7 @@ def test_numbers_outside_their_range() -> None:
                          ("style_guidance", "style-guidance")):  # fmt: skip
         for value in (-0.1, float("nan"), float("inf")):
             with pytest.raises(UsageError, match=f"--{option}: expected 0 or more, got {value}"):
-                Wish(SAID, **{name: value})
+                ImageRequest(SAID, **{name: value})
 
 
 def test_a_style_needs_an_encoder_of_pictures_in_every_model(
@@ -265,7 +273,7 @@ def test_a_style_needs_an_encoder_of_pictures_in_every_model(
     done: list[Callable[..., Any]] = []
     monkeypatch.setattr("sfumato.systems.ediffi.imagining.sample", done.append)
     with pytest.raises(UsageError, match="listens to sentences only; leave out the style"):
-        imagine(cascade, Wish(SAID, style=picture()), 0, [0])
+        imagine(cascade, ImageRequest(SAID, style=picture()), 0, [0])
 
 
 # ----------------------------------------------------------------------------------------- cascades
@@ -294,7 +302,7 @@ def test_a_cascade_from_its_folders(two: Cascade, tmp_path: Path) -> None:
     opened = open_cascade([str(tmp_path / str(k)) for k in range(3)])
     assert opened.stages[0].hearing is opened.stages[2].hearing
     assert opened.stages[0].hearing is not opened.stages[1].hearing
-    wish = Wish(SAID)
+    wish = ImageRequest(SAID)
     first = Cascade(opened.stages[:2])
     assert torch.equal(drawn(first, wish), drawn(two, wish))
     with pytest.raises(UsageError, match="enlarges 8 pixels cannot go on from nothing"):

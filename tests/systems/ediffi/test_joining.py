@@ -15,13 +15,13 @@ import sfumato as sf
 from sfumato.cli import main
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.files.cards import Card
+from sfumato.files.cards import ModelCard
 from sfumato.model.load import load_model
 from sfumato.systems.ediffi import recipe
 from sfumato.systems.ediffi.ensemble import open_experts
 from sfumato.systems.ediffi.experts import Experts, Node
-from sfumato.systems.ediffi.hearing import Hearing
-from sfumato.systems.ediffi.imagining import Wish, imagine, open_cascade
+from sfumato.systems.ediffi.hearing import PromptEncoder
+from sfumato.systems.ediffi.imagining import ImageRequest, imagine, open_cascade
 from sfumato.systems.ediffi.joining import join, together
 from sfumato.systems.ediffi.model import PromptedModel
 from sfumato.train import TrainConfig
@@ -149,7 +149,7 @@ def test_experts_read_when_asked_draw_the_same(runs: Path, tmp_path: Path, keep:
     lazy, read = open_experts(out, keep)
     assert read == model and isinstance(lazy, Experts) and not lazy.training
     assert list(lazy.parameters()) == [] and not lazy.loaded
-    prompt = Hearing(model.listeners).prompt(["a red square", "a blue square"])
+    prompt = PromptEncoder(model.listeners).prompt(["a red square", "a blue square"])
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     times = sf.times.karras(whole.process, 8)
     for t in times[:-1].float():
@@ -159,7 +159,7 @@ def test_experts_read_when_asked_draw_the_same(runs: Path, tmp_path: Path, keep:
         assert len(lazy.loaded) <= (keep or 3)
     assert list(lazy.loaded) == {0: [0, 2, 1], 1: [1], 2: [2, 1]}[keep]
     assert all(not e.training for e in lazy.loaded.values())
-    wish = Wish("a red square")
+    wish = ImageRequest("a red square")
     a = imagine(open_cascade([out]), wish, 0, range(2), 4)
     cascade = open_cascade([out], keep=keep)
     mixed = cascade.stages[0].denoiser
@@ -215,7 +215,7 @@ def test_the_commands(
     where = [str(runs / n) for n in ("rest", "high", "low")]
     assert main(["experts", "join", *where, "--out", "all"]) == 0
     assert "sfumato imagine SENTENCE --model all" in capsys.readouterr().out
-    about = Card.read(Path("all"))  # as `sfumato models` reads those of SFUMATO_ZOO
+    about = ModelCard.read(Path("all"))  # as `sfumato models` reads those of SFUMATO_ZOO
     assert (about.name, about.system, about.kind) == ("all", "eDiff-I", "prompted model")
     assert about.data == load_model(Path("all"))[1].data
     assert card(Path("all"))["runs"] == ["rest", "high", "low"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sfumato as sf
-from sfumato.denoise import Beside, Preconditioned
+from sfumato.denoise import ImageCondition, Preconditioned
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.loss import LogNormal
 from sfumato.model.description import CriticallyDampedConfig, Sampling, ScheduledConfig
@@ -19,8 +19,8 @@ from sfumato.nn import EncoderWidths
 from sfumato.schedule import RectifiedFlow
 from sfumato.solve import DEIS
 from sfumato.systems.ediffi.experts import Experts, Node, Split
-from sfumato.systems.ediffi.hearing import Hearing
-from sfumato.systems.ediffi.model import Ear, Listener, PromptedModel
+from sfumato.systems.ediffi.hearing import PromptEncoder
+from sfumato.systems.ediffi.model import EncoderConfig, Modality, PromptedModel
 from sfumato.times import karras
 from tiny_prompted import filled, listeners, save_model, tiny_model, unet
 
@@ -60,7 +60,7 @@ def test_what_a_model_says_of_itself() -> None:
     assert base.labels == () and base.axes == () and base.command == "imagine"
     assert base.shape == (3, 8, 8) and enlarging.shape == (3, 16, 16)
     assert base.sampling == Sampling("deis", "auto", 25) and enlarging.sampling.steps == 10
-    assert base.listeners[1].ear is Ear.PICTURE
+    assert base.listeners[1].ear is Modality.PICTURE
     assert base.listeners[1].name == f"picture:{base.listeners[1].source}"
     assert base.listeners[0].name == f"sentence:{base.listeners[0].source}"
 
@@ -73,7 +73,7 @@ def test_parts_that_do_not_fit() -> None:
         replace(good, listeners=good.listeners[:1])
     with pytest.raises(UsageError, match="but the encoders say"):  # the order counts
         replace(good, listeners=good.listeners[::-1])
-    other = Listener(Ear.SENTENCE, "elsewhere", EncoderWidths(17, 16))
+    other = EncoderConfig(Modality.SENTENCE, "elsewhere", EncoderWidths(17, 16))
     with pytest.raises(UsageError, match="tokens=17"):
         replace(good, listeners=(other, good.listeners[1]))
     with pytest.raises(UsageError, match="from 6 to 3 channels, got one from 3"):
@@ -152,13 +152,13 @@ def test_one_network_in_every_slot_is_the_one_model(low: int) -> None:
         expert.load_state_dict(one.state_dict())
     times = karras(one.process, 12)
     assert {several.asked(t)[0] for t in times[:-1]} == {0, 1, 2}
-    said = Hearing(listeners("bert", "clip")).prompt(["a red square", "blue squares"])
-    cond = Beside(torch.rand(2, 3, 8, 8), said) if low else said
-    x = one.process.start((2, 3, 8, 8), sf.generators(0, range(2)))
+    said = PromptEncoder(listeners("bert", "clip")).prompt(["a red square", "blue squares"])
+    cond = ImageCondition(torch.rand(2, 3, 8, 8), said) if low else said
+    x = one.process.prior_sample((2, 3, 8, 8), sf.generators(0, range(2)))
     want = sf.sample(one, DEIS(), times, x, cond=cond)
     got = sf.sample(several.eval(), DEIS(), times, x, cond=cond)
     assert torch.equal(got.x, want.x) and got.nfe == want.nfe == 12
-    silent = sf.sample(one, DEIS(), times, x, cond=Beside(cond.image) if low else None)
+    silent = sf.sample(one, DEIS(), times, x, cond=ImageCondition(cond.image) if low else None)
     assert not torch.equal(silent.x, want.x)  # the prompt was heard
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 import sfumato as sf
-from sfumato.denoise import Beside, Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser, ImageCondition
 from sfumato.guide import ClassifierFree
 from sfumato.nn import ContextConfig, Encoded, EncoderWidths, Prompt, UNet, UNetConfig
-from sfumato.systems.ediffi.paint import Painted, Stroke, attention_map
-from sfumato.systems.ediffi.told import ByEncoder, Told
+from sfumato.systems.ediffi.paint import PaintWithWords, Stroke, attention_map
+from sfumato.systems.ediffi.told import ByEncoder, FixedCondition
 
 F64 = torch.float64
 
@@ -38,7 +38,7 @@ class Heard(Denoiser):
     def __init__(self) -> None:
         super().__init__()
         self.process = sf.Scheduled(sf.EDM())
-        self.told: list[Cond] = []
+        self.told: list[Condition] = []
 
     @property
     def evaluations(self) -> int:
@@ -46,7 +46,7 @@ class Heard(Denoiser):
 
     def forward(self, x_t: Tensor, t, cond=None, generator=None) -> Tensor:  # type: ignore[no-untyped-def]
         self.told.append(cond)
-        said = cond.labels if isinstance(cond, Beside) else cond
+        said = cond.labels if isinstance(cond, ImageCondition) else cond
         value = torch.ones(len(x_t), dtype=x_t.dtype)
         if isinstance(said, Prompt):
             for i, e in enumerate(said.encoded):
@@ -82,9 +82,11 @@ def test_a_negative_prompt_is_what_guidance_goes_away_from() -> None:
     net, said = Heard(), prompt()
     negative = prompt(1).keeping(torch.tensor([[True, False]]))
     image = torch.zeros(2, 1, 4, 4)
-    got = ClassifierFree(net, 3.0, Told(net, negative))(X, 0.01, Beside(image, said))
+    got = ClassifierFree(net, 3.0, FixedCondition(net, negative))(
+        X, 0.01, ImageCondition(image, said)
+    )
     torch.testing.assert_close(got, torch.full_like(X, 3.0 * 111 - 2.0 * 11))
-    assert all(isinstance(c, Beside) and c.image is image for c in net.told)
+    assert all(isinstance(c, ImageCondition) and c.image is image for c in net.told)
 
 
 def test_the_map_of_strokes() -> None:
@@ -102,7 +104,7 @@ def test_the_weight_of_paint_grows_with_the_noise() -> None:
     """w' log(1 + σ) A goes to the network; σ = 80 t here."""
     net, said = Heard(), prompt()
     where = torch.rand(4, 4, generator=sf.generator(1))
-    painted = Painted(net, [Stroke(where, (3,))], 0.7)
+    painted = PaintWithWords(net, [Stroke(where, (3,))], 0.7)
     for t in (1e-6, 0.01, 1.0):
         painted(X, t, said)
         heard = net.told[-1]
@@ -121,14 +123,14 @@ def test_only_prompts_are_painted() -> None:
     """Not the unconditional side of guidance, nor anything at strength 0; the picture stays."""
     net, said, image = Heard(), prompt(), torch.zeros(2, 1, 4, 4)
     strokes = [Stroke(torch.ones(4, 4), (0,))]
-    ClassifierFree(Painted(net, strokes, 1.0), 2.0)(X, 0.1, Beside(image, said))
+    ClassifierFree(PaintWithWords(net, strokes, 1.0), 2.0)(X, 0.1, ImageCondition(image, said))
     free, guided = net.told
-    assert isinstance(free, Beside) and free.labels is None
-    assert isinstance(guided, Beside) and isinstance(guided.labels, Prompt)
+    assert isinstance(free, ImageCondition) and free.labels is None
+    assert isinstance(guided, ImageCondition) and isinstance(guided.labels, Prompt)
     assert guided.labels.bias is not None and guided.image is image
-    Painted(net, strokes, 0.0)(X, 0.1, said)
+    PaintWithWords(net, strokes, 0.0)(X, 0.1, said)
     assert net.told[-1] is said
-    Painted(net, strokes, 1.0)(X, 0.1, None)
+    PaintWithWords(net, strokes, 1.0)(X, 0.1, None)
     assert net.told[-1] is None
 
 
@@ -150,7 +152,7 @@ def test_paint_moves_what_a_network_says_where_it_is_painted() -> None:
     said, x = prompt(1), torch.randn(1, 1, 8, 8, generator=sf.generator(2))
     where = torch.zeros(8, 8)
     where[2:4, 2:4] = 1
-    painted = Painted(denoiser, [Stroke(where, (1,))], 1.0)
+    painted = PaintWithWords(denoiser, [Stroke(where, (1,))], 1.0)
     with torch.no_grad():
         gaps = [
             float(
@@ -171,16 +173,18 @@ def test_misfits_are_named() -> None:
     with pytest.raises(ValueError, match="a prompt by 1 encoders, got none"):
         ByEncoder(net, (1.0,))(X, 0.1)
     with pytest.raises(ValueError, match="tokens below 5"):
-        Painted(net, [Stroke(ones, (5,))], 1.0)(X, 0.1, prompt())
+        PaintWithWords(net, [Stroke(ones, (5,))], 1.0)(X, 0.1, prompt())
     with pytest.raises(ValueError, match="masks of one size"):
-        Painted(net, [Stroke(ones, (0,)), Stroke(torch.ones(2, 2), (1,))], 1.0)(X, 0.1, prompt())
+        PaintWithWords(net, [Stroke(ones, (0,)), Stroke(torch.ones(2, 2), (1,))], 1.0)(
+            X, 0.1, prompt()
+        )
     with pytest.raises(ValueError, match="masks for 2 samples"):
-        Painted(net, [Stroke(torch.ones(3, 4, 4), (0,))], 1.0)(X, 0.1, prompt())
+        PaintWithWords(net, [Stroke(torch.ones(3, 4, 4), (0,))], 1.0)(X, 0.1, prompt())
     with pytest.raises(ValueError, match=r"in \[0, 1\]"):
         Stroke(2 * ones, (0,))
     with pytest.raises(ValueError, match="numbers of tokens"):
         Stroke(ones, ())
     with pytest.raises(ValueError, match="strength >= 0"):
-        Painted(net, [Stroke(ones, (0,))], -1.0)
+        PaintWithWords(net, [Stroke(ones, (0,))], -1.0)
     with pytest.raises(ValueError, match="a scale for each"):
         ByEncoder(net, ())

@@ -12,8 +12,8 @@ from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.progress import Progress
 from sfumato.systems.ediffi.data import Scene, Scenes
 from sfumato.systems.ediffi.data.layout import plan, relation, sentences
-from sfumato.systems.ediffi.metrics.scenes import Reading, load_reader
-from sfumato.systems.ediffi.metrics.scores import Asked, scores
+from sfumato.systems.ediffi.metrics.scenes import SceneReading, load_reader
+from sfumato.systems.ediffi.metrics.scores import PromptContent, scores
 from sfumato.systems.ediffi.metrics.training import ReaderTraining
 from sfumato.systems.ediffi.reader import (
     NAMES,
@@ -45,10 +45,10 @@ def test_every_sentence_asks_for_what_is_in_its_scene() -> None:
 
 
 def test_sentences_by_hand() -> None:
-    assert asked_for("a car, a carrot and an owl on a brick wall") == Asked(
+    assert asked_for("a car, a carrot and an owl on a brick wall") == PromptContent(
         ("car", "carrot", "owl"), "bricks"
     )
-    assert asked_for("in a blue sky, a blue book is to the left of a red heart") == Asked(
+    assert asked_for("in a blue sky, a blue book is to the left of a red heart") == PromptContent(
         ("blue book", "red heart"), "sky", (("blue book", "left of", "red heart"),)
     )
     far = asked_for("a fox above a bell and right of a star")
@@ -105,7 +105,7 @@ def test_the_truth_itself_is_all_right(toy: Path) -> None:
 
     every = Scenes("test", 64, 300)
     known = scene_set(every, range(300))
-    found = Reading(
+    found = SceneReading(
         NAMES,
         torch.from_numpy(known.pixels).long(),
         torch.from_numpy(known.vendor),

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from sfumato.errors import UsageError
-from sfumato.systems.ediffi.metrics.scenes import Names, Reading
+from sfumato.systems.ediffi.metrics.scenes import Names, SceneReading
 from sfumato.systems.ediffi.metrics.scores import (
-    Asked,
+    PromptContent,
     attribute_hits,
     boxed,
     coloured,
@@ -39,14 +39,14 @@ def reading(
     *pictures: Mapping[str, tuple[int, int]],
     ground: Sequence[str] = (),
     vendor: Sequence[str] = (),
-) -> Reading:
+) -> SceneReading:
     """Things as squares of 2 pixels, each with its left and top."""
     pixels = torch.zeros(len(pictures), SIDE, SIDE, dtype=torch.int64)
     for b, things in enumerate(pictures):
         for name, (left, top) in things.items():
             pixels[b, top : top + 2, left : left + 2] = NAMES.thing(name) + 1
     zeros = [0] * len(pictures)
-    return Reading(
+    return SceneReading(
         NAMES,
         pixels,
         torch.tensor([NAMES.vendors.index(v) for v in vendor] or zeros),
@@ -57,14 +57,18 @@ def reading(
 
 def test_things_that_are_found() -> None:
     found = reading({"fox": (0, 0), "bell": (5, 5)}, {"red apple": (3, 3)}, {})
-    asked = [Asked(("bell", "fox")), Asked(("fox", "red apple")), Asked(("bell",))]
+    asked = [
+        PromptContent(("bell", "fox")),
+        PromptContent(("fox", "red apple")),
+        PromptContent(("bell",)),
+    ]
     assert object_hits(found, asked).tolist() == [True, True, False, True, False]
 
 
 def test_too_few_pixels_are_no_thing() -> None:
     found = reading({"fox": (11, 0)}, {"fox": (11, 11)})  # cut off at the border
     assert found.counts[:, NAMES.thing("fox")].tolist() == [2, 1]
-    assert object_hits(found, [Asked(("fox",))] * 2).tolist() == [False, False]
+    assert object_hits(found, [PromptContent(("fox",))] * 2).tolist() == [False, False]
 
 
 def test_things_of_one_noun() -> None:
@@ -90,13 +94,17 @@ def test_colours(
     there: tuple[str, ...], things: tuple[str, ...], noun: list[bool], right: list[bool]
 ) -> None:
     found = reading({name: (4 * k, 0) for k, name in enumerate(there)})
-    got = attribute_hits(found, [Asked(things)])
+    got = attribute_hits(found, [PromptContent(things)])
     assert (got[0].tolist(), got[1].tolist()) == (noun, right)
 
 
 def test_grounds_and_vendors() -> None:
     found = reading({}, {}, {}, ground=("sand", "snow", "snow"), vendor=("noto", "fluent", "noto"))
-    asked = [Asked(("fox",), "sand"), Asked(("fox",), "sand"), Asked(("fox",))]
+    asked = [
+        PromptContent(("fox",), "sand"),
+        PromptContent(("fox",), "sand"),
+        PromptContent(("fox",)),
+    ]
     assert ground_hits(found, asked).tolist() == [True, False]
     assert vendor_hits(found, ("noto", "noto", "noto")).tolist() == [True, False, True]
     with pytest.raises(UsageError, match="a vendor for each of 3 pictures, got 1"):
@@ -121,7 +129,7 @@ def test_where_one_centre_is_from_another(
 
 
 def test_relations() -> None:
-    right = Asked(("fox", "bell"), relations=(("fox", "left of", "bell"),))
+    right = PromptContent(("fox", "bell"), relations=(("fox", "left of", "bell"),))
     found = reading(
         {"fox": (0, 0), "bell": (8, 4)},
         {"fox": (8, 0), "bell": (0, 4)},
@@ -131,7 +139,7 @@ def test_relations() -> None:
     both, holds = relation_hits(found, [right] * 4)
     assert both.tolist() == [True, True, True, False]
     assert holds.tolist() == [True, False, False, False]
-    three = Asked(
+    three = PromptContent(
         ("fox", "bell", "red heart"),
         relations=(("fox", "above", "bell"), ("fox", "right of", "red heart")),
     )
@@ -141,7 +149,7 @@ def test_relations() -> None:
 
 def test_all_is_right_or_not() -> None:
     place = {"fox": (0, 0), "bell": (8, 0)}
-    asked = Asked(("bell", "fox"), "sand", (("fox", "left of", "bell"),))
+    asked = PromptContent(("bell", "fox"), "sand", (("fox", "left of", "bell"),))
     grounds = ("sand", "snow", "sand", "sand", "sand")
     found = reading(
         place,
@@ -152,7 +160,7 @@ def test_all_is_right_or_not() -> None:
         ground=grounds,
     )
     assert exact_hits(found, [asked] * 5).tolist() == [True, False, False, False, False]
-    loose = Asked(("bell", "fox"))  # neither ground nor places
+    loose = PromptContent(("bell", "fox"))  # neither ground nor places
     assert exact_hits(found, [loose] * 5).tolist() == [True, True, False, True, False]
 
 
@@ -163,9 +171,9 @@ def test_scores_are_shares_of_hits_with_their_errors() -> None:
         {"red apple": (0, 0)},
     )
     asked = [
-        Asked(("fox", "bell"), "snow", (("fox", "left of", "bell"),)),
-        Asked(("red apple", "bell"), "sand", (("red apple", "above", "bell"),)),
-        Asked(("red apple",), "sand"),
+        PromptContent(("fox", "bell"), "snow", (("fox", "left of", "bell"),)),
+        PromptContent(("red apple", "bell"), "sand", (("red apple", "above", "bell"),)),
+        PromptContent(("red apple",), "sand"),
     ]
     made = scores(found, asked, "reader")
     values = {name: (s.value, s.n) for name, s in made.items()}
@@ -181,23 +189,23 @@ def test_scores_are_shares_of_hits_with_their_errors() -> None:
     }
     assert made["object"].error == pytest.approx(100 * math.sqrt(0.6 * 0.4 / 5))
     assert (made["object"].features, made["object"].unit) == ("reader", "%")
-    plain = scores(reading({}), [Asked(("fox",))], "reader")
+    plain = scores(reading({}), [PromptContent(("fox",))], "reader")
     assert set(plain) == {"object", "exact"} and plain["object"].value == 0
 
 
 def test_what_cannot_be_scored() -> None:
     found = reading({}, {})
     with pytest.raises(UsageError, match="a prompt for each of 2 pictures, got 1"):
-        object_hits(found, [Asked(("fox",))])
+        object_hits(found, [PromptContent(("fox",))])
     with pytest.raises(UsageError, match="unknown thing 'zebra'"):
-        object_hits(found, [Asked(("zebra",))] * 2)
+        object_hits(found, [PromptContent(("zebra",))] * 2)
     with pytest.raises(UsageError, match="unknown ground 'mud'"):
-        ground_hits(found, [Asked(("fox",), "mud")] * 2)
+        ground_hits(found, [PromptContent(("fox",), "mud")] * 2)
     with pytest.raises(UsageError, match="nothing can be right or wrong in 'x'"):
         share("x", torch.zeros(0, dtype=torch.bool), "reader")
     for relation in (("fox", "near", "bell"), ("fox", "above", "cat"), ("cat", "above", "bell")):
         with pytest.raises(UsageError, match="expected relations between"):
-            Asked(("fox", "bell"), relations=(relation,))
+            PromptContent(("fox", "bell"), relations=(relation,))
 
 
 # ------------------------------------------------------------------------------------------ regions

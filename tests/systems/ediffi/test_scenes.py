@@ -21,9 +21,9 @@ from sfumato.seeds import generator
 from sfumato.systems.ediffi.data import Scenes
 from sfumato.systems.ediffi.metrics.scenes import (
     Names,
-    Reading,
     SceneFeatures,
     SceneReader,
+    SceneReading,
     load_reader,
     lowered,
     save_reader,
@@ -43,10 +43,10 @@ from sfumato.systems.ediffi.segmenter import Segmented, Segmenter, SegmenterConf
 FEW = Names(("fox", "bell"), ("noto", "fluent"), ("sand", "snow", "night"))
 
 
-def reading(pixels: list[Any], least: int = 2, names: Names = FEW) -> Reading:
+def reading(pixels: list[Any], least: int = 2, names: Names = FEW) -> SceneReading:
     made = torch.tensor(pixels)
     zero = torch.zeros(len(made), dtype=torch.int64)
-    return Reading(names, made, zero, zero, least)
+    return SceneReading(names, made, zero, zero, least)
 
 
 def reader(least: int = 2, **settings: Any) -> SceneReader:
@@ -87,7 +87,7 @@ def test_readings_that_do_not_fit(changed: dict[str, Tensor], message: str) -> N
     zero = torch.zeros(2, dtype=torch.int64)
     right = {"pixels": torch.zeros(2, 3, 3, dtype=torch.int64), "vendor": zero, "ground": zero}
     with pytest.raises(ValueError, match=message):
-        Reading(FEW, **right | changed, least=1)
+        SceneReading(FEW, **right | changed, least=1)
 
 
 def test_names() -> None:

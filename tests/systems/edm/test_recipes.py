@@ -77,7 +77,7 @@ def test_fashion_from_data_to_a_model_folder(clothes, tmp_path):
     assert any(
         not torch.equal(a, b) for a, b in zip(denoiser.parameters(), raw.parameters(), strict=True)
     )
-    x = denoiser.process.start((2, 1, 28, 28), torch.Generator().manual_seed(0))
+    x = denoiser.process.prior_sample((2, 1, 28, 28), torch.Generator().manual_seed(0))
     label = torch.tensor([[3], [10]])  # 10 is "no label"
 
     card = {"name": "small", "system": "EDM", "data": "fashion-mnist"}

@@ -35,7 +35,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def walk(denoiser: sf.Denoiser) -> torch.Tensor:
     times = sf.times.karras(denoiser.process, 4)
-    return sf.sample(denoiser, Taylor(), times, denoiser.process.start((3, 2), sf.generator(0))).x
+    return sf.sample(
+        denoiser, Taylor(), times, denoiser.process.prior_sample((3, 2), sf.generator(0))
+    ).x
 
 
 def test_a_run_holds_everything(runs: tuple[Path, Path]) -> None:

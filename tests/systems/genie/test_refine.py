@@ -15,7 +15,7 @@ from sfumato.systems.genie.refine import refine
 
 def walked(ring: Ring, solver: sf.Solver, times: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """(Start, end) of 64 walks."""
-    x = ring.process.start((64, 2), sf.generator(seed), dtype=F64)
+    x = ring.process.prior_sample((64, 2), sf.generator(seed), dtype=F64)
     return x, sf.sample(ring, solver, times, x).x
 
 

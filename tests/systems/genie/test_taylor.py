@@ -12,7 +12,7 @@ import sfumato as sf
 from analytic import F64, PROCESSES, slope
 from ring import Ring
 from sfumato.errors import UsageError
-from sfumato.guide import Classifier, ClassifierFree
+from sfumato.guide import ClassifierFree, ClassifierGuided
 from sfumato.nn import MLP, MLPConfig
 from sfumato.solve import DormandPrince, Exponential, Heun
 from sfumato.systems.genie.derivative import Differentiable, ExactDerivative, LearnedDerivative
@@ -68,7 +68,7 @@ def test_order_under_classifier_free_guidance(scale: float) -> None:
 
 def test_order_under_classifier_guidance() -> None:
     ring = Ring(PROCESSES["vp"]())
-    denoiser = Classifier(ring, ring.log_prob, 1.5)
+    denoiser = ClassifierGuided(ring, ring.log_prob, 1.5)
     at = states(denoiser, ring, "vp", CLASSES)
     assert order(Taylor(), ExactDerivative(denoiser), at, CLASSES) == pytest.approx(2, abs=0.15)
 
@@ -101,7 +101,7 @@ def tiny(name: str = "edm") -> LearnedDerivative:
 def test_a_fresh_head_makes_it_ddim(name: str) -> None:
     denoiser = tiny(name)
     times = sf.times.karras(denoiser.process, 6)
-    x = denoiser.process.start((4, 2), sf.generator(0))
+    x = denoiser.process.prior_sample((4, 2), sf.generator(0))
     got = sf.sample(denoiser, Taylor(), times, x)
     want = sf.sample(denoiser.backbone, Exponential(1), times, x)
     torch.testing.assert_close(got.x, want.x)
@@ -114,7 +114,7 @@ def test_evaluations_are_counted() -> None:
     calls: list[int] = []
     denoiser.network.input.register_forward_hook(lambda *_: calls.append(1))
     times = sf.times.karras(denoiser.process, 5)
-    x = denoiser.process.start((4, 2), sf.generator(0))
+    x = denoiser.process.prior_sample((4, 2), sf.generator(0))
 
     def nfe(made: sf.Denoiser, solver: sf.Solver) -> int:
         calls.clear()
@@ -133,7 +133,7 @@ def test_the_analytic_first_step_takes_the_state_for_noise() -> None:
     """Exact for a point mass at 0, where ε = x/σ and its derivative is 0."""
     denoiser = tiny("vp")
     process = denoiser.process
-    x = process.start((4, 2), sf.generator(0), dtype=F64)
+    x = process.prior_sample((4, 2), sf.generator(0), dtype=F64)
     first = torch.tensor([1.0, 0.7], dtype=F64)
     got = sf.sample(denoiser, Taylor(analytic=True), first, x)
     sigma = process.schedule.sigma(first)

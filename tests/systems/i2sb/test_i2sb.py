@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 import sfumato as sf
-from sfumato.data import Card, ImageSet
+from sfumato.data import DataCard, ImageSet
 from sfumato.data.degrade import (
     TASKS,
     Bicubic,
@@ -35,7 +35,7 @@ from sfumato.systems.i2sb.model import Method, PinnedConfig, RestorationModel
 from sfumato.systems.i2sb.pairs import pairs_of
 from sfumato.systems.i2sb.restorer import BLIND, Restorer
 from sfumato.systems.i2sb.restoring import restoration_loss, restore
-from sfumato.train import Part, TrainConfig
+from sfumato.train import Microbatch, TrainConfig
 
 TINY = UNetConfig(
     3, 3, channels=16, multipliers=(1, 2), blocks=1, attention=(), head_channels=0, resolution=16,
@@ -52,7 +52,7 @@ def discs(n: int, side: int = 16) -> ImageSet:
         ground, colour = g.integers(0, 256, (2, 3, 1, 1))
         cy, cx, r = g.uniform(4, side - 4), g.uniform(4, side - 4), g.uniform(3, 6)
         images[i] = np.where((y - cy) ** 2 + (x - cx) ** 2 < r * r, colour, ground)
-    return ImageSet("discs", images, None, (), Card("discs", "here", "none", "small"))
+    return ImageSet("discs", images, None, (), DataCard("discs", "here", "none", "small"))
 
 
 def config(out: Path, steps: int = 5, **settings: object) -> i2sb.Config:
@@ -110,7 +110,7 @@ def test_a_model_file_remembers_tasks_and_process(tmp_path: Path) -> None:
     assert again == model
     assert isinstance(again, RestorationModel) and again.tasks[0].degradation == Bicubic(4)
     process = again.build().process
-    assert isinstance(process, sf.Pinned) and process.deterministic
+    assert isinstance(process, sf.Bridge) and process.deterministic
     assert float(process.inner.marginal(1.0).cov) == pytest.approx(0.2469, abs=1e-3)
 
 
@@ -167,7 +167,9 @@ def test_the_loss_is_masked_and_hides_the_task_as_often_as_asked(tmp_path: Path)
     x0 = discs(n, 32).batch(np.arange(n))[0]
     g = generators(3, range(n))
     known = Known(process)
-    losses = restoration_loss(model, tasks, 0.3)(known, Part(x0, torch.full((n,), 0.5), None, g))
+    losses = restoration_loss(model, tasks, 0.3)(
+        known, Microbatch(x0, torch.full((n,), 0.5), None, g)
+    )
     ((_, cond),) = known.seen
     labels = cond.labels[:, 0]
     hidden = labels == 2

@@ -16,8 +16,8 @@ from sfumato.errors import SfumatoError, UsageError
 from sfumato.seeds import fold
 from sfumato.systems.i2sb.picture import Picture
 from sfumato.systems.i2sb.work import (
+    RestorationRequest,
     RestorerLike,
-    Wish,
     check_task,
     heat_map,
     luma,
@@ -42,7 +42,7 @@ def test_grey_goes_in_as_rgb_and_comes_back_grey(channels: int, depth: int) -> N
     fake = Fake(step=0.25, noise=0)
     alpha = torch.rand(1, 6, 9)
     given = picture(channels, alpha=alpha, depth=depth, icc=SRGB, exif=b"Exif", dpi=(3.0, 4.0))
-    got = restore_picture(fake, given, Wish("deblur", steps=7))
+    got = restore_picture(fake, given, RestorationRequest("deblur", steps=7))
     assert fake.calls == [((3, 6, 9), "deblur", 7, (fold(0, "restore", 0),))]
     torch.testing.assert_close(got.after.pixels, given.pixels - 0.25)
     assert got.after.alpha is alpha
@@ -54,9 +54,9 @@ def test_grey_goes_in_as_rgb_and_comes_back_grey(channels: int, depth: int) -> N
 
 
 def test_a_restorer_of_grey_pictures() -> None:
-    got = restore_picture(Fake(noise=0, out=1), picture(1), Wish("deblur"))
+    got = restore_picture(Fake(noise=0, out=1), picture(1), RestorationRequest("deblur"))
     assert got.after.pixels.equal(picture(1).pixels)
-    got = restore_picture(Fake(noise=0, out=1), picture(3, icc=SRGB), Wish("deblur"))
+    got = restore_picture(Fake(noise=0, out=1), picture(3, icc=SRGB), RestorationRequest("deblur"))
     torch.testing.assert_close(got.after.pixels, luma(picture(3).pixels))
     assert got.before.pixels.equal(got.after.pixels)
     assert got.after.icc is None
@@ -66,7 +66,7 @@ def test_colourising() -> None:
     """Grey in, colours out; a coloured picture loses its colours first; no profile for grey."""
     for channels in (1, 3):
         given = picture(channels, icc=SRGB)
-        got = restore_picture(Fake(noise=0), given, Wish("colourise"))
+        got = restore_picture(Fake(noise=0), given, RestorationRequest("colourise"))
         grey = given.pixels if channels == 1 else luma(given.pixels)
         want = grey + torch.tensor([0.2, 0.0, -0.2])[:, None, None]
         torch.testing.assert_close(got.after.pixels, want)
@@ -77,7 +77,7 @@ def test_colourising() -> None:
 def test_super_resolution_enlarges_alpha_too() -> None:
     alpha = torch.ones(1, 6, 9)
     alpha[:, :, 5:] = 0
-    got = restore_picture(Fake(noise=0), picture(alpha=alpha), Wish("sr4x"))
+    got = restore_picture(Fake(noise=0), picture(alpha=alpha), RestorationRequest("sr4x"))
     assert got.after.size == (24, 36)
     assert got.after.alpha is not None
     assert got.after.alpha.shape == (1, 24, 36)
@@ -92,7 +92,7 @@ def test_what_the_mask_leaves_comes_back_exactly() -> None:
         mask = torch.zeros(1, 6, 9)
         mask[:, 2:4, 3:] = 1
         given = picture(channels)
-        got = restore_picture(Fake(), given, Wish("inpaint", samples=3), mask)
+        got = restore_picture(Fake(), given, RestorationRequest("inpaint", samples=3), mask)
         kept = mask.expand(channels, -1, -1) == 0
         assert got.after.pixels[kept].equal(given.pixels[kept])
         assert not got.after.pixels[~kept].equal(given.pixels[~kept])
@@ -106,29 +106,33 @@ def test_what_the_mask_leaves_comes_back_exactly() -> None:
 def test_samples_their_mean_and_spread() -> None:
     """Noise of deviation 0.1 in [-1, 1] is 12.75 levels; sample i depends on seed and i alone."""
     given = picture(height=40, width=50)
-    first = restore_picture(Fake(), given, Wish("deblur", seed=3))
-    several = restore_picture(Fake(), given, Wish("deblur", seed=3, samples=40))
+    first = restore_picture(Fake(), given, RestorationRequest("deblur", seed=3))
+    several = restore_picture(Fake(), given, RestorationRequest("deblur", seed=3, samples=40))
     assert several.after.pixels.equal(first.after.pixels)
     assert several.spread is not None
     assert several.spread.shape == (40, 50)
     assert float(several.spread.mean()) == pytest.approx(12.75, rel=0.02)
-    mean = restore_picture(Fake(), given, Wish("deblur", seed=3, samples=40, average=True))
+    mean = restore_picture(
+        Fake(), given, RestorationRequest("deblur", seed=3, samples=40, average=True)
+    )
     error = float((mean.after.pixels - given.pixels).std())
     assert error == pytest.approx(0.1 / 40**0.5, rel=0.05)
     assert mean.spread is not None
     assert mean.spread.equal(several.spread)
-    other = restore_picture(Fake(), given, Wish("deblur", seed=4))
+    other = restore_picture(Fake(), given, RestorationRequest("deblur", seed=4))
     assert not other.after.pixels.equal(first.after.pixels)
 
 
 def test_progress_is_passed_on() -> None:
     told: list[tuple[int, int]] = []
-    restore_picture(Fake(), picture(), Wish("deblur"), progress=lambda i, n: told.append((i, n)))
+    restore_picture(
+        Fake(), picture(), RestorationRequest("deblur"), progress=lambda i, n: told.append((i, n))
+    )
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_values_are_clipped() -> None:
-    got = restore_picture(Fake(step=5, noise=0), picture(), Wish("deblur"))
+    got = restore_picture(Fake(step=5, noise=0), picture(), RestorationRequest("deblur"))
     assert bool((got.after.pixels == -1).all())
 
 
@@ -143,9 +147,9 @@ class Wrong(Fake):
 
 def test_wrong_answers_are_noticed() -> None:
     with pytest.raises(ValueError, match=r"expected samples \(1, 3, 6, 9\).*got \(1, 3, 5, 5\)"):
-        restore_picture(Wrong(), picture(), Wish("deblur"))
+        restore_picture(Wrong(), picture(), RestorationRequest("deblur"))
     with pytest.raises(SfumatoError, match="not numbers"):
-        restore_picture(Wrong(), picture(), Wish("colourise"))
+        restore_picture(Wrong(), picture(), RestorationRequest("colourise"))
 
 
 def test_wishes_that_make_no_sense() -> None:
@@ -156,11 +160,11 @@ def test_wishes_that_make_no_sense() -> None:
     with pytest.raises(UsageError, match="a mask was given, but the task 'deblur' takes none"):
         check_task(Fake(), "deblur", True)
     with pytest.raises(UsageError, match="got 0 and None"):
-        Wish("deblur", samples=0)
+        RestorationRequest("deblur", samples=0)
     with pytest.raises(UsageError, match="got 1 and 0"):
-        Wish("deblur", steps=0)
+        RestorationRequest("deblur", steps=0)
     with pytest.raises(UsageError, match="--samples 2"):
-        Wish("deblur", average=True)
+        RestorationRequest("deblur", average=True)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (40, 300), (300, 40)], ids=str)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
-from sfumato.console.how import How
+from sfumato.console.how import SamplingOptions
 from sfumato.console.options import GridName, SolverName
 from sfumato.console.plan import make_solver, make_times
 from sfumato.files import pictures
@@ -74,7 +74,7 @@ def inpainting(section: Section, shown: list[Shown], seconds: float) -> None:
             solver=SolverName.ANCESTRAL,
             denoiser=model,
         )
-        drawn = s.denoiser.process.read(solution.x).reshape(n, fills, *x.shape[1:])
+        drawn = s.denoiser.process.to_data(solution.x).reshape(n, fills, *x.shape[1:])
         seen = torch.where(known.bool(), x, torch.full_like(x, 0.55))
         rows = torch.cat([seen[:, None], drawn, x[:, None]], 1).flatten(0, 1)
         section.heading(s.card.name)
@@ -95,7 +95,10 @@ def interpolation(section: Section, shown: list[Shown], seconds: float) -> None:
         x, _, real = s.examples(max(16, 2 * pairs))
         ends = torch.cat([x[0 : 2 * pairs : 2], x[1 : 2 * pairs : 2]])
         cond = None  # without labels: the way from a shoe to a bag has none
-        how, process = make_solver(How(solver=SolverName.HEUN), steps), s.denoiser.process
+        how, process = (
+            make_solver(SamplingOptions(solver=SolverName.HEUN), steps),
+            s.denoiser.process,
+        )
         times = make_times(GridName.AUTO, process, steps)
         with torch.inference_mode():
             latent = encode(s.denoiser, how, times[:-1].flip(0), ends, cond=cond).x
@@ -107,7 +110,7 @@ def interpolation(section: Section, shown: list[Shown], seconds: float) -> None:
         walked = s.walk(
             range(len(between)), labels, steps=steps, solver=SolverName.HEUN, start=between
         )
-        drawn = process.read(walked.x).reshape(stops, pairs, *x.shape[1:]).transpose(0, 1)
+        drawn = process.to_data(walked.x).reshape(stops, pairs, *x.shape[1:]).transpose(0, 1)
         rows = torch.cat([ends[:pairs, None], drawn, ends[pairs:, None]], 1).flatten(0, 1)
         section.heading(s.card.name)
         section.picture(

@@ -10,7 +10,7 @@ from sfumato import zoo
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
 from sfumato.console.drawing import Drawer
-from sfumato.console.how import How
+from sfumato.console.how import SamplingOptions
 from sfumato.console.options import DeviceName, SolverName
 from sfumato.errors import SfumatoError
 from sfumato.files import pictures
@@ -53,7 +53,7 @@ def fast(section: Section, shown: list[Shown], seconds: float) -> None:
                 continue
             if model.shape != s.config.shape or model.axes != s.config.axes:
                 continue
-            how = How(device=DeviceName(s.device.type), batch=n)
+            how = SamplingOptions(device=DeviceName(s.device.type), batch=n)
             drawer = Drawer.of(denoiser, model, how, None, s.seed)
             drawer.draw(range(n), labels)
             began = time.perf_counter()

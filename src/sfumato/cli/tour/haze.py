@@ -52,7 +52,7 @@ def visible(s: Shown, x_t: Tensor, t: Tensor) -> Tensor:
     spread = s.config.sigma_data
     alpha, var = float(q.A[..., 0, 0]), float(q.cov[..., 0, 0])
     scale = np.hypot(spread, 0) / max(np.hypot(alpha * spread, np.sqrt(var)), 1e-12)
-    return process.read(x_t) * min(float(scale), 1 / max(alpha, 1e-12))
+    return process.to_data(x_t) * min(float(scale), 1 / max(alpha, 1e-12))
 
 
 def _strip(s: Shown, images: list[Tensor]) -> pictures.Image.Image:

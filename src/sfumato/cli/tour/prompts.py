@@ -14,7 +14,7 @@ from sfumato.data import to_uint8
 from sfumato.errors import UsageError
 from sfumato.files.pictures import sheet
 from sfumato.systems.ediffi.commands import prompted
-from sfumato.systems.ediffi.imagining import Paint, Wish, imagine, open_cascade
+from sfumato.systems.ediffi.imagining import ImageRequest, Paint, imagine, open_cascade
 
 SAID = (
     "a red apple left of a butterfly on grass",
@@ -44,10 +44,11 @@ def prompts(section: Section, shown: list[Shown], seconds: float) -> None:
     side = cascade.side
     half = torch.zeros(side, side)
     half[side // 4 : 3 * side // 4, side // 16 : 7 * side // 16] = 1
-    wishes = [(said, Wish(said)) for said in SAID]
+    wishes = [(said, ImageRequest(said)) for said in SAID]
     painted = (Paint(_LEFT, half), Paint(_RIGHT, half.flip(1)))
     wishes.insert(
-        2, ("the same, painted: the fox left, the book right", Wish(_PAINTED, paint=painted))
+        2,
+        ("the same, painted: the fox left, the book right", ImageRequest(_PAINTED, paint=painted)),
     )
     rows: list[tuple[str, Image.Image]] = []
     for label, wish in wishes:

@@ -14,7 +14,7 @@ from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
 from sfumato.console.options import DeviceName, torch_device
 from sfumato.data import to_uint8
-from sfumato.data.degrade import TASKS, Blur, FreeForm, Jpeg, Kernel, Noisy, Task, posed
+from sfumato.data.degrade import TASKS, Blur, BlurKernel, FreeForm, Jpeg, Noisy, Task, posed
 from sfumato.files.cards import folders
 from sfumato.seeds import generators
 from sfumato.systems.i2sb.commands.restorers import MIXTURE, SHIPPED, load_restorer
@@ -22,7 +22,7 @@ from sfumato.systems.i2sb.commands.restorers import MIXTURE, SHIPPED, load_resto
 _STEPS = 6
 _ROWS = (
     ("denoise", "astronaut", "noise, σ = 0.3", Noisy((0.3, 0.3))),
-    ("deblur", "coffee", "blur, σ = 2 pixels", Blur(Kernel.GAUSSIAN, 13, (2.0, 2.0))),
+    ("deblur", "coffee", "blur, σ = 2 pixels", Blur(BlurKernel.GAUSSIAN, 13, (2.0, 2.0))),
     ("jpeg", "chelsea", "JPEG, quality 8", Jpeg((8, 8))),
     ("sr4x", "astronaut", "4x fewer pixels", TASKS["sr4x"].degradation),
     ("inpaint", "chelsea", "a fifth is lost", FreeForm(0.15, 0.25)),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sfumato import zoo
 from sfumato.console import datasets
-from sfumato.console.how import How
+from sfumato.console.how import SamplingOptions
 from sfumato.console.options import GridName, SolverName
 from sfumato.console.plan import make_solver, make_times
 from sfumato.data import to_uint8
@@ -42,7 +42,7 @@ class Shown:
         rate: network evaluations per second, measured.
     """
 
-    card: zoo.Card
+    card: zoo.ModelCard
     denoiser: Denoiser
     config: ModelConfig
     device: torch.device
@@ -87,7 +87,7 @@ class Shown:
     def start(self, indices: Sequence[int]) -> Tensor:
         """The starting noise of these samples."""
         random = generators(self.seed, indices)
-        x = self.denoiser.process.start((len(indices), *self.config.shape), random)
+        x = self.denoiser.process.prior_sample((len(indices), *self.config.shape), random)
         return x.to(self.device)
 
     def walk(
@@ -109,7 +109,7 @@ class Shown:
         with torch.inference_mode():
             return sample(
                 model,
-                make_solver(How(solver=solver), steps),
+                make_solver(SamplingOptions(solver=solver), steps),
                 make_times(GridName.AUTO, model.process, steps),
                 self.start(indices) if start is None else start,
                 cond=self.cond(labels),
@@ -133,7 +133,7 @@ class Shown:
             solution = self.walk(
                 indices[part], labels[part], steps=steps, solver=solver, guidance=guidance
             )
-            done.append(self.pixels(self.denoiser.process.read(solution.x)))
+            done.append(self.pixels(self.denoiser.process.to_data(solution.x)))
             nfe = solution.nfe
         return np.concatenate(done), nfe
 
@@ -147,7 +147,7 @@ class Shown:
         if self._real is None or len(self._real[0]) < n:
             resolution = self.config.shape[-1] if self.images else 0
             try:
-                wish = datasets.Wish("test", n, resolution, progress=False)
+                wish = datasets.DataRequest("test", n, resolution, progress=False)
                 data = datasets.load(self.config.data, wish)
             except SfumatoError:
                 return None
@@ -167,4 +167,4 @@ class Shown:
                 return real[0][:n].to(self.device), labels, True
         labels = self.labels(n)
         solution = self.walk(range(n), labels, steps=18)
-        return self.denoiser.process.read(solution.x), labels, False
+        return self.denoiser.process.to_data(solution.x), labels, False

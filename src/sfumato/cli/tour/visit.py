@@ -36,7 +36,7 @@ _LEAD = (
 
 @final
 @dataclass(frozen=True)
-class Scene:
+class TourSection:
     """A section of the page, and the share of the time that it may take."""
 
     title: str
@@ -45,19 +45,19 @@ class Scene:
 
 
 SCENES = (
-    Scene("Samples", samples, 0.08),
-    Scene("Out of the haze", haze, 0.03),
-    Scene("Solvers and steps", solvers, 0.1),
-    Scene("Fewer evaluations", fast, 0.05),
-    Scene("Guidance", guidance, 0.1),
-    Scene("Attributes", attributes, 0.08),
-    Scene("Inpainting", inpainting, 0.08),
-    Scene("Restoration", restoration, 0.22),
-    Scene("Functions", functions, 0.1),
-    Scene("Words", prompts, 0.12),
-    Scene("Interpolation", interpolation, 0.11),
-    Scene("Quality over evaluations", quality, 0.22),
-    Scene("Points in the plane", points, 0.05),
+    TourSection("Samples", samples, 0.08),
+    TourSection("Out of the haze", haze, 0.03),
+    TourSection("Solvers and steps", solvers, 0.1),
+    TourSection("Fewer evaluations", fast, 0.05),
+    TourSection("Guidance", guidance, 0.1),
+    TourSection("Attributes", attributes, 0.08),
+    TourSection("Inpainting", inpainting, 0.08),
+    TourSection("Restoration", restoration, 0.22),
+    TourSection("Functions", functions, 0.1),
+    TourSection("Words", prompts, 0.12),
+    TourSection("Interpolation", interpolation, 0.11),
+    TourSection("Quality over evaluations", quality, 0.22),
+    TourSection("Points in the plane", points, 0.05),
 )
 
 

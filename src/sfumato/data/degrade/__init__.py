@@ -1,7 +1,7 @@
 """What makes a bad picture of a good one: tested operators, each with a card."""
 
 from sfumato.data.degrade.base import Degradation, DegradationCard, Degraded
-from sfumato.data.degrade.blur import Blur, Kernel, PublishedBlur
+from sfumato.data.degrade.blur import Blur, BlurKernel, PublishedBlur
 from sfumato.data.degrade.jpeg import Jpeg, JpegFile, Rounding
 from sfumato.data.degrade.masks import CentreMask, FreeForm, with_hole
 from sfumato.data.degrade.resolution import Bicubic, Pooled
@@ -40,7 +40,7 @@ __all__ = [
     "Grey",
     "Jpeg",
     "JpegFile",
-    "Kernel",
+    "BlurKernel",
     "Noisy",
     "Pooled",
     "Problem",

@@ -38,7 +38,7 @@ from sfumato.data.degrade.base import (
 from sfumato.seeds import Generators, rand
 
 
-class Kernel(Enum):
+class BlurKernel(Enum):
     """Shapes of a blur."""
 
     UNIFORM = "uniform"
@@ -67,7 +67,7 @@ class Blur(Degradation):
         ValueError: an even size, or deviations that do not rise.
     """
 
-    kernel: Kernel = Kernel.GAUSSIAN
+    kernel: BlurKernel = BlurKernel.GAUSSIAN
     size: int = 5
     sigma: tuple[float, float] = (10.0, 10.0)
 
@@ -80,7 +80,7 @@ class Blur(Degradation):
     def card(self) -> DegradationCard:
         """What it is."""
         low, high = self.sigma
-        wide = "" if self.kernel is Kernel.UNIFORM else f", σ = {low:g} to {high:g} pixels"
+        wide = "" if self.kernel is BlurKernel.UNIFORM else f", σ = {low:g} to {high:g} pixels"
         return DegradationCard(
             f"{self.kernel.value} blur of {self.size} taps{wide}",
             "the convolution that I²SB's deblurring tasks name (arXiv 2302.05872)",
@@ -91,7 +91,7 @@ class Blur(Degradation):
     def taps(self, n: int, generator: Generators = None) -> Tensor:
         """The kernels of n pictures, (n, size) float64; each sums to 1."""
         low, high = self.sigma
-        if self.kernel is Kernel.UNIFORM:
+        if self.kernel is BlurKernel.UNIFORM:
             return torch.full((n, self.size), 1 / self.size, dtype=torch.float64)
         if low == high:
             return gaussian_taps(self.size, torch.full((n,), low, dtype=torch.float64))
@@ -112,9 +112,9 @@ class Blur(Degradation):
 
 @lru_cache(maxsize=4)
 @torch.inference_mode(False)  # what is kept must serve gradients later
-def _decomposed(kernel: Kernel, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _decomposed(kernel: BlurKernel, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """U, V (n, n) of the published matrix, its products of singular values, and their order."""
-    if kernel is Kernel.UNIFORM:
+    if kernel is BlurKernel.UNIFORM:
         taps = torch.full((9,), 1 / 9, dtype=torch.float64)
     else:
         taps = gaussian_taps(5, torch.tensor([10.0]))[0]
@@ -139,7 +139,7 @@ class PublishedBlur(Degradation):
     [0, 1] and back.
     """
 
-    kernel: Kernel = Kernel.UNIFORM
+    kernel: BlurKernel = BlurKernel.UNIFORM
 
     @property
     def card(self) -> DegradationCard:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sfumato.data.degrade.base import Degradation, need_picture
-from sfumato.data.degrade.blur import Blur, Kernel
+from sfumato.data.degrade.blur import Blur, BlurKernel
 from sfumato.data.degrade.jpeg import Jpeg
 from sfumato.data.degrade.masks import FreeForm
 from sfumato.data.degrade.resolution import Bicubic, Pooled
@@ -41,9 +41,9 @@ def _tasks() -> dict[str, Task]:
     made = (
         Task("sr4x", Bicubic(4)),
         Task("sr4x-pool", Pooled(4)),
-        Task("deblur", Blur(Kernel.GAUSSIAN, 13, (0.8, 2.5))),
-        Task("deblur-uniform", Blur(Kernel.UNIFORM, 9)),
-        Task("deblur-gauss", Blur(Kernel.GAUSSIAN, 5, (10.0, 10.0))),
+        Task("deblur", Blur(BlurKernel.GAUSSIAN, 13, (0.8, 2.5))),
+        Task("deblur-uniform", Blur(BlurKernel.UNIFORM, 9)),
+        Task("deblur-gauss", Blur(BlurKernel.GAUSSIAN, 5, (10.0, 10.0))),
         Task("jpeg", Jpeg((5, 60))),
         Task("jpeg-5", Jpeg((5, 5))),
         Task("jpeg-10", Jpeg((10, 10))),

@@ -19,7 +19,7 @@ from sfumato.data.faces.choose import GENERATION, attributes_of, labels_of
 from sfumato.data.faces.draw import rasterise, svg_of
 from sfumato.data.faces.styles import AVATAR_AXES, STYLES
 from sfumato.data.places import data_root, new_folder, sha256
-from sfumato.data.sets import Card, ImageSet
+from sfumato.data.sets import DataCard, ImageSet
 from sfumato.errors import SfumatoError, UsageError, require, unknown
 
 Split: TypeAlias = Literal["train", "test"]
@@ -30,10 +30,10 @@ _DEFAULT_N = {"train": 40_000, "test": 4_000}
 _CHUNK = 500
 
 
-def avatar_card(n: int, resolution: int, split: Split) -> Card:
+def avatar_card(n: int, resolution: int, split: Split) -> DataCard:
     """The card of n avatars."""
     licences = "; ".join(f"{s.name} by {s.artist}: {s.licence}" for s in STYLES.values())
-    return Card(
+    return DataCard(
         name="avatars",
         source="drawn by the generator DiceBear (PyPI dicebear-core, art of dicebear-styles), "
         "rasterised by resvg (PyPI resvg-py)",

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from sfumato.damped import CriticallyDamped
-from sfumato.denoise import Cond, Denoiser, Preconditioned, Prediction
+from sfumato.denoise import Condition, Denoiser, Preconditioned, Prediction
 from sfumato.process import Gaussian, _cat, mix
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
@@ -67,7 +67,7 @@ def damped_loss(
     *,
     matching: Matching = Matching.HYBRID,
     weighting: Weighting = Weighting.REWEIGHTED_V2,
-    cond: Cond = None,
+    cond: Condition = None,
     generator: Generators = None,
 ) -> Tensor:
     """Weighted score matching of the velocity, one value per sample, (B,).
@@ -116,7 +116,7 @@ def _plain(
     hybrid: Gaussian,
     x0: Tensor,
     t: Tensor,
-    cond: Cond,
+    cond: Condition,
     generator: Generators,
 ) -> tuple[Tensor, Gaussian]:
     """The error of ε_v for the perturbation q(u | x_0, v_0), and that perturbation."""

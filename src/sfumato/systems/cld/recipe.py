@@ -3,7 +3,7 @@
 Data is coupled to velocities and only the velocities are disturbed by noise; the network predicts
 that noise from position and velocity (its input has twice the data's channels) and corrects the
 score of a normal velocity ("mixed score"). Trained by hybrid score matching; sampled by splitting
-(`sfumato.solve.Splitting`).
+(`sfumato.solve.SSCS`).
 
 The published law of the times is uniform. Here it is uniform in √t, as the quadratic grid that
 sampling takes: a small network on a short run needs its examples where the data appears.
@@ -26,7 +26,7 @@ from sfumato.model.description import CriticallyDampedConfig, ModelConfig, with_
 from sfumato.model.fit import fit, root_mean_square
 from sfumato.nn import MLPConfig, UNetConfig
 from sfumato.systems.cld.loss import Matching, Weighting, damped_loss
-from sfumato.train import Loss, Part, TrainConfig
+from sfumato.train import Loss, Microbatch, TrainConfig
 
 
 @final
@@ -80,7 +80,9 @@ class DampedConfig:
         )
 
 
-def phase_loss(denoiser: Denoiser, part: Part, matching: Matching, weighting: Weighting) -> Tensor:
+def phase_loss(
+    denoiser: Denoiser, part: Microbatch, matching: Matching, weighting: Weighting
+) -> Tensor:
     """`damped_loss` of a part, each example with its own generator."""
     return damped_loss(
         denoiser,
@@ -93,7 +95,7 @@ def phase_loss(denoiser: Denoiser, part: Part, matching: Matching, weighting: We
     )
 
 
-class Images(Enum):
+class TrainingImages(Enum):
     """Data sets of this recipe, 28x28."""
 
     FASHION = "fashion"
@@ -101,7 +103,11 @@ class Images(Enum):
 
     def load(self, root: Path | None) -> ImageSet:
         """The training set."""
-        return fashion_mnist("train", root) if self is Images.FASHION else digits("train", root)
+        return (
+            fashion_mnist("train", root)
+            if self is TrainingImages.FASHION
+            else digits("train", root)
+        )
 
 
 @final
@@ -121,7 +127,7 @@ class Config:
     """
 
     out: Path = Path("runs/cld")
-    data: Images = Images.FASHION
+    data: TrainingImages = TrainingImages.FASHION
     root: Path | None = None
     sigma_data: float = 0.0
     damped: DampedConfig = DampedConfig()

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from sfumato.damped import CriticallyDamped
-from sfumato.denoise import Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser
 from sfumato.errors import UsageError
 from sfumato.process import Gaussian, _cat, _matrix, mix
 from sfumato.sampling import Carry, Solver
@@ -45,7 +45,7 @@ def back(process: CriticallyDamped, t: Time, s: Time) -> Gaussian:
 
 @final
 @dataclass(frozen=True)
-class Splitting(Solver):
+class SSCS(Solver):
     """SSCS: an exact half step, the score's kick, an exact half step; weak order 1.
 
     One evaluation per step. A step to t = 0 is the mean of q(x_0 | x_t, x̂_0), which is x̂_0, as for
@@ -64,7 +64,7 @@ class Splitting(Solver):
         s: Tensor,
         carry: Carry,
         *,
-        cond: Cond = None,
+        cond: Condition = None,
         generator: Generators = None,
     ) -> tuple[Tensor, Carry]:
         """One step.

@@ -52,7 +52,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.denoise import Cond, Denoiser, Preconditioned, Prediction
+from sfumato.denoise import Condition, Denoiser, Preconditioned, Prediction
 from sfumato.process import Process, Scheduled, mix
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators, randn
@@ -77,16 +77,18 @@ class Bound(Enum):
                 return x
 
 
-class Judge(Protocol):
+class PairDiscriminator(Protocol):
     """A discriminator: logits (B,) that x_s is a step back from x_t on real data."""
 
-    def __call__(self, x_s: Tensor, x_t: Tensor, noise_level: Tensor, cond: Cond = None) -> Tensor:
+    def __call__(
+        self, x_s: Tensor, x_t: Tensor, noise_level: Tensor, cond: Condition = None
+    ) -> Tensor:
         """High for real."""
         ...
 
 
 @final
-class Implicit(Denoiser):
+class ImplicitDenoiser(Denoiser):
     """A generator of x_0 given x_t: its estimate is a draw, another one for each z.
 
     Args:
@@ -152,7 +154,7 @@ class Implicit(Denoiser):
 
     def level(self, t: Time, like: Tensor) -> Tensor:
         """The noise level that networks are told, (B,), for a batch like ``like``."""
-        level = self.process.level(as_time(t)).to(device=like.device, dtype=torch.float32)
+        level = self.process.noise_level(as_time(t)).to(device=like.device, dtype=torch.float32)
         return level.expand(like.shape[0])
 
     def draw(self, x_t: Tensor, generator: Generators = None) -> Tensor | None:
@@ -162,7 +164,7 @@ class Implicit(Denoiser):
         shape = (x_t.shape[0], self.latent)
         return randn(shape, generator, dtype=torch.float32, device=x_t.device)
 
-    def generate(self, x_t: Tensor, t: Time, z: Tensor | None, cond: Cond = None) -> Tensor:
+    def generate(self, x_t: Tensor, t: Time, z: Tensor | None, cond: Condition = None) -> Tensor:
         """G(x_t, t, z): the x_0 that this z means."""
         c_in, c_out, _ = self._scaling.coefficients(as_time(t))
         weight = next(self.network.parameters(), x_t)
@@ -171,7 +173,7 @@ class Implicit(Denoiser):
         return self.bound(mix(c_out, x_t, y))
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """A draw of x_0 given x_t."""
         return self.generate(x_t, t, self.draw(x_t, generator), cond)
@@ -180,7 +182,7 @@ class Implicit(Denoiser):
         self,
         x_t: Tensor,
         t: Time,
-        cond: Cond = None,
+        cond: Condition = None,
         generator: Generators = None,
         nearest: float = 0.0,
     ) -> Tensor:
@@ -219,15 +221,15 @@ def energy_score(x0: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
 
 def generator_loss(
-    denoiser: Implicit,
-    judge: Judge,
+    denoiser: ImplicitDenoiser,
+    judge: PairDiscriminator,
     x0: Tensor,
     t: Tensor,
     *,
     relativistic: bool = False,
     energy: float = 0.0,
     nearest: float = 0.0,
-    cond: Cond = None,
+    cond: Condition = None,
     generator: Generators = None,
 ) -> Tensor:
     """softplus(-D(fake x_s, x_t, t)), (B,): the generator wants to be taken for real.
@@ -253,15 +255,15 @@ def generator_loss(
 
 
 def discriminator_loss(
-    denoiser: Implicit,
-    judge: Judge,
+    denoiser: ImplicitDenoiser,
+    judge: PairDiscriminator,
     x0: Tensor,
     t: Tensor,
     *,
     penalty: float = 0.0,
     relativistic: bool = False,
     nearest: float = 0.0,
-    cond: Cond = None,
+    cond: Condition = None,
     generator: Generators = None,
 ) -> Tensor:
     """softplus(-D(real)) + softplus(D(fake)) + R1, or the ``relativistic`` loss, (B,).

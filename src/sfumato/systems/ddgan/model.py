@@ -18,7 +18,7 @@ from sfumato.model.description import (
 )
 from sfumato.nn import MLP, MLPConfig, UNet, UNetConfig
 from sfumato.schedule import VPLinear
-from sfumato.systems.ddgan.implicit import Bound, Implicit
+from sfumato.systems.ddgan.implicit import Bound, ImplicitDenoiser
 from sfumato.times import offset
 
 
@@ -67,11 +67,11 @@ class ImplicitModel(Model):
         times = tuple(offset(self.steps).tolist())
         return Sampling("ancestral", steps=self.steps, times=times)
 
-    def build(self, seed: int = 0) -> Implicit:
+    def build(self, seed: int = 0) -> ImplicitDenoiser:
         """The generator."""
         with initial(seed):
             made = UNet(self.network) if isinstance(self.network, UNetConfig) else MLP(self.network)
-        return Implicit(
+        return ImplicitDenoiser(
             made,
             self.process.build(),
             self.steps,

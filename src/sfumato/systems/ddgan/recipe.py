@@ -38,10 +38,15 @@ from sfumato.schedule import Shifted, VPLinear
 from sfumato.seeds import fold
 from sfumato.systems.ddgan.critic import Critic, CriticConfig
 from sfumato.systems.ddgan.discriminator import Discriminator
-from sfumato.systems.ddgan.implicit import Bound, Implicit, discriminator_loss, generator_loss
+from sfumato.systems.ddgan.implicit import (
+    Bound,
+    ImplicitDenoiser,
+    discriminator_loss,
+    generator_loss,
+)
 from sfumato.systems.ddgan.model import ImplicitModel
 from sfumato.times import offset
-from sfumato.train import Adversary, Part, TrainConfig
+from sfumato.train import Adversary, Microbatch, TrainConfig
 
 NEARLY_DATA = 3e-3
 """The time whose noise level stands for that of data; there σ = 0.02, times the shift."""
@@ -192,7 +197,7 @@ def new_model(config: Config, data: ImageSet | PointSet) -> ImplicitModel:
 
 def from_trained(
     config: Config, data: ImageSet | PointSet, seed: int
-) -> tuple[ImplicitModel, Implicit]:
+) -> tuple[ImplicitModel, ImplicitDenoiser]:
     """A generator with the network, the scaling and the weights of a trained denoiser.
 
     Raises:
@@ -226,7 +231,7 @@ def from_trained(
 
 
 def new_judge(
-    config: Config, model: ImplicitModel, generator: Implicit, seed: int
+    config: Config, model: ImplicitModel, generator: ImplicitDenoiser, seed: int
 ) -> Discriminator | Critic:
     """A discriminator that fits a generator; with ``model``, it begins as the generator's encoder.
 
@@ -237,7 +242,7 @@ def new_judge(
         if isinstance(model.network, MLPConfig):
             d = model.network.out_features
             return Critic(replace(config.critic, features=d, labels=model.labels))
-        level, times = generator.process.level, generator.times
+        level, times = generator.process.noise_level, generator.times
         judge = Discriminator(
             model.network,
             level(times[:-1]).tolist(),
@@ -276,8 +281,8 @@ def run(config: Config) -> Path:
     judge = new_judge(config, model, generator, seed)
     nearest = 0.0 if isinstance(data, PointSet) else config.nearest
 
-    def loss(denoiser: Denoiser, part: Part) -> Tensor:
-        player = cast(Implicit, denoiser)
+    def loss(denoiser: Denoiser, part: Microbatch) -> Tensor:
+        player = cast(ImplicitDenoiser, denoiser)
         return generator_loss(
             player,
             judge,
@@ -290,9 +295,9 @@ def run(config: Config) -> Path:
             generator=part.generators,
         )
 
-    def theirs(module: nn.Module, denoiser: Denoiser, part: Part, step: int) -> Tensor:
+    def theirs(module: nn.Module, denoiser: Denoiser, part: Microbatch, step: int) -> Tensor:
         return discriminator_loss(
-            cast(Implicit, denoiser),
+            cast(ImplicitDenoiser, denoiser),
             module,
             part.x0,
             part.t,

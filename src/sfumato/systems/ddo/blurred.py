@@ -143,7 +143,7 @@ class OnGrid(nn.Module):
     Args:
         network: of functions.
         dims: number of spatial axes.
-        channels: those of the state, which are modes; what comes beside them (`Beside`) is
+        channels: those of the state, which are modes; what comes beside them (`ImageCondition`) is
             functions already. None: all are modes.
     """
 

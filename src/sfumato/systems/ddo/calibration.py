@@ -13,14 +13,14 @@ import torch
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
-from sfumato.denoise import Cond, Denoiser, of_samples
+from sfumato.denoise import Condition, Denoiser, of_samples
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.model.export import pack_model
-from sfumato.model.load import read_kept
+from sfumato.model.load import read_saved
 from sfumato.sampling import sample
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators, fold, generators
-from sfumato.systems.ddo.drift import Drift, waves_of
+from sfumato.systems.ddo.drift import PowerCorrection, waves_of
 from sfumato.systems.ddo.metrics.fields import complete_shells, shell_powers, shell_products
 from sfumato.systems.ddo.model import FieldModel
 from sfumato.systems.ddo.nn.harmonic import filtered, resample
@@ -50,7 +50,7 @@ class _Watched(Denoiser):
         return 1
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """The estimate with this level's factors."""
         grid = tuple(x_t.shape[2:])
@@ -68,7 +68,7 @@ class _Watched(Denoiser):
         self.levels.append(0.5 * math.log(float(q.cov[0, 0, 0])) - math.log(alpha))
         factors = self._measured(x_t, x0, alpha)
         self.factors.append(tuple(tuple(float(f"{v:.4g}") for v in c) for c in factors.tolist()))
-        here = Drift((0.0,), (self.factors[-1],))
+        here = PowerCorrection((0.0,), (self.factors[-1],))
         noise = self.inner.noise
         multiplier = here.on(torch.zeros(1), waves_of(noise, grid))
         return x0 + filtered(x_t, multiplier, noise.domain, noise.dims)
@@ -97,7 +97,7 @@ def measured_drift(
     seed: int,
     given: Tensor | None = None,
     advance: Callable[[int], None] = lambda done: None,
-) -> Drift:
+) -> PowerCorrection:
     """The drift of a model on the walk that it is drawn with unless told otherwise.
 
     Level by level, with the factors of the levels before in place, on the grid of training; in
@@ -131,18 +131,20 @@ def measured_drift(
     walk = field_walk(FieldSolver(model.sampling.solver), denoiser.process, model.sampling.steps)
     device = next(denoiser.parameters()).device
     random = generators(fold(seed, "drift"), range(n))
-    x = denoiser.process.start((n, *model.shape), random, t=float(walk.times[0]), device=device)
+    x = denoiser.process.prior_sample(
+        (n, *model.shape), random, t=float(walk.times[0]), device=device
+    )
     if given is not None:
         given = resample(given.to(device), model.grid, frame.domain)
     sample(watched, walk.solver, walk.times, x, cond=model.told(given), generator=random)
     order = sorted(range(len(watched.levels)), key=watched.levels.__getitem__)
-    return Drift(
+    return PowerCorrection(
         tuple(float(f"{watched.levels[i]:.6g}") for i in order),
         tuple(watched.factors[i] for i in order),
     )
 
 
-def with_drift(folder: Path | str, drift: Drift | None) -> dict[str, bytes]:
+def with_drift(folder: Path | str, drift: PowerCorrection | None) -> dict[str, bytes]:
     """The files of a model folder that has this drift; the weights, and the card but for its
     scores, which another walk made, as in ``folder``.
 
@@ -150,7 +152,7 @@ def with_drift(folder: Path | str, drift: Drift | None) -> dict[str, bytes]:
         UsageError: another kind of model.
         SfumatoError: it cannot be read.
     """
-    kept = read_kept(folder)
+    kept = read_saved(folder)
     if not isinstance(kept.model, FieldModel):
         raise UsageError(f"{folder} is no model of fields")
     told = {**kept.described, "model": replace(kept.model, drift=drift).to_json()}

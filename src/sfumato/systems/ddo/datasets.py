@@ -53,27 +53,33 @@ def _icons(split: Split, grid: Grid) -> FieldSet:
 
 @final
 @dataclass(frozen=True)
-class Known:
+class NamedFields:
     """A set of fields that has a name; it is loaded, or made, when it is asked for."""
 
     load: Callable[[Split, Grid], FieldSet]
     summary: str
 
 
-NAMED: dict[str, Known] = {
-    "mixture": Known(_mixture, "a mixture of two Gaussian random fields, known in closed form"),
-    "vorticity": Known(_vorticity, "2-D Navier-Stokes under random forces, simulated here once"),
-    "darcy": Known(_darcy, "permeability and the pressure of Darcy flow, 16 and 32 points"),
-    "burgers": Known(_burgers, "Burgers' equation in 1-D: beginnings and what becomes of them"),
-    "digits-sdf": Known(_digits, "signed distances to handwritten digits"),
-    "icons-sdf": Known(_icons, "signed distances to the outlines of emoji"),
+NAMED: dict[str, NamedFields] = {
+    "mixture": NamedFields(
+        _mixture, "a mixture of two Gaussian random fields, known in closed form"
+    ),
+    "vorticity": NamedFields(
+        _vorticity, "2-D Navier-Stokes under random forces, simulated here once"
+    ),
+    "darcy": NamedFields(_darcy, "permeability and the pressure of Darcy flow, 16 and 32 points"),
+    "burgers": NamedFields(
+        _burgers, "Burgers' equation in 1-D: beginnings and what becomes of them"
+    ),
+    "digits-sdf": NamedFields(_digits, "signed distances to handwritten digits"),
+    "icons-sdf": NamedFields(_icons, "signed distances to the outlines of emoji"),
 }
 """Sets of fields by name."""
 
 
 @final
 @dataclass(frozen=True)
-class Reading:
+class FieldFileOptions:
     """How a file is read; see `ddo.data.files.read_fields`.
 
     Args:
@@ -88,7 +94,7 @@ class Reading:
 
 
 def load_fields(
-    data: str, split: Split = "train", grid: Grid = (), how: Reading | None = None
+    data: str, split: Split = "train", grid: Grid = (), how: FieldFileOptions | None = None
 ) -> FieldSet:
     """A set by its name, or the fields in a file, of which every tenth is for tests.
 
@@ -114,7 +120,7 @@ def load_fields(
     return whole.subset(part)
 
 
-def load_file(path: str, how: Reading | None = None) -> FieldSet:
+def load_file(path: str, how: FieldFileOptions | None = None) -> FieldSet:
     """All the fields in a file.
 
     Raises:
@@ -125,7 +131,7 @@ def load_file(path: str, how: Reading | None = None) -> FieldSet:
         raise unknown("data set or file", path, NAMED)
     from sfumato.systems.ddo.data.files import read_fields
 
-    how = how or Reading()
+    how = how or FieldFileOptions()
     return read_fields(
         path,
         how.variables or None,

@@ -32,7 +32,7 @@ from sfumato.systems.ddo.nn.harmonic import Domain, wave_numbers
 
 @final
 @dataclass(frozen=True)
-class Drift:
+class PowerCorrection:
     """The factors a, between whose levels and waves lie straight lines.
 
     Args:

@@ -4,7 +4,8 @@ On a box with the harmonics φ_j (`ddo.nn.harmonic`), normalised to mean square 
 
 .. math:: \xi = \sum_j \sqrt{s_j}\, h_j\, \varphi_j, \qquad \sum_j s_j = 1, \quad h_j \sim N(0, 1),
 
-with s_j from a `Kernel`, normalised over *all* j once and not on each grid. On a grid of n points
+with s_j from a `Covariance`, normalised over *all* j once and not on each grid. On a grid of n
+points
 the harmonics beyond it fold onto those that it has, and their powers are added: the values on the
 grid are the exact restriction of the continuous field, and a coarse grid inside a fine one sees the
 same covariance.
@@ -29,7 +30,7 @@ from torch import Tensor
 from sfumato.noise import Noise
 from sfumato.seeds import Generators, children
 from sfumato.seeds import generator as stream
-from sfumato.systems.ddo.kernel import Kernel, Matern
+from sfumato.systems.ddo.kernel import Covariance, Matern
 from sfumato.systems.ddo.nn.harmonic import (
     Domain,
     evaluate,
@@ -61,7 +62,7 @@ def radius(axes: Sequence[Tensor], extent: Sequence[float]) -> Tensor:
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # kept for later, which may need gradients
-def _total(kernel: Kernel, dims: int, domain: Domain, extent: tuple[float, ...]) -> float:
+def _total(kernel: Covariance, dims: int, domain: Domain, extent: tuple[float, ...]) -> float:
     """Σ density over all harmonics of the box."""
     longest = max(extent)
     top = [max(4, math.ceil(_SUMMED[dims] * length / longest)) for length in extent]
@@ -84,7 +85,7 @@ def _total(kernel: Kernel, dims: int, domain: Domain, extent: tuple[float, ...])
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # kept for later, which may need gradients
 def _powers(
-    kernel: Kernel, dims: int, domain: Domain, extent: tuple[float, ...], grid: tuple[int, ...]
+    kernel: Covariance, dims: int, domain: Domain, extent: tuple[float, ...], grid: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
     """(own, folded) variances per mode of the grid: of its harmonics, and with their aliases."""
     total = _total(kernel, dims, domain, extent)
@@ -111,7 +112,7 @@ def _powers(
 
 
 def _beyond(
-    kernel: Kernel, dims: int, extent: tuple[float, ...], grid: tuple[int, ...], total: float
+    kernel: Covariance, dims: int, extent: tuple[float, ...], grid: tuple[int, ...], total: float
 ) -> float:
     """The variance of the cosines that `_aliases` leaves out; 0 where there are too many to count.
 
@@ -191,7 +192,7 @@ class GaussianField(Noise):
         ValueError: a parameter outside its range.
     """
 
-    kernel: Kernel = Matern()
+    kernel: Covariance = Matern()
     dims: int = 2
     domain: Domain = Domain.PERIODIC
     extent: tuple[float, ...] = ()
@@ -330,7 +331,7 @@ class OpenField(Noise):
         ValueError: correlations do not die away.
     """
 
-    kernel: Kernel = Matern()
+    kernel: Covariance = Matern()
     dims: int = 2
     extent: tuple[float, ...] = ()
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 
-class Kernel(ABC):
+class Covariance(ABC):
     """The law of a stationary, isotropic Gaussian field, up to its variance."""
 
     @abstractmethod
@@ -33,7 +33,7 @@ class Kernel(ABC):
 
 @final
 @dataclass(frozen=True)
-class Matern(Kernel):
+class Matern(Covariance):
     r"""Matérn: (1 + (2πℓκ)²)^{-(ν + d/2)}; correlation ∝ (r/ℓ)^ν K_ν(r/ℓ).
 
     Args:
@@ -66,7 +66,7 @@ class Matern(Kernel):
 
 @final
 @dataclass(frozen=True)
-class SquaredExponential(Kernel):
+class SquaredExponential(Covariance):
     r"""exp(-2π²ℓ²κ²); correlation exp(-r²/(2ℓ²)): infinitely smooth.
 
     As noise it is smoother than almost any data, which function-space diffusion does not allow.
@@ -89,7 +89,7 @@ class SquaredExponential(Kernel):
 
 @final
 @dataclass(frozen=True)
-class Laplacian(Kernel):
+class Laplacian(Covariance):
     r"""The covariance operator (-Δ + τ²)^{-p}: density (4π²κ² + τ²)^{-p}.
 
     With τ = 0 the mean over the box is left out: the field's mean is zero.
@@ -133,7 +133,7 @@ class Laplacian(Kernel):
 
 @final
 @dataclass(frozen=True)
-class Measured(Kernel):
+class Measured(Covariance):
     """A density given at some wave numbers: straight lines in log-log, and beyond them.
 
     Below the first wave number the density is constant. Above the last it falls on as between the

@@ -23,7 +23,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser
 from sfumato.process import _cat, mix
 from sfumato.sampling import Carry, Solver
 from sfumato.seeds import Generators
@@ -71,7 +71,7 @@ class AnnealedLangevin(Solver):
         s: Tensor,
         carry: Carry,
         *,
-        cond: Cond = None,
+        cond: Condition = None,
         generator: Generators = None,
     ) -> tuple[Tensor, Carry]:
         """Settle at t, then go to s."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.data import LabelAxis
-from sfumato.denoise import Beside, Denoiser, Preconditioned, Prediction
+from sfumato.denoise import Denoiser, ImageCondition, Preconditioned, Prediction
 from sfumato.errors import UsageError
 from sfumato.model.description import Model, Sampling, ScheduledConfig, initial
 from sfumato.noise import White
@@ -18,9 +18,9 @@ from sfumato.process import Process, Scheduled
 from sfumato.schedule import EDM, VPCosine
 from sfumato.systems.ddo.blurred import Blurred, Modes, OnGrid
 from sfumato.systems.ddo.data.base import FieldSet, Frame, Quantity
-from sfumato.systems.ddo.drift import Drift
+from sfumato.systems.ddo.drift import PowerCorrection
 from sfumato.systems.ddo.field import GaussianField
-from sfumato.systems.ddo.kernel import Kernel
+from sfumato.systems.ddo.kernel import Covariance
 from sfumato.systems.ddo.law import measured_law
 from sfumato.systems.ddo.nn.harmonic import Domain, to_grid, to_modes
 from sfumato.systems.ddo.nn.operator import FNO, UNO, FNOConfig, UNOConfig
@@ -73,7 +73,7 @@ class FieldModel(Model):
     given_scales: tuple[Scale, ...] = ()
     prediction: Prediction | None = None
     blur: float = 0.0
-    drift: Drift | None = None
+    drift: PowerCorrection | None = None
 
     def __post_init__(self) -> None:
         channels = len(self.frame.quantities)
@@ -166,7 +166,7 @@ class FieldModel(Model):
         mean, deviation = _columns(self.scales, x)
         return x * deviation + mean
 
-    def told(self, given: Tensor | None) -> Beside | None:
+    def told(self, given: Tensor | None) -> ImageCondition | None:
         """What the network is told: given quantities (B, G, *grid) in their units.
 
         Raises:
@@ -178,7 +178,7 @@ class FieldModel(Model):
             raise ValueError(
                 f"this model is told {len(self.given)} quantities ({names}), got {count}"
             )
-        return None if given is None else Beside(_scaled(given, self.given_scales))
+        return None if given is None else ImageCondition(_scaled(given, self.given_scales))
 
 
 def _columns(scales: Sequence[Scale], like: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,7 +201,7 @@ def measured_scale(values: Tensor) -> Scale:
 def field_model(
     data: FieldSet,
     network: UNOConfig | FNOConfig,
-    noise: Kernel | None,
+    noise: Covariance | None,
     given: Sequence[str] = (),
     prediction: Prediction | None = None,
     blur: float = 0.0,

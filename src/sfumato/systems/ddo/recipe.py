@@ -24,21 +24,21 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.data.sets import Indices
-from sfumato.denoise import Beside, Denoiser, Prediction
+from sfumato.denoise import Denoiser, ImageCondition, Prediction
 from sfumato.errors import UsageError
 from sfumato.loss import LogNormal, denoising_loss
 from sfumato.model.fit import fit
 from sfumato.seeds import Generators, rand
 from sfumato.systems.ddo.data.base import FieldSet
 from sfumato.systems.ddo.data.sheets import sheet_of
-from sfumato.systems.ddo.datasets import Reading, load_fields
+from sfumato.systems.ddo.datasets import FieldFileOptions, load_fields
 from sfumato.systems.ddo.kernel import Matern
 from sfumato.systems.ddo.model import FieldModel, field_model, told_values
 from sfumato.systems.ddo.nn.harmonic import Domain
 from sfumato.systems.ddo.nn.operator import FNOConfig, UNOConfig
 from sfumato.systems.ddo.sampling import draw_fields
 from sfumato.systems.ddo.wiener import Wiener
-from sfumato.train import Loss, Part, Sheet, TrainConfig
+from sfumato.train import Loss, Microbatch, Sheet, TrainConfig
 
 
 class Norm(Enum):
@@ -170,10 +170,10 @@ def field_loss(model: FieldModel, norm: Norm = Norm.USUAL, translate: bool = Fal
     """
     channels = len(model.frame.quantities)
 
-    def loss(denoiser: Denoiser, part: Part) -> Tensor:
+    def loss(denoiser: Denoiser, part: Microbatch) -> Tensor:
         values = moved(part.x0, part.generators) if translate else part.x0
         x0, image = model.state(values[:, :channels]), values[:, channels:]
-        cond = Beside(image) if image.shape[1] else None
+        cond = ImageCondition(image) if image.shape[1] else None
         if norm is Norm.L2 and isinstance(denoiser, Wiener):
             x_t, _ = denoiser.process.perturb(x0, part.t, part.generators)
             error = (denoiser(x_t, part.t, cond) - x0) / denoiser.scales(part.t).size.to(x0)
@@ -285,5 +285,5 @@ def run(config: Config) -> Path:
     Raises:
         UsageError, SfumatoError: no such data, or see `sfumato.train.train`.
     """
-    how = Reading(config.variables, config.domain, config.fill, config.sample_dim)
+    how = FieldFileOptions(config.variables, config.domain, config.fill, config.sample_dim)
     return train_fields(config, load_fields(config.data, "train", config.grid, how))

@@ -22,7 +22,7 @@ from sfumato.systems.ddo.data.observations import Seen
 from sfumato.systems.ddo.langevin import AnnealedLangevin
 from sfumato.systems.ddo.model import FieldModel
 from sfumato.systems.ddo.nn.harmonic import resample
-from sfumato.systems.ddo.observed import Observed
+from sfumato.systems.ddo.observed import PointObservations
 from sfumato.systems.ddo.wiener import Wiener
 from sfumato.times import karras, log_snr, schedule_of
 
@@ -82,7 +82,9 @@ def field_walk(name: FieldSolver, process: Process, steps: int, inner: int = 20)
     return Walk(solver, (log_snr if even else karras)(process, steps))
 
 
-def observed(denoiser: Wiener, model: FieldModel, seen: Seen, noise: float = 0.0) -> Observed:
+def observed(
+    denoiser: Wiener, model: FieldModel, seen: Seen, noise: float = 0.0
+) -> PointObservations:
     """The denoiser, made to agree with observations.
 
     Args:
@@ -94,7 +96,7 @@ def observed(denoiser: Wiener, model: FieldModel, seen: Seen, noise: float = 0.0
     scale = model.scales[c]
     values = (torch.from_numpy(seen.values) - scale.mean) / scale.deviation
     floor = max(noise / scale.deviation, 1e-3)
-    return Observed(denoiser, torch.from_numpy(seen.points), values, floor, c)
+    return PointObservations(denoiser, torch.from_numpy(seen.points), values, floor, c)
 
 
 @final
@@ -154,7 +156,7 @@ def draw_fields(
         here = indices[first : first + size]
         random = generators(seed, here)
         shape = (len(here), channels, *grid)
-        x = process.start(shape, random, t=float(walk.times[0]), device=device)
+        x = process.prior_sample(shape, random, t=float(walk.times[0]), device=device)
         told = None
         if given is not None:
             own = given[first : first + size].to(device)

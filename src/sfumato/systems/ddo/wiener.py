@@ -46,11 +46,11 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from sfumato.denoise import Cond, Denoiser, beside
+from sfumato.denoise import Condition, Denoiser, beside
 from sfumato.process import Process
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
-from sfumato.systems.ddo.drift import Drift, waves_of
+from sfumato.systems.ddo.drift import PowerCorrection, waves_of
 from sfumato.systems.ddo.field import GaussianField
 from sfumato.systems.ddo.nn.harmonic import filtered
 
@@ -98,7 +98,8 @@ class Wiener(Denoiser):
     """x̂_0 = G x_t + c_out (σ²C)^{1/2} S F(3 functions, level); see the module's text.
 
     Args:
-        network: takes 3C channels (and those of a picture `Beside`) to C, on any grid; None is the
+        network: takes 3C channels (and those of a picture `ImageCondition`) to C, on any grid;
+        None is the
             filter alone, which is exact for Gaussian data.
         process: of one block, driven by a `GaussianField`.
         data: the law N(0, K) of variance 1 that has the data's spectrum; one for all channels, or
@@ -117,7 +118,7 @@ class Wiener(Denoiser):
         process: Process,
         data: GaussianField | Sequence[GaussianField],
         reference: Sequence[int],
-        drift: Drift | None = None,
+        drift: PowerCorrection | None = None,
     ) -> None:
         super().__init__()
         fields = (data,) if isinstance(data, GaussianField) else tuple(data)
@@ -195,7 +196,13 @@ class Wiener(Denoiser):
         return filtered(x, multiplier, self.noise.domain, x.ndim - 2)
 
     def predict(
-        self, x_t: Tensor, linear: Tensor, t: Time, here: Spectra, scales: Scales, cond: Cond = None
+        self,
+        x_t: Tensor,
+        linear: Tensor,
+        t: Time,
+        here: Spectra,
+        scales: Scales,
+        cond: Condition = None,
     ) -> Tensor:
         """F, in the type of x_t.
 
@@ -209,12 +216,12 @@ class Wiener(Denoiser):
         white = white * math.prod(self.reference) ** -0.5
         x, labels = beside(torch.cat([white, known, scales.linear.to(x_t) * linear], 1), cond)
         weight = next(self.network.parameters(), x)
-        level = self.process.level(as_time(t)).to(device=x.device, dtype=torch.float32)
+        level = self.process.noise_level(as_time(t)).to(device=x.device, dtype=torch.float32)
         made: Tensor = self.network(x.to(weight.dtype), level.expand(len(x)), labels)
         return made.to(x_t.dtype)
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """G x_t + c_out (σ²C)^{1/2} S F, and a x_t."""
         made = self._estimate(x_t, t, cond)
@@ -225,7 +232,7 @@ class Wiener(Denoiser):
         factors = self.drift.on(level, waves_of(self.noise, tuple(x_t.shape[2:])))
         return made + self._filtered(x_t, factors)
 
-    def _estimate(self, x_t: Tensor, t: Time, cond: Cond) -> Tensor:
+    def _estimate(self, x_t: Tensor, t: Time, cond: Condition) -> Tensor:
         if self.network is None:
             return self.linear(x_t, t)
         here, scales = self._both(x_t, t)
@@ -234,7 +241,9 @@ class Wiener(Denoiser):
         root = scales.out * (_over(here.unexplained, scales.most)).sqrt()  # c_out (σ²C)^{1/2} S
         return linear + self._filtered(said, root)
 
-    def residual(self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Cond = None) -> Tensor:
+    def residual(
+        self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Condition = None
+    ) -> Tensor:
         """S F - (σ²C)^{-1/2}(x_0 - G x_t)/c_out."""
         here, scales = self._both(x_t, t)
         linear = self._filtered(x_t, here.gain)

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
 from sfumato.systems.dpdm.per_example import agree
-from sfumato.train.draws import Loss, Part, standard_loss
+from sfumato.train.draws import Loss, Microbatch, standard_loss
 
 WHY = (
     "examples must not influence each other in private training, or clipping one record's gradient "
@@ -87,11 +87,11 @@ def refuse_coupling(
             )
 
 
-def made_up(shape: tuple[int, ...], cond: Tensor | None) -> Part:
+def made_up(shape: tuple[int, ...], cond: Tensor | None) -> Microbatch:
     """A batch that comes from nowhere, always the same."""
     x = torch.randn(EXAMPLES, *shape, generator=torch.Generator().manual_seed(1))
     t = torch.linspace(0.02, 0.9, EXAMPLES, dtype=torch.float64)
-    return Part(x, t, cond, [torch.Generator().manual_seed(i) for i in range(EXAMPLES)])
+    return Microbatch(x, t, cond, [torch.Generator().manual_seed(i) for i in range(EXAMPLES)])
 
 
 def twin_of(denoiser: Denoiser) -> Denoiser:
@@ -120,7 +120,7 @@ def can_be_watched(
     return agree(losses, 2, draws, list(twin.parameters()))
 
 
-def _outputs(denoiser: Denoiser, loss: Loss, part: Part) -> list[tuple[str, str, Tensor]]:
+def _outputs(denoiser: Denoiser, loss: Loss, part: Microbatch) -> list[tuple[str, str, Tensor]]:
     """What every layer puts out for all examples but the first, in the order they finish."""
     found: list[tuple[str, str, Tensor]] = []
 

@@ -37,9 +37,9 @@ from sfumato.systems.dpdm.config import PrivacyConfig
 from sfumato.systems.dpdm.coupling import can_be_watched, refuse_coupling
 from sfumato.systems.dpdm.ledger import NAME, Ledger, Mechanism
 from sfumato.systems.dpdm.per_example import one_at_a_time, per_example_gradients
-from sfumato.systems.dpdm.randomness import Source
+from sfumato.systems.dpdm.randomness import RandomSource
 from sfumato.train.config import TrainConfig
-from sfumato.train.draws import Draws, Loss, Part
+from sfumato.train.draws import Draws, Loss, Microbatch
 from sfumato.train.rule import Outcome, Rule
 
 
@@ -102,7 +102,7 @@ class PrivateDescent(Rule):
         self.gradients = per_example_gradients if together else one_at_a_time
         text = json.dumps(dict(model), sort_keys=True)
         self.model = hashlib.sha256(text.encode()).hexdigest()
-        self.source = Source(privacy.randomness, config.seed)
+        self.source = RandomSource(privacy.randomness, config.seed)
 
     def mechanism(self, noise: float) -> Mechanism:
         """What a step is, at this noise multiplier."""
@@ -230,13 +230,13 @@ class PrivateDescent(Rule):
         losses, times = (torch.cat(pieces) for pieces in zip(*seen, strict=True))
         return Outcome(norm, bool(flag.any()), losses, times)
 
-    def pieces(self, records: NDArray[np.int64], step: int) -> Iterator[Part]:
+    def pieces(self, records: NDArray[np.int64], step: int) -> Iterator[Microbatch]:
         """Parts of as many whole records as fit into ``physical`` draws, at least one."""
         size = max(1, self.privacy.physical // self.privacy.multiplicity)
         for start in range(0, len(records), size):
             yield self.part(records[start : start + size], step)
 
-    def part(self, records: NDArray[np.int64], step: int) -> Part:
+    def part(self, records: NDArray[np.int64], step: int) -> Microbatch:
         """All K draws of these records, draws innermost."""
         k, draws, config = self.privacy.multiplicity, self.draws, self.config
         x0, cond = draws.data.batch(records)
@@ -248,9 +248,11 @@ class PrivateDescent(Rule):
             cond = torch.where(hidden, draws.labels, cond).repeat_interleave(k, 0)
         else:
             cond = None
-        return Part(x0.repeat_interleave(k, 0), t, cond, [g for g in random for _ in range(k)])
+        return Microbatch(
+            x0.repeat_interleave(k, 0), t, cond, [g for g in random for _ in range(k)]
+        )
 
-    def add_clipped(self, part: Part, total: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def add_clipped(self, part: Microbatch, total: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Add every record's clipped gradient to the total; returns the losses and their times."""
         k, physical = self.privacy.multiplicity, self.privacy.physical
         records = len(part.x0) // k
@@ -262,7 +264,7 @@ class PrivateDescent(Rule):
             here = part if n == k else part.rows(slice(start, start + n))
             here = here.to(self.accelerator.device)
 
-            def some(low: int, high: int, here: Part = here, n: int = n) -> Tensor:
+            def some(low: int, high: int, here: Microbatch = here, n: int = n) -> Tensor:
                 with self.accelerator.autocast():
                     return self.loss(self.denoiser, here.rows(slice(low * n, high * n)))
 

@@ -47,7 +47,7 @@ class Randomness(Enum):
 
 
 @final
-class Source:
+class RandomSource:
     """The random numbers of one process of a run.
 
     Args:

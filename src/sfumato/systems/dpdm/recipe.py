@@ -78,7 +78,7 @@ class Parametrisation(Enum):
         return Uniform(start=1e-5)  # in VE's time, ln σ is linear
 
 
-class Images(Enum):
+class PrivateImages(Enum):
     """What a private model may learn from."""
 
     FASHION = "fashion"
@@ -108,7 +108,7 @@ class Config:
     """
 
     out: Path = Path("runs/private")
-    data: Images = Images.FASHION
+    data: PrivateImages = PrivateImages.FASHION
     path: Path = Path()
     root: Path | None = None
     resolution: int = 28
@@ -140,9 +140,9 @@ class Config:
             UsageError: no path.
             SfumatoError: the data is not there or cannot be read.
         """
-        if self.data is Images.FASHION:
+        if self.data is PrivateImages.FASHION:
             return fashion_mnist("train", self.root)
-        if self.data is Images.DIGITS:
+        if self.data is PrivateImages.DIGITS:
             return digits("train", self.root)
         if self.path == Path():
             raise UsageError("which images? give the folder or zip with --path")
@@ -184,13 +184,13 @@ def presets() -> dict[str, Config]:
         "digits": replace(
             small,
             out=Path("runs/private-digits"),
-            data=Images.DIGITS,
+            data=PrivateImages.DIGITS,
             train=replace(small.train, batch=1024),
         ),
         "images": replace(
             small,
             out=Path("runs/private-images"),
-            data=Images.IMAGES,
+            data=PrivateImages.IMAGES,
             resolution=32,
             channels=3,
             network=replace(small.network, resolution=32, attention=(8,)),

@@ -91,7 +91,7 @@ def run(config: TrajectoriesConfig) -> None:
     import torch
 
     from sfumato.console.drawing import processes
-    from sfumato.console.how import How
+    from sfumato.console.how import SamplingOptions
     from sfumato.console.options import torch_device
     from sfumato.console.plan import make_solver, make_times
     from sfumato.console.progress import bar
@@ -107,9 +107,9 @@ def run(config: TrajectoriesConfig) -> None:
     if not isinstance(denoiser, Preconditioned):
         raise UsageError(f"{config.name} is not a denoiser with a probability flow to follow")
     weights, process, sigma_data = fingerprint(denoiser), denoiser.process, denoiser.sigma_data
-    how = How(solver=config.solver)
+    how = SamplingOptions(solver=config.solver)
     if config.solver is SolverName.AUTO:
-        how = How(solver=SolverName.DPMPP2M)
+        how = SamplingOptions(solver=SolverName.DPMPP2M)
     solver = make_solver(how, config.steps)
     kept_times = angular(process, config.times, sigma_data)
     grid, kept = through(process, make_times(config.grid, process, config.steps), kept_times)

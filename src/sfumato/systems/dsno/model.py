@@ -101,7 +101,7 @@ def take_over(operator: TrajectoryOperator, teacher: Preconditioned, draws: int 
     means = operator.means
     if means is None:
         return
-    noise = teacher.process.start(
+    noise = teacher.process.prior_sample(
         (draws, *means.table.shape[1:]), torch.Generator().manual_seed(0)
     ).to(means.table.device)
 

@@ -27,7 +27,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from sfumato.denoise import Cond, Denoiser, Preconditioned
+from sfumato.denoise import Condition, Denoiser, Preconditioned
 from sfumato.errors import UsageError
 from sfumato.process import Scheduled, mix
 from sfumato.schedule import Time, as_time
@@ -126,7 +126,7 @@ class TrajectoryOperator(Denoiser):
         return 1
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """x_0 (B, C, ...) at the end of the way from x_1.
 
@@ -141,7 +141,7 @@ class TrajectoryOperator(Denoiser):
         return self.estimates(x_t, self.times, cond)[:, -1]
 
     def path(
-        self, x_1: Tensor, times: Sequence[float] | Tensor | None = None, cond: Cond = None
+        self, x_1: Tensor, times: Sequence[float] | Tensor | None = None, cond: Condition = None
     ) -> Tensor:
         """The states x(t), (B, T, C, ...), at ``times``, falling; ``self.times`` by default.
 
@@ -152,7 +152,7 @@ class TrajectoryOperator(Denoiser):
         phi, c = self.weights(grid, x_1)
         return phi * x_1[:, None] + c * self.estimates(x_1, grid, cond)
 
-    def estimates(self, x_1: Tensor, times: Tensor, cond: Cond = None) -> Tensor:
+    def estimates(self, x_1: Tensor, times: Tensor, cond: Condition = None) -> Tensor:
         """x̄_0(t), (B, T, C, ...)."""
         batch, s = len(x_1), torch.tensor(self.start, dtype=torch.float64)
         x_s = x_1
@@ -160,7 +160,7 @@ class TrajectoryOperator(Denoiser):
             step = self.process.transport(torch.ones_like(s), s)
             x_s = mix(step, x_1, self.means(batch, cond).to(x_1))
         c_in, out, _ = self.backbone.coefficients(s)
-        level = self.process.level(s).to(device=x_1.device, dtype=torch.float32)
+        level = self.process.noise_level(s).to(device=x_1.device, dtype=torch.float32)
         weight = next(self.backbone.parameters(), x_1)
         one = torch.ones((), dtype=torch.float64)
         sigma_data = self.backbone.sigma_data

@@ -39,7 +39,7 @@ from sfumato.systems.dsno.data import TrajectorySet, fingerprint
 from sfumato.systems.dsno.model import OperatorModel, take_over
 from sfumato.systems.dsno.operator import TrajectoryOperator
 from sfumato.times import at_angle
-from sfumato.train import Loss, Part, Sheet, TrainConfig, train
+from sfumato.train import Loss, Microbatch, Sheet, TrainConfig, train
 
 
 @final
@@ -134,7 +134,7 @@ def trajectory_loss(times: Sequence[float], frames: Sequence[int], d: Distance, 
     """
     grids = [torch.tensor(kept(times, count), dtype=torch.float64) for count in frames]
 
-    def loss(denoiser: Denoiser, part: Part) -> Tensor:
+    def loss(denoiser: Denoiser, part: Microbatch) -> Tensor:
         operator = cast(TrajectoryOperator, denoiser)
         here = grids[int(torch.randint(len(grids), (), generator=part.generators[0]))]
         stride = (len(times) - 1) // len(here)

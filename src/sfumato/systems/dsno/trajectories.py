@@ -130,7 +130,7 @@ def walk(
     parts = []
     for a in range(0, len(indices), about.batch):
         some = indices[a : a + about.batch]
-        x = process.start((len(some), *about.shape), generators(about.seed, some)).to(device)
+        x = process.prior_sample((len(some), *about.shape), generators(about.seed, some)).to(device)
         cond = torch.from_numpy(labels[a : a + about.batch]).to(device) if about.labels else None
         path = sample(denoiser, solver, grid, x, cond=cond, save_path=True).path
         pairs = zip(about.kept, scale, strict=True)

@@ -22,7 +22,7 @@ from typing import cast, final
 import torch
 from torch import Tensor, nn
 
-from sfumato.denoise import Cond, Denoiser, of_samples
+from sfumato.denoise import Condition, Denoiser, of_samples
 from sfumato.loss import Between, LogNormal
 from sfumato.process import Process
 from sfumato.schedule import Time, as_time
@@ -225,7 +225,7 @@ class Experts(Denoiser):
         return [self.route(r) for r in ratio.tolist()]
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """x̂_0 by the expert at t; where times differ between samples, by several.
 
@@ -238,16 +238,18 @@ class Experts(Denoiser):
         if isinstance(generator, torch.Generator):
             raise ValueError("expected one generator for each sample, or none, got a common one")
 
-        def one(expert: Denoiser, rows: Tensor, times: Tensor, cond: Cond) -> Tensor:
+        def one(expert: Denoiser, rows: Tensor, times: Tensor, cond: Condition) -> Tensor:
             own = None if generator is None else [generator[b] for b in rows.tolist()]
             return expert(x_t[rows], times, cond, own)
 
         return self._in_parts(which, t, cond, one)
 
-    def residual(self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Cond = None) -> Tensor:
+    def residual(
+        self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Condition = None
+    ) -> Tensor:
         """That of the experts at t."""
 
-        def one(expert: Denoiser, rows: Tensor, times: Tensor, cond: Cond) -> Tensor:
+        def one(expert: Denoiser, rows: Tensor, times: Tensor, cond: Condition) -> Tensor:
             return expert.residual(x_t[rows], times, x0[rows], eps[rows], cond)
 
         which = self.asked(t)
@@ -258,8 +260,8 @@ class Experts(Denoiser):
         self,
         which: list[int],
         t: Time,
-        cond: Cond,
-        one: Callable[[Denoiser, Tensor, Tensor, Cond], Tensor],
+        cond: Condition,
+        one: Callable[[Denoiser, Tensor, Tensor, Condition], Tensor],
     ) -> Tensor:
         """What ``one`` says of each expert's samples, in the order of all."""
         times = as_time(t).expand(len(which))

@@ -13,7 +13,7 @@ from sfumato.data.weights import sentence_encoder_folder
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files import cards
 from sfumato.nn import Encoded, EncoderWidths, Prompt
-from sfumato.systems.ediffi.model import Ear, Listener
+from sfumato.systems.ediffi.model import EncoderConfig, Modality
 from sfumato.systems.ediffi.text.encoders import (
     PictureEncoder,
     Remembered,
@@ -40,7 +40,7 @@ def place_of(source: str) -> str | Path:
     return Path(source) if Path(source).is_dir() else source
 
 
-def listener(name: str, download: bool = False) -> Listener:
+def listener(name: str, download: bool = False) -> EncoderConfig:
     """A listener by its name, such as "sentence:minilm" or "picture:runs/clip".
 
     Raises:
@@ -48,26 +48,26 @@ def listener(name: str, download: bool = False) -> Listener:
         MissingExtra, SfumatoError: it cannot be opened.
     """
     ear, _, source = name.partition(":")
-    kinds = {e.value: e for e in Ear}
+    kinds = {e.value: e for e in Modality}
     if ear not in kinds or not source:
         raise UsageError(
             f"expected an encoder such as sentence:minilm or picture:FOLDER, got {name!r}"
         )
     opened = _open(kinds[ear], source, "cpu", download)
-    return Listener(kinds[ear], source, opened.widths, opened.weights)
+    return EncoderConfig(kinds[ear], source, opened.widths, opened.weights)
 
 
 def _open(
-    ear: Ear, source: str, device: torch.device | str, download: bool, room: int = ROOM
+    ear: Modality, source: str, device: torch.device | str, download: bool, room: int = ROOM
 ) -> TextEncoder | PictureEncoder:
-    if ear is Ear.PICTURE:
+    if ear is Modality.PICTURE:
         return PictureEncoder(place_of(source), device, download)
     encoder = Transformer(place_of(source), device=device, download=download)
     return Remembered(encoder, room, torch.float32 if room <= ROOM else torch.float16)
 
 
 @final
-class Hearing:
+class PromptEncoder:
     """The opened encoders of a model.
 
     Args:
@@ -83,7 +83,7 @@ class Hearing:
 
     def __init__(
         self,
-        listeners: Sequence[Listener],
+        listeners: Sequence[EncoderConfig],
         device: torch.device | str = "cpu",
         download: bool = False,
         room: int = ROOM,
@@ -123,12 +123,13 @@ class Hearing:
         """
         texts = iter(self.sentences(said))
         if shown is None:
-            absent = [one.widths for one in self.listeners if one.ear is Ear.PICTURE]
+            absent = [one.widths for one in self.listeners if one.ear is Modality.PICTURE]
             seen = iter([silence(widths, len(said)) for widths in absent])
         else:
             seen = iter(self.pictures(shown) if isinstance(shown, Tensor) else shown)
         found = [
-            next(texts).encoded if one.ear is Ear.SENTENCE else next(seen) for one in self.listeners
+            next(texts).encoded if one.ear is Modality.SENTENCE else next(seen)
+            for one in self.listeners
         ]
         return Prompt(tuple(found)).to(self.device)
 

@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Beside, Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser, ImageCondition
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.guide import ClassifierFree
 from sfumato.nn import Prompt
@@ -17,12 +17,12 @@ from sfumato.sampling import sample
 from sfumato.seeds import fold, generators
 from sfumato.solve import DEIS
 from sfumato.systems.ediffi.ensemble import open_experts
-from sfumato.systems.ediffi.hearing import Hearing
-from sfumato.systems.ediffi.model import Ear, PromptedModel
-from sfumato.systems.ediffi.paint import Painted, Stroke
+from sfumato.systems.ediffi.hearing import PromptEncoder
+from sfumato.systems.ediffi.model import Modality, PromptedModel
+from sfumato.systems.ediffi.paint import PaintWithWords, Stroke
 from sfumato.systems.ediffi.recipe import enlarged
 from sfumato.systems.ediffi.text.phrases import tokens_of
-from sfumato.systems.ediffi.told import ByEncoder, Told
+from sfumato.systems.ediffi.told import ByEncoder, FixedCondition
 from sfumato.times import karras
 
 
@@ -44,7 +44,7 @@ class Paint:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Wish:
+class ImageRequest:
     """What is to be drawn.
 
     Args:
@@ -82,13 +82,13 @@ class Stage:
 
     denoiser: Denoiser
     model: PromptedModel
-    hearing: Hearing
+    hearing: PromptEncoder
     device: torch.device = torch.device("cpu")
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Ready:
+class PreparedStage:
     """What a stage is asked for: a prompt, and its denoiser with all that changes it."""
 
     prompt: Prompt
@@ -145,13 +145,13 @@ def open_cascade(
     for folder in folders:
         denoiser, model = open_experts(folder, keep, device)
         same = [s.hearing for s in stages if s.model.listeners == model.listeners]
-        hearing = same[0] if same else Hearing(model.listeners, device, download)
+        hearing = same[0] if same else PromptEncoder(model.listeners, device, download)
         stages.append(Stage(denoiser, model, hearing, torch.device(device)))
     return Cascade(tuple(stages))
 
 
 def tokens_heard(
-    hearing: Hearing, said: Sequence[str], phrases: Sequence[Sequence[str]]
+    hearing: PromptEncoder, said: Sequence[str], phrases: Sequence[Sequence[str]]
 ) -> list[list[tuple[int, ...]]]:
     """The numbers of phrases' tokens among those of all encoders.
 
@@ -169,7 +169,7 @@ def tokens_heard(
     sentences, first = iter(hearing.sentences(said)), 0
     tokens: list[list[tuple[int, ...]]] = [[()] * len(said) for _ in phrases]
     for one in hearing.listeners:
-        if one.ear is Ear.PICTURE:
+        if one.ear is Modality.PICTURE:
             first += 1
             continue
         heard = next(sentences)
@@ -181,13 +181,13 @@ def tokens_heard(
     return tokens
 
 
-def strokes(wish: Wish, hearing: Hearing) -> tuple[Stroke, ...]:
+def strokes(wish: ImageRequest, hearing: PromptEncoder) -> tuple[Stroke, ...]:
     """The paint, by the tokens of each phrase; see `tokens_heard`.
 
     Raises:
         UsageError: as there; or a model that listens to pictures only.
     """
-    if wish.paint and not any(one.ear is Ear.SENTENCE for one in hearing.listeners):
+    if wish.paint and not any(one.ear is Modality.SENTENCE for one in hearing.listeners):
         raise UsageError("this model listens to pictures only; leave out the paint")
     found = tokens_heard(hearing, [wish.prompt], [[p.phrase] for p in wish.paint])
     return tuple(
@@ -214,11 +214,11 @@ def guided(
     if style_guidance == guidance:
         return ClassifierFree(painted, guidance, other)
     ears = [one.ear for one in stage.hearing.listeners]
-    scales = [style_guidance if e is Ear.PICTURE else guidance for e in ears]
+    scales = [style_guidance if e is Modality.PICTURE else guidance for e in ears]
     return ByEncoder(painted, scales, other)
 
 
-def ready(stage: Stage, wish: Wish) -> Ready:
+def ready(stage: Stage, wish: ImageRequest) -> PreparedStage:
     """What a stage is asked for a wish: its prompt, and its denoiser with paint and guidance.
 
     Raises:
@@ -226,20 +226,20 @@ def ready(stage: Stage, wish: Wish) -> Ready:
     """
     made, other = stage.denoiser, None
     if wish.paint:
-        made = Painted(made, strokes(wish, stage.hearing), wish.strength)
+        made = PaintWithWords(made, strokes(wish, stage.hearing), wish.strength)
     if wish.negative:
-        other = Told(stage.denoiser, stage.hearing.prompt([wish.negative]))
+        other = FixedCondition(stage.denoiser, stage.hearing.prompt([wish.negative]))
     style = wish.guidance if wish.style is None else wish.style_guidance
-    return Ready(heard(stage, wish), guided(stage, made, wish.guidance, style, other))
+    return PreparedStage(heard(stage, wish), guided(stage, made, wish.guidance, style, other))
 
 
-def heard(stage: Stage, wish: Wish) -> Prompt:
+def heard(stage: Stage, wish: ImageRequest) -> Prompt:
     """The prompt of one picture.
 
     Raises:
         UsageError: a style for a model that sees no pictures.
     """
-    sees = any(one.ear is Ear.PICTURE for one in stage.hearing.listeners)
+    sees = any(one.ear is Modality.PICTURE for one in stage.hearing.listeners)
     if wish.style is not None and not sees:
         raise UsageError("this model listens to sentences only; leave out the style")
     shown = None if wish.style is None else wish.style[None]
@@ -248,7 +248,7 @@ def heard(stage: Stage, wish: Wish) -> Prompt:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class DrawnImages:
     """Pictures float32 (n, 3, R, R) on the CPU, about in [-1, 1], and the evaluations of each."""
 
     pictures: Tensor
@@ -257,14 +257,14 @@ class Drawn:
 
 def imagine(
     cascade: Cascade,
-    wish: Wish,
+    wish: ImageRequest,
     seed: int,
     indices: Sequence[int],
     steps: int | None = None,
     *,
     batch: int = 16,
     advance: Callable[[int], None] = lambda done: None,
-) -> Drawn:
+) -> DrawnImages:
     """Pictures of these numbers; picture i depends on the seed and on i alone.
 
     Args:
@@ -281,16 +281,16 @@ def imagine(
     """
     made = {id(stage): ready(stage, wish) for stage in cascade.stages}
 
-    def of(stage: Stage, places: range) -> Ready:
+    def of(stage: Stage, places: range) -> PreparedStage:
         one = made[id(stage)]
-        return Ready(one.prompt[torch.zeros(len(places), dtype=torch.int64)], one.denoiser)
+        return PreparedStage(one.prompt[torch.zeros(len(places), dtype=torch.int64)], one.denoiser)
 
     return draw(cascade, of, seed, indices, steps, batch=batch, advance=advance)
 
 
 def draw(
     cascade: Cascade,
-    of: Callable[[Stage, range], Ready],
+    of: Callable[[Stage, range], PreparedStage],
     seed: int,
     indices: Sequence[int],
     steps: int | None = None,
@@ -298,7 +298,7 @@ def draw(
     batch: int = 16,
     dtype: torch.dtype = torch.float32,
     advance: Callable[[int], None] = lambda done: None,
-) -> Drawn:
+) -> DrawnImages:
     """Pictures of these numbers, each of its own prompt; see `imagine`.
 
     Args:
@@ -318,11 +318,11 @@ def draw(
         for number, stage in enumerate(cascade.stages):
             side, process = stage.model.network.resolution, stage.denoiser.process
             wanted = of(stage, range(first, first + len(here)))
-            cond: Cond = wanted.prompt
+            cond: Condition = wanted.prompt
             if x is not None:
-                cond = Beside(enlarged(x.clamp(-1, 1), side), wanted.prompt)
+                cond = ImageCondition(enlarged(x.clamp(-1, 1), side), wanted.prompt)
             random = generators(fold(seed, "stage", number) if number else seed, here)
-            begin = process.start((len(here), 3, side, side), random, device=stage.device)
+            begin = process.prior_sample((len(here), 3, side, side), random, device=stage.device)
             usual = stage.model.sampling.steps
             times = karras(process, steps if steps and not number else usual)
             with torch.autocast(stage.device.type, dtype, enabled=dtype != torch.float32):
@@ -333,4 +333,4 @@ def draw(
             raise SfumatoError("the pictures are not finite; try more --steps or less --guidance")
         parts.append(x.cpu())
         advance(len(here))
-    return Drawn(torch.cat(parts), nfe)
+    return DrawnImages(torch.cat(parts), nfe)

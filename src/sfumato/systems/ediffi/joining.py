@@ -14,7 +14,7 @@ from sfumato.console.again import read_run
 from sfumato.errors import UsageError
 from sfumato.files.store import write_folder
 from sfumato.model.export import pack_model
-from sfumato.model.load import read_kept
+from sfumato.model.load import read_saved
 from sfumato.systems.ediffi import recipe as imagine
 from sfumato.systems.ediffi.experts import Split
 from sfumato.systems.ediffi.model import PromptedModel
@@ -51,7 +51,7 @@ def read_trained(run: Path | str) -> Trained:
         SfumatoError: no run there, or damaged files.
     """
     run = Path(run)
-    kept = read_kept(run)
+    kept = read_saved(run)
     _, config = read_run(run)
     if not isinstance(config, imagine.Config) or not isinstance(kept.model, PromptedModel):
         raise UsageError(f"{run} was not made by sfumato train imagine")

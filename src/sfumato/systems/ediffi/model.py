@@ -16,7 +16,7 @@ from sfumato.schedule import EDM
 from sfumato.systems.ediffi.experts import Experts, Node, Split
 
 
-class Ear(Enum):
+class Modality(Enum):
     """What an encoder listens to."""
 
     SENTENCE = "sentence"
@@ -25,7 +25,7 @@ class Ear(Enum):
 
 @final
 @dataclass(frozen=True)
-class Listener:
+class EncoderConfig:
     """An encoder that a model listens to.
 
     Args:
@@ -36,7 +36,7 @@ class Listener:
         weights: digest of the weights that the model was trained with; "" if that is not known.
     """
 
-    ear: Ear
+    ear: Modality
     source: str
     widths: EncoderWidths
     weights: str = ""
@@ -86,7 +86,7 @@ class PromptedModel(Model):
 
     data: str
     network: UNetConfig
-    listeners: tuple[Listener, ...]
+    listeners: tuple[EncoderConfig, ...]
     sigma_data: float = 0.5
     law: LogNormal = LogNormal()
     low: int = 0

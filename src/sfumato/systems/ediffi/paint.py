@@ -18,7 +18,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Beside, Cond, Denoiser, with_labels
+from sfumato.denoise import Condition, Denoiser, ImageCondition, with_labels
 from sfumato.nn import Prompt
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
@@ -78,7 +78,7 @@ def attention_map(strokes: Sequence[Stroke], tokens: int, batch: int) -> Tensor:
 
 
 @final
-class Painted(Denoiser):
+class PaintWithWords(Denoiser):
     """A denoiser whose prompts are painted; without a prompt it is the denoiser itself.
 
     So the unconditional side of guidance is not painted: ``ClassifierFree(Painted(...), scale)``.
@@ -111,8 +111,8 @@ class Painted(Denoiser):
         q = self.process.marginal(as_time(t))
         return self.strength * (q.cov[..., 0, 0].sqrt() / q.A[..., 0, 0]).log1p()
 
-    def _painted(self, cond: Cond, t: Time) -> Cond:
-        prompt = cond.labels if isinstance(cond, Beside) else cond
+    def _painted(self, cond: Condition, t: Time) -> Condition:
+        prompt = cond.labels if isinstance(cond, ImageCondition) else cond
         if not isinstance(prompt, Prompt) or self.strength == 0:
             return cond
         tokens = sum(e.tokens.shape[1] for e in prompt.encoded)
@@ -122,7 +122,7 @@ class Painted(Denoiser):
         return with_labels(cond, prompt.biased(bias))
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """The denoiser's, with painted attention.
 

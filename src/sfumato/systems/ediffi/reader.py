@@ -23,7 +23,7 @@ from sfumato.systems.ediffi.data import THINGS, Scene, Scenes
 from sfumato.systems.ediffi.data.grounds import GROUNDS
 from sfumato.systems.ediffi.data.scenes import scene_card
 from sfumato.systems.ediffi.metrics.scenes import Names, SceneReader, save_reader
-from sfumato.systems.ediffi.metrics.scores import WAYS, Asked
+from sfumato.systems.ediffi.metrics.scores import WAYS, PromptContent
 from sfumato.systems.ediffi.metrics.training import ReaderTraining, SceneSet, train_reader
 
 NAMES: Final = Names(
@@ -129,7 +129,7 @@ def _thing() -> re.Pattern[str]:
     return re.compile(rf"\ban? ({'|'.join(map(re.escape, longest))})\b")
 
 
-def asked_for(sentence: str) -> Asked:
+def asked_for(sentence: str) -> PromptContent:
     """What a sentence of a scene asks for: "a fox left of a bell on sand".
 
     Relations are those of the first thing to the others, as `layout.sentences` says them.
@@ -147,4 +147,4 @@ def asked_for(sentence: str) -> Asked:
         if way is not None:
             relations.append((things[0], way[1], m[1]))
     grounds = [g.name for g in GROUNDS if g.phrase in sentence]
-    return Asked(things, grounds[0] if grounds else "", tuple(relations))
+    return PromptContent(things, grounds[0] if grounds else "", tuple(relations))

@@ -24,9 +24,9 @@ from rich.progress import track
 from torch import Tensor
 
 from sfumato.data import to_uint8
-from sfumato.data.degrade import Blur, Chain, Kernel, Noisy
+from sfumato.data.degrade import Blur, BlurKernel, Chain, Noisy
 from sfumato.data.sets import Indices
-from sfumato.denoise import Beside, Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser, ImageCondition
 from sfumato.errors import UsageError
 from sfumato.files import pictures
 from sfumato.guide import ClassifierFree
@@ -45,13 +45,13 @@ from sfumato.systems.ediffi.data import (
     scenes,
 )
 from sfumato.systems.ediffi.experts import Node, Split
-from sfumato.systems.ediffi.hearing import Hearing, listener
-from sfumato.systems.ediffi.model import Ear, PromptedModel, sized
+from sfumato.systems.ediffi.hearing import PromptEncoder, listener
+from sfumato.systems.ediffi.model import Modality, PromptedModel, sized
 from sfumato.systems.edm.recipe import edm_times
 from sfumato.times import karras
-from sfumato.train import Loss, Part, Sheet, TrainConfig
+from sfumato.train import Loss, Microbatch, Sheet, TrainConfig
 
-WORSE: Final = Chain((Blur(Kernel.GAUSSIAN, 5, (0.1, 0.8)), Noisy((0.0, 0.15))))
+WORSE: Final = Chain((Blur(BlurKernel.GAUSSIAN, 5, (0.1, 0.8)), Noisy((0.0, 0.15))))
 """What small pictures suffer in training, so that those that another model made can be enlarged: a
 random degradation in the place of BSRGAN's, which is for photographs."""
 
@@ -237,7 +237,12 @@ class Sayings:
     """
 
     def __init__(
-        self, data: Captioned, hearing: Hearing, hide: tuple[float, ...], *, quiet: bool = True
+        self,
+        data: Captioned,
+        hearing: PromptEncoder,
+        hide: tuple[float, ...],
+        *,
+        quiet: bool = True,
     ) -> None:
         if len(hide) != len(hearing.listeners):
             heard = ", ".join(one.name for one in hearing.listeners)
@@ -248,7 +253,7 @@ class Sayings:
         if data.styles is not None:
             names = np.asarray(list(data.styles))
             self.styles = {name: np.flatnonzero(names == name) for name in np.unique(names)}
-        sees = any(one.ear is Ear.PICTURE for one in hearing.listeners)
+        sees = any(one.ear is Modality.PICTURE for one in hearing.listeners)
         self.seen = self._pictures(quiet) if sees else []
 
     def _pictures(self, quiet: bool) -> list[Encoded]:
@@ -295,24 +300,24 @@ def imagine_loss(model: PromptedModel, sayings: Sayings) -> Loss:
     """EDM's loss, given the prompt, and the worsened small picture where there is one."""
     side = model.network.resolution
 
-    def loss(denoiser: Denoiser, part: Part) -> Tensor:
+    def loss(denoiser: Denoiser, part: Microbatch) -> Tensor:
         if part.cond is None:
             raise UsageError("the pictures have no numbers, by which sentences are found")
         with torch.no_grad(), torch.autocast(sayings.hearing.device.type, torch.bfloat16):
             prompt = sayings.prompt(part.cond[:, 0], part.generators)
         x0 = lowered(part.x0, side)
         prompt = prompt.to(x0.device)
-        cond: Cond = prompt
+        cond: Condition = prompt
         if model.low:
             small = WORSE(lowered(x0, model.low), part.generators)
-            cond = Beside(enlarged(small, side), prompt)
+            cond = ImageCondition(enlarged(small, side), prompt)
         return denoising_loss(denoiser, x0, part.t, cond=cond, generator=part.generators)
 
     return loss
 
 
 def imagine_sheet(
-    model: PromptedModel, hearing: Hearing, data: Captioned, guidance: float = 3.0
+    model: PromptedModel, hearing: PromptEncoder, data: Captioned, guidance: float = 3.0
 ) -> Sheet:
     """Eight of the data's sentences, and four pictures for each, beside a real one."""
     index, copies = np.arange(min(8, len(data))), 4
@@ -325,9 +330,9 @@ def imagine_sheet(
     def draw(denoiser: Denoiser) -> Image.Image:
         device = next(denoiser.parameters()).device
         prompt = hearing.prompt([s for s in said for _ in range(copies)]).to(device)
-        cond: Cond = prompt if beside is None else Beside(beside.to(device), prompt)
+        cond: Condition = prompt if beside is None else ImageCondition(beside.to(device), prompt)
         process, seeds = denoiser.process, generators(0, range(len(small)))  # always the same
-        x = process.start((len(small), *model.shape), seeds, device=device)
+        x = process.prior_sample((len(small), *model.shape), seeds, device=device)
         made = sample(
             ClassifierFree(denoiser, guidance), DEIS(), karras(process, 18), x, cond=cond
         ).x
@@ -379,7 +384,7 @@ def run(config: Config) -> Path:
     held = data.subset(_some(len(data), config.n, config.train.seed), quiet=quiet)
     if model is None:
         model = prompted_model(config, data, config.sigma_data or _scale(held, config))
-    hearing = Hearing(model.listeners, "cpu", config.download, REMEMBERED)
+    hearing = PromptEncoder(model.listeners, "cpu", config.download, REMEMBERED)
     sayings = Sayings(held, hearing, config.hide, quiet=quiet)
     return fit(
         "imagine", config, model, Numbered(held), part_of(config, model.law), config.train,

@@ -8,14 +8,14 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Beside, Cond, Denoiser, labels_of, unlabelled, with_labels
+from sfumato.denoise import Condition, Denoiser, ImageCondition, labels_of, unlabelled, with_labels
 from sfumato.nn import Prompt
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
 
 
 @final
-class Told(Denoiser):
+class FixedCondition(Denoiser):
     """x̂(x_t; labels), whatever it is asked with.
 
     As the other side of classifier-free guidance this is a negative prompt:
@@ -37,7 +37,7 @@ class Told(Denoiser):
         return self.denoiser.evaluations
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """The denoiser's, told its own labels; a picture beside is that of the caller."""
         labels = labels_of(self.labels, torch.arange(len(x_t)))
@@ -56,7 +56,8 @@ class ByEncoder(Denoiser):
     Args:
         denoiser: trained with each encoder dropped by itself.
         scales: w_i, one for each encoder.
-        other: what ∅ is estimated by, such as `Told` a negative prompt; the denoiser unless given.
+        other: what ∅ is estimated by, such as `FixedCondition` a negative prompt; the denoiser
+        unless given.
 
     Raises:
         ValueError: no scales.
@@ -90,14 +91,14 @@ class ByEncoder(Denoiser):
         )
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """The sum.
 
         Raises:
             ValueError: no prompt, or one by another number of encoders.
         """
-        prompt = cond.labels if isinstance(cond, Beside) else cond
+        prompt = cond.labels if isinstance(cond, ImageCondition) else cond
         if not isinstance(prompt, Prompt) or len(prompt.encoded) != len(self.scales):
             have = len(prompt.encoded) if isinstance(prompt, Prompt) else "none"
             raise ValueError(f"expected a prompt by {len(self.scales)} encoders, got {have}")

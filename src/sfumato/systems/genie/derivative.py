@@ -32,7 +32,7 @@ from typing import NamedTuple, Self, cast, final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Cond, Denoiser, Preconditioned, beside
+from sfumato.denoise import Condition, Denoiser, Preconditioned, beside
 from sfumato.errors import UsageError
 from sfumato.nn import MLP, Prompt, UNet
 from sfumato.process import Process, Scheduled, _cat, _matrix, mix
@@ -65,13 +65,13 @@ class Differentiable(Denoiser):
 
     @abstractmethod
     def differentiate(
-        self, x_t: Tensor, t: Time, cond: Cond, generator: Generators
+        self, x_t: Tensor, t: Time, cond: Condition, generator: Generators
     ) -> tuple[Tensor, Tensor]:
         """What `with_derivative` returns."""
 
     @final
     def with_derivative(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> tuple[Tensor, Tensor]:
         """x̂_0 and d_γ ε̂, both (B, C, ...), at the state x_t (B, C, ...) at time t, () or (B,).
 
@@ -134,13 +134,13 @@ class ExactDerivative(Differentiable):
         return 3 * self.denoiser.evaluations
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """The denoiser's own estimate."""
         return self.denoiser(x_t, t, cond, generator)
 
     def differentiate(
-        self, x_t: Tensor, t: Time, cond: Cond, generator: Generators
+        self, x_t: Tensor, t: Time, cond: Condition, generator: Generators
     ) -> tuple[Tensor, Tensor]:
         """One evaluation, and one Jacobian-vector product."""
         time = as_time(t)
@@ -216,20 +216,20 @@ class LearnedDerivative(Differentiable):
         return self
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """The backbone's estimate."""
         return self.backbone(x_t, t, cond, generator)
 
     def differentiate(
-        self, x_t: Tensor, t: Time, cond: Cond, generator: Generators
+        self, x_t: Tensor, t: Time, cond: Condition, generator: Generators
     ) -> tuple[Tensor, Tensor]:
         """The backbone once, and the head on its features."""
         x0, tapped = self.tap(x_t, t, cond)
         unit = self.unit(tapped, t, noise_estimate(self.process, t, x_t, x0))
         return x0, mix((1 / self.scale(t))[..., None, None], unit)
 
-    def tap(self, x_t: Tensor, t: Time, cond: Cond) -> tuple[Tensor, Tapped]:
+    def tap(self, x_t: Tensor, t: Time, cond: Condition) -> tuple[Tensor, Tapped]:
         """x̂_0, and what the network computed on the way."""
         network = self.network
         x, level = self.backbone.scaled(x_t, t)
@@ -259,7 +259,7 @@ class LearnedDerivative(Differentiable):
 
 
 def along(
-    denoiser: Denoiser, x_t: Tensor, t: Time, x0: Tensor, cond: Cond = None, h: float = 0.03
+    denoiser: Denoiser, x_t: Tensor, t: Time, x0: Tensor, cond: Condition = None, h: float = 0.03
 ) -> Tensor:
     """d_γ ε̂ by a central difference of x̂_0 over ln γ ± h along the flow; two evaluations.
 
@@ -286,7 +286,7 @@ def derivative_loss(
     x0: Tensor,
     t: Time,
     *,
-    cond: Cond = None,
+    cond: Condition = None,
     generator: Generators = None,
     target: Target = Target.EXACT,
     published: bool = False,

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Cond, unlabelled
+from sfumato.denoise import Condition, unlabelled
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
 from sfumato.systems.genie.derivative import Differentiable
@@ -49,7 +49,7 @@ class MixedDerivative(Differentiable):
         return self.calls * self.denoiser.derivative_evaluations
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Cond = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
         """Extrapolate from the unconditional estimate to the conditional one."""
         if self.scale == 1:
@@ -60,7 +60,7 @@ class MixedDerivative(Differentiable):
         return torch.lerp(free, self.denoiser(x_t, t, cond, generator), self.scale)
 
     def differentiate(
-        self, x_t: Tensor, t: Time, cond: Cond, generator: Generators
+        self, x_t: Tensor, t: Time, cond: Condition, generator: Generators
     ) -> tuple[Tensor, Tensor]:
         """Both, extrapolated."""
         ask = self.denoiser.with_derivative

@@ -27,7 +27,7 @@ from sfumato.model.load import load_model, read_model
 from sfumato.systems.genie.derivative import LearnedDerivative, Target, derivative_loss
 from sfumato.systems.genie.model import Base, DerivativeModel
 from sfumato.train import TrainConfig, train
-from sfumato.train.draws import Part
+from sfumato.train.draws import Microbatch
 
 
 @final
@@ -85,7 +85,7 @@ def run(config: Config) -> Path:
     denoiser = model.build(config.train.seed)
     denoiser.backbone.load_state_dict(backbone.state_dict())
 
-    def loss(denoiser: Denoiser, part: Part) -> Tensor:
+    def loss(denoiser: Denoiser, part: Microbatch) -> Tensor:
         return derivative_loss(
             cast(LearnedDerivative, denoiser),
             part.x0,

@@ -17,7 +17,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Cond, Denoiser
+from sfumato.denoise import Condition, Denoiser
 from sfumato.errors import UsageError
 from sfumato.process import mix
 from sfumato.sampling import Carry, Solver
@@ -51,7 +51,7 @@ class Taylor(Solver):
         s: Tensor,
         carry: Carry,
         *,
-        cond: Cond = None,
+        cond: Condition = None,
         generator: Generators = None,
     ) -> tuple[Tensor, Carry]:
         """One step.

@@ -43,7 +43,7 @@ class Item:
 
 @final
 @dataclass(frozen=True)
-class Plan:
+class FolderPlan:
     """What is to be done, and how many results there are already."""
 
     items: Sequence[Item]
@@ -52,7 +52,7 @@ class Plan:
 
 @final
 @dataclass(frozen=True)
-class Outcome(Generic[T]):
+class FolderOutcome(Generic[T]):
     """What came of a plan."""
 
     done: Sequence[tuple[Item, T]]
@@ -74,7 +74,7 @@ def plan(
     skip_existing: bool = False,
     spread: bool = False,
     compare: bool = False,
-) -> Plan:
+) -> FolderPlan:
     """The pictures of a file or a folder and all below it, and where each result goes.
 
     A file goes to the file ``out``, or under its own name into it if it is a folder or has no
@@ -117,7 +117,7 @@ def plan(
     wanted = [i for i in items if not (skip_existing and i.target.exists())]
     if not force:
         _check_new(wanted, in_place, spread, compare)
-    return Plan(wanted, len(items) - len(wanted))
+    return FolderPlan(wanted, len(items) - len(wanted))
 
 
 def _result(name: str) -> str:
@@ -192,7 +192,7 @@ def mask_for(mask: Path | None, item: Item) -> Path | None:
     raise UsageError(f"there is no mask for it, such as {stem.with_name(stem.name + '.png')}")
 
 
-def run(items: Sequence[Item], do: Callable[[Item], T]) -> Outcome[T]:
+def run(items: Sequence[Item], do: Callable[[Item], T]) -> FolderOutcome[T]:
     """Do all; what fails is noted, and the rest is done.
 
     What is noted are errors of the picture, of the files and of memory. Whatever else is raised
@@ -211,4 +211,4 @@ def run(items: Sequence[Item], do: Callable[[Item], T]) -> Outcome[T]:
             else:
                 reason = str(error) or type(error).__name__
             failed.append((item, reason))
-    return Outcome(done, failed)
+    return FolderOutcome(done, failed)

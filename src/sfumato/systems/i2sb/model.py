@@ -21,10 +21,10 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from sfumato.bridge import Pinned
+from sfumato.bridge import Bridge
 from sfumato.data import LabelAxis
 from sfumato.data.degrade import Problem, Task
-from sfumato.denoise import Beside, Preconditioned, Prediction
+from sfumato.denoise import ImageCondition, Preconditioned, Prediction
 from sfumato.errors import UsageError
 from sfumato.model.description import Model, ProcessConfig, Sampling, initial, network_shape
 from sfumato.nn import UNet, UNetConfig
@@ -43,14 +43,14 @@ class Method(Enum):
 @final
 @dataclass(frozen=True)
 class PinnedConfig(ProcessConfig):
-    """`Pinned` on a Brownian motion; ``deterministic`` is I²SB's OT-ODE."""
+    """`Bridge` on a Brownian motion; ``deterministic`` is I²SB's OT-ODE."""
 
     schedule: SymmetricBrownian = SymmetricBrownian()
     deterministic: bool = False
 
-    def build(self) -> Pinned:
+    def build(self) -> Bridge:
         """Pinned(Scheduled(schedule), deterministic)."""
-        return Pinned(Scheduled(self.schedule), self.deterministic)
+        return Bridge(Scheduled(self.schedule), self.deterministic)
 
 
 def beside_channels(channels: int, conditional: bool, masked: bool) -> int:
@@ -144,10 +144,10 @@ class RestorationModel(Model):
             made = UNet(self.network)
         return Preconditioned(made, self.process.build(), self.prediction, self.sigma_data)
 
-    def cond(self, problem: Problem, labels: Tensor | None) -> Beside | Tensor | None:
+    def cond(self, problem: Problem, labels: Tensor | None) -> ImageCondition | Tensor | None:
         """What the network is told: the picture beside the state, and labels (B, 1)."""
         labels = labels if self.told else None
         parts = [problem.beside] * self.conditional + [problem.known] * self.masked
         if not parts:
             return labels
-        return Beside(torch.cat(parts, 1), labels)
+        return ImageCondition(torch.cat(parts, 1), labels)

@@ -9,8 +9,8 @@ import numpy as np
 
 from sfumato.data.crops import MAX_HELD, Crops, check_crops, crop_set
 from sfumato.data.decode import BrokenImage
-from sfumato.data.listing import Source, open_source, pictures
-from sfumato.data.sets import Card, ImageSet
+from sfumato.data.listing import FileSource, open_source, pictures
+from sfumato.data.sets import DataCard, ImageSet
 from sfumato.data.whole import planes, whole
 from sfumato.errors import SfumatoError, UsageError
 
@@ -64,7 +64,7 @@ def pairs_of(path: Path | str, resolution: int, n: int = 40_000, *, seed: int = 
             f"{len(broken)} of {len(halves[0])} pairs in {path} cannot be used:\n"
             + "\n".join(broken)
         )
-    card = Card(
+    card = DataCard(
         name=path.stem,
         source=str(path),
         licence="not known to sfumato",
@@ -90,7 +90,7 @@ def _under(names: list[str], half: str, path: Path) -> dict[str, str]:
     return found
 
 
-def _pair(source: Source, good: str, bad: str, resolution: int) -> np.ndarray:
+def _pair(source: FileSource, good: str, bad: str, resolution: int) -> np.ndarray:
     """uint8 (6, H, W). Raises BrokenImage if the two do not fit."""
     x, y = (planes(whole(source.read(name))) for name in (good, bad))
     (h, w), (small, narrow) = x.shape[1:], y.shape[1:]

@@ -21,7 +21,7 @@ from sfumato.seeds import Generators, generators, rand
 from sfumato.solve import Ancestral, Exponential
 from sfumato.systems.i2sb.model import Method, RestorationModel
 from sfumato.times import karras, uniform
-from sfumato.train import Loss, Part, Sheet
+from sfumato.train import Loss, Microbatch, Sheet
 
 Tasks = Sequence[Task]
 Walk = Callable[[Denoiser, int], tuple[Solver, Tensor]]
@@ -42,7 +42,7 @@ def restoration_loss(model: RestorationModel, tasks: Tasks, hide: float) -> Loss
         hide: probability with which the network is not told the task.
     """
 
-    def loss(denoiser: Denoiser, part: Part) -> Tensor:
+    def loss(denoiser: Denoiser, part: Microbatch) -> Tensor:
         g = part.generators
         with torch.no_grad(), torch.autocast(part.x0.device.type, enabled=False):
             problem = pose(tasks, part.x0, g)  # in full precision, whatever the network's
@@ -107,7 +107,7 @@ def restore(
     cond = model.cond(problem, labels)
     solver, times = walk(denoiser, 1 if model.method is Method.REGRESSION else steps)
     if model.method is Method.DIFFUSION:
-        x = denoiser.process.start(problem.x1.shape, generator, t=float(times[0]))
+        x = denoiser.process.prior_sample(problem.x1.shape, generator, t=float(times[0]))
         x = x.to(problem.x1)
     elif guess is None:
         x = problem.x1

@@ -73,7 +73,7 @@ class RestorerLike(Protocol):
 
 @final
 @dataclass(frozen=True)
-class Wish:
+class RestorationRequest:
     """What is to be done.
 
     Args:
@@ -119,7 +119,7 @@ class Restored:
 def restore_picture(
     restorer: RestorerLike,
     picture: Picture,
-    wish: Wish,
+    wish: RestorationRequest,
     mask: Tensor | None = None,
     progress: Progress | None = None,
 ) -> Restored:

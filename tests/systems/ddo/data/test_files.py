@@ -13,7 +13,7 @@ import pytest
 import torch
 import xarray
 
-from sfumato.data.sets import Card
+from sfumato.data.sets import DataCard
 from sfumato.errors import MissingExtra, SfumatoError, UsageError
 from sfumato.systems.ddo.data import containers
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
@@ -22,7 +22,7 @@ from sfumato.systems.ddo.data.files import read_fields, write_fields
 from sfumato.systems.ddo.nn.harmonic import Domain
 
 XARRAY = (".h5", ".nc", ".zarr")
-CARD = Card("made", "a test", "CC0-1.0", "small", "nothing to note")
+CARD = DataCard("made", "a test", "CC0-1.0", "small", "nothing to note")
 
 
 def made(dims: int, domain: Domain = Domain.REFLECTING) -> FieldSet:

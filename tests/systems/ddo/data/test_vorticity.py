@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato.data.sets import Card
+from sfumato.data.sets import DataCard
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.systems.ddo.data import vorticity as module
 from sfumato.systems.ddo.data.base import Axis, Frame, Quantity
@@ -23,7 +23,7 @@ from sfumato.systems.ddo.nn.harmonic import Domain, resample, to_modes, wave_num
 
 FORCE = (6.58170, 9.55414, 14.01942)
 FIELD = (-6.3312, -3.8573, -1.1924)
-CARD = Card("toy", "made here", "none needed", "small")
+CARD = DataCard("toy", "made here", "none needed", "small")
 
 
 @lru_cache(maxsize=1)

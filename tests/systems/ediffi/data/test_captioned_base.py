@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from sfumato.data.lazy import Lazy
-from sfumato.data.sets import Card
+from sfumato.data.sets import DataCard
 from sfumato.seeds import generator, generators
 from sfumato.systems.ediffi.data.base import Captioned, Made
 
-CARD = Card("toy", "nowhere", "none", "small")
+CARD = DataCard("toy", "nowhere", "none", "small")
 
 
 class Grey(Lazy):

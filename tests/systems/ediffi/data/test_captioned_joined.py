@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from sfumato.data.sets import Card
+from sfumato.data.sets import DataCard
 from sfumato.systems.ediffi.data import Captioned, Made, joined_captioned
 
 
@@ -21,7 +21,7 @@ def numbered(name: str, n: int, first: int, lazy: bool = False, side: int = 4) -
         return f"{name} {first + k}", f"the number {first + k} of {name}"
 
     captions = Made(n, of) if lazy else tuple(of(k) for k in range(n))
-    return Captioned(name, images, captions, Card(name, f"made {name}", f"free {name}", "few"))
+    return Captioned(name, images, captions, DataCard(name, f"made {name}", f"free {name}", "few"))
 
 
 A, B, C = numbered("a", 5, 0), numbered("b", 12, 100, lazy=True), numbered("c", 2, 200)

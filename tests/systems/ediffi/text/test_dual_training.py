@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.data.lazy import Lazy
-from sfumato.data.sets import Card
+from sfumato.data.sets import DataCard
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.progress import Progress
 from sfumato.systems.ediffi.data import Captioned
@@ -356,7 +356,10 @@ def greys(said: list[int]) -> Captioned:
     level = np.arange(len(said), dtype=np.uint8) * 10
     images = np.broadcast_to(level[:, None, None, None], (len(said), 3, 4, 4)).copy()
     return Captioned(
-        "greys", images, tuple((f"n {k}",) for k in said), Card("greys", "made", "none", "small")
+        "greys",
+        images,
+        tuple((f"n {k}",) for k in said),
+        DataCard("greys", "made", "none", "small"),
     )
 
 

@@ -7,7 +7,7 @@ from enum import Enum
 from sfumato.console import verbs
 
 
-class Verbs(Enum):
+class FieldVerbs(Enum):
     """What can be done, each with its line in the overview."""
 
     TRAIN = "train a model of fields: known ones, or your own file"
@@ -30,7 +30,7 @@ def overview() -> str:
         "evaluate mixture --n 500 --resolution 64x64 --picture report.png",
         "train --data rain.nc --variables rain --sample-dim time --out runs/rain",
     )
-    return verbs.overview("fields", Verbs, about, examples)
+    return verbs.overview("fields", FieldVerbs, about, examples)
 
 
 def main(argv: list[str]) -> int:
@@ -38,4 +38,4 @@ def main(argv: list[str]) -> int:
 
     Raises UsageError for an unknown verb, and whatever the verb raises.
     """
-    return verbs.run(__name__, Verbs, overview(), argv)
+    return verbs.run(__name__, FieldVerbs, overview(), argv)

@@ -33,7 +33,7 @@ examples:
 
 @final
 @dataclass(frozen=True)
-class DataConfig:
+class FieldDataConfig:
     """Which set, and what to do with it."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = ""
@@ -55,10 +55,10 @@ class DataConfig:
 
 def main(argv: list[str]) -> None:
     """Run ``sfumato fields data``."""
-    run(parse(DataConfig, "fields data", argv, _ABOUT))
+    run(parse(FieldDataConfig, "fields data", argv, _ABOUT))
 
 
-def run(config: DataConfig) -> None:
+def run(config: FieldDataConfig) -> None:
     """List, show, write.
 
     Raises UsageError for a name that is not known, SfumatoError for data that is not there.
@@ -96,7 +96,7 @@ def run(config: DataConfig) -> None:
     print(f"wrote {config.out}")
 
 
-def _load(config: DataConfig) -> FieldSet:
+def _load(config: FieldDataConfig) -> FieldSet:
     from dataclasses import replace
 
     from sfumato.systems.ddo.datasets import NAMED, load_fields, load_file

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sfumato.systems.ddo.data.base import FieldSet, Frame
-    from sfumato.systems.ddo.datasets import Reading
+    from sfumato.systems.ddo.datasets import FieldFileOptions
 
 _ABOUT = """Compare a model's fields, or those in a file, with real ones that it was not trained on.
 
@@ -52,7 +52,7 @@ examples:
 
 @final
 @dataclass(frozen=True)
-class EvaluateConfig:
+class FieldEvaluateConfig:
     """What to measure, and against what."""
 
     name: Name
@@ -84,10 +84,10 @@ class EvaluateConfig:
 
 def main(argv: list[str]) -> None:
     """Run ``sfumato fields evaluate``."""
-    run(parse(EvaluateConfig, "fields evaluate", argv, _ABOUT), argv)
+    run(parse(FieldEvaluateConfig, "fields evaluate", argv, _ABOUT), argv)
 
 
-def run(config: EvaluateConfig, argv: list[str]) -> None:
+def run(config: FieldEvaluateConfig, argv: list[str]) -> None:
     """Draw, measure, print and write.
 
     Raises UsageError for options that make no sense, SfumatoError for data or models that cannot
@@ -149,7 +149,7 @@ def run(config: EvaluateConfig, argv: list[str]) -> None:
         print(f"wrote {config.picture}")
 
 
-def _drawn(config: EvaluateConfig) -> tuple[dict[str, Any], Tensor, Tensor, Frame]:
+def _drawn(config: FieldEvaluateConfig) -> tuple[dict[str, Any], Tensor, Tensor, Frame]:
     """The table's row so far, the fields, the real ones, and their frame."""
     import torch
 
@@ -185,7 +185,7 @@ def _drawn(config: EvaluateConfig) -> tuple[dict[str, Any], Tensor, Tensor, Fram
 
 
 def _real(
-    config: EvaluateConfig, source: str, usual: Reading | None, names: Sequence[str]
+    config: FieldEvaluateConfig, source: str, usual: FieldFileOptions | None, names: Sequence[str]
 ) -> FieldSet:
     """The real fields of the split; of a file, these variables."""
     from sfumato.systems.ddo.datasets import load_fields

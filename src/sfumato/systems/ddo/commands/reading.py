@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sfumato.systems.ddo.data.base import FieldSet, Frame
-    from sfumato.systems.ddo.datasets import Reading
+    from sfumato.systems.ddo.datasets import FieldFileOptions
 
 ENDINGS = (".npz", ".nc", ".h5", ".hdf5", ".zarr")
 PICTURES = (".png", ".webp")
@@ -32,11 +32,13 @@ class FileOptions:
     fill: Literal["", "mean", "harmonic"] = ""
     """Put the mean, or a harmonic function, where values are missing; "" refuses them."""
 
-    def reading(self, variables: Sequence[str] = (), usual: Reading | None = None) -> Reading:
+    def reading(
+        self, variables: Sequence[str] = (), usual: FieldFileOptions | None = None
+    ) -> FieldFileOptions:
         """How to read: what was asked for, else the usual."""
-        from sfumato.systems.ddo.datasets import Reading
+        from sfumato.systems.ddo.datasets import FieldFileOptions
 
-        how = usual or Reading()
+        how = usual or FieldFileOptions()
         return replace(
             how,
             variables=tuple(variables) or how.variables,
@@ -61,9 +63,9 @@ def check_out(path: Path | None, option: str, endings: Sequence[str], force: boo
         raise UsageError(f"{path} exists; choose another name, or add --force")
 
 
-def learned_from(name: str) -> tuple[str, Reading] | None:
+def learned_from(name: str) -> tuple[str, FieldFileOptions] | None:
     """The data of the run that ``name`` is the folder of, or lies in, and how it was read."""
-    from sfumato.systems.ddo.datasets import Reading
+    from sfumato.systems.ddo.datasets import FieldFileOptions
 
     folder = Path(name)
     for place in (folder, *list(folder.absolute().parents)[:2]):
@@ -72,7 +74,7 @@ def learned_from(name: str) -> tuple[str, Reading] | None:
             if kept["recipe"] != "fields":
                 return None
             said = kept["config"]
-            how = Reading(
+            how = FieldFileOptions(
                 tuple(said["variables"]), said["domain"], said["fill"], said["sample_dim"]
             )
             return str(said["data"]), how
@@ -81,7 +83,7 @@ def learned_from(name: str) -> tuple[str, Reading] | None:
     return None
 
 
-def source_of(name: str, data: str, learned: str) -> tuple[str, Reading | None]:
+def source_of(name: str, data: str, learned: str) -> tuple[str, FieldFileOptions | None]:
     """The real fields' name or file, and how it was read in training.
 
     Args:

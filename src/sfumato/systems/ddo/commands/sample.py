@@ -141,7 +141,7 @@ class Drawing:
 
 @final
 @dataclass(frozen=True)
-class SampleConfig:
+class FieldSampleConfig:
     """What to draw, and where to."""
 
     name: Name
@@ -171,7 +171,7 @@ class SampleConfig:
 
 def main(argv: list[str]) -> None:
     """Run ``sfumato fields sample``."""
-    run(parse(SampleConfig, "fields sample", argv, _ABOUT))
+    run(parse(FieldSampleConfig, "fields sample", argv, _ABOUT))
 
 
 def load_field_model(name: str, device: Device) -> tuple[Denoiser, FieldModel]:
@@ -189,7 +189,7 @@ def load_field_model(name: str, device: Device) -> tuple[Denoiser, FieldModel]:
     return denoiser.to(torch_device(device)).eval(), model
 
 
-def given_of(config: SampleConfig, model: FieldModel) -> torch.Tensor | None:
+def given_of(config: FieldSampleConfig, model: FieldModel) -> torch.Tensor | None:
     """What the model is told of each field: the test split of a known set, or all of a file.
 
     Raises UsageError if the model is told something and nothing is given, or the other way round.
@@ -243,7 +243,7 @@ def _warn_of_far(seen: Seen, model: FieldModel, path: Path) -> None:
         )
 
 
-def run(config: SampleConfig) -> None:
+def run(config: FieldSampleConfig) -> None:
     """Draw and write the fields.
 
     Raises UsageError for options that make no sense, SfumatoError for a model that cannot be
@@ -304,7 +304,7 @@ def run(config: SampleConfig) -> None:
         print(f"wrote {config.out}" + (f" and {beside}" if picture is None else ""))
 
 
-def _about(config: SampleConfig, solver: str, steps: int) -> dict[str, str]:
+def _about(config: FieldSampleConfig, solver: str, steps: int) -> dict[str, str]:
     """What a file says of how its fields were drawn."""
     from sfumato import __version__
 

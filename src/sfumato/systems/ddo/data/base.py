@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.data.sets import Card, Indices, _index
+from sfumato.data.sets import DataCard, Indices, _index
 from sfumato.systems.ddo.nn.harmonic import Domain, places, resample
 
 
@@ -120,7 +120,7 @@ class FieldSet:
     name: str
     values: np.ndarray
     frame: Frame
-    card: Card
+    card: DataCard
     parameters: np.ndarray | None = None
     parameter_names: tuple[Quantity, ...] = ()
 

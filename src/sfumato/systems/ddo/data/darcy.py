@@ -40,7 +40,7 @@ from sfumato.data.fetch import check
 from sfumato.data.kept import Split
 from sfumato.data.packages import NEURALOPERATOR
 from sfumato.data.places import data_root
-from sfumato.data.sets import Card
+from sfumato.data.sets import DataCard
 from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
 from sfumato.systems.ddo.nn.harmonic import Domain
@@ -117,7 +117,7 @@ def darcy(split: Split = "train", grid: int = 16, root: Path | None = None) -> F
     found = _load(f"darcy_{split}_{grid}", {"x": shape, "y": shape}, root)
     values = torch.stack([found["x"].float(), found["y"].float()], dim=1).numpy()
     axes = tuple(Axis(name, _OFFSET, 1 + _OFFSET) for name in ("x", "y"))
-    card = Card(
+    card = DataCard(
         name="darcy",
         source=_SOURCE + f"darcy_{split}_{grid}.pt",
         licence=NEURALOPERATOR.licence,
@@ -163,7 +163,7 @@ def burgers(
     part = slice(None, _TRAINING) if split == "train" else slice(_TRAINING, None)
     values = np.ascontiguousarray(found["output"][part][:, chosen].float().numpy())
     quantities = tuple(Quantity(f"u(t={FRAME_INTERVAL * s:g})") for s in chosen)
-    card = Card(
+    card = DataCard(
         name="burgers",
         source=_SOURCE + "burgers_lowres.pt",
         licence=NEURALOPERATOR.licence,

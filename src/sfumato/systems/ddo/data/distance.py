@@ -29,7 +29,7 @@ from sfumato.data.handwritten import DIGITS_CARD, digits
 from sfumato.data.kept import Split
 from sfumato.data.packages import EMOJI
 from sfumato.data.places import data_root
-from sfumato.data.sets import Card
+from sfumato.data.sets import DataCard
 from sfumato.errors import SfumatoError, UsageError, require, unknown
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
 from sfumato.systems.ddo.data.keep import keep_fields, load_fields
@@ -135,7 +135,7 @@ def _ready(what: str, split: Split, grid: int) -> None:
         raise UsageError(f"{what}: expected an even grid in 16..256, got {grid}")
 
 
-def _loaded(folder: Path, split: Split, card: Card) -> FieldSet:
+def _loaded(folder: Path, split: Split, card: DataCard) -> FieldSet:
     """The kept fields; the card's size is written when it is known."""
     kept = load_fields(folder, card.name, card)
     points = "x".join(map(str, kept.grid))
@@ -177,7 +177,7 @@ def digits_sdf(
 
         what = f"measuring {len(images):,} digits at {grid} points"
         keep_fields(folder, fields(), (len(images), 1, grid, grid), _FRAME, what, progress)
-    card = Card(
+    card = DataCard(
         name="digits-sdf",
         source=f"signed distances to the outlines of: {DIGITS_CARD.source}",
         licence=DIGITS_CARD.licence,
@@ -280,7 +280,7 @@ def icons_sdf(
         what = f"measuring {len(chosen):,} icons at {grid} points"
         keep_fields(folder, fields(), (len(chosen), 1, grid, grid), _FRAME, what, progress)
     used = [p for p in EMOJI if p.key.removeprefix("emoji-") in vendors]
-    card = Card(
+    card = DataCard(
         name="icons-sdf",
         source="signed distances to the silhouettes of npm packages "
         + ", ".join(f"{p.name} {p.version}" for p in used)

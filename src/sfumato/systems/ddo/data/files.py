@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.data.sets import Card
+from sfumato.data.sets import DataCard
 from sfumato.errors import UsageError, unknown
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
 from sfumato.systems.ddo.data.containers import (
@@ -199,7 +199,7 @@ def _warn_of_units(path: Path, content: Content, names: Sequence[str]) -> None:
         )
 
 
-def _card(path: Path, content: Content, values: np.ndarray) -> Card:
+def _card(path: Path, content: Content, values: np.ndarray) -> DataCard:
     about = {key: text_of(value) for key, value in content.attributes.items() if key not in _OURS}
     licence = about.pop("licence", about.pop("license", "not stated in the file"))
     lines = [f"{key}: {value}" for key, value in about.items()]
@@ -208,7 +208,7 @@ def _card(path: Path, content: Content, values: np.ndarray) -> Card:
         if long_name_of(name, v) and line not in about.get("note", ""):  # of a file written here
             lines.append(line)
     points = "x".join(map(str, values.shape[2:]))
-    return Card(
+    return DataCard(
         name=path.stem,
         source=str(path),
         licence=licence,

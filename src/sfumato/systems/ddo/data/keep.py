@@ -11,7 +11,7 @@ from rich.progress import track
 
 from sfumato.data.kept import seal, unseal
 from sfumato.data.places import new_folder
-from sfumato.data.sets import Card
+from sfumato.data.sets import DataCard
 from sfumato.errors import SfumatoError
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
 from sfumato.systems.ddo.nn.harmonic import Domain
@@ -60,7 +60,7 @@ def keep_fields(
         seal(work, info)
 
 
-def load_fields(folder: Path, name: str, card: Card) -> FieldSet:
+def load_fields(folder: Path, name: str, card: DataCard) -> FieldSet:
     """What the folder holds, after comparing it with its checksums.
 
     The values are a memory map, to which changes stay in memory.

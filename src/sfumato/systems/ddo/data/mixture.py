@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from sfumato.data.kept import Split
-from sfumato.data.sets import Card
+from sfumato.data.sets import DataCard
 from sfumato.errors import UsageError, unknown
 from sfumato.seeds import fold, generators
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
@@ -265,7 +265,7 @@ def mixture(split: Split, n: int, grid: int = 64) -> FieldSet:
         drawn, _ = law.draw(generators(seed, range(i, min(i + 256, n))), grid)
         values[i : i + 256, 0] = drawn.float()
     frame = Frame(Domain.PERIODIC, (Axis("x"), Axis("y")), (Quantity("value"),))
-    card = Card(
+    card = DataCard(
         name="mixture",
         source="drawn: a mixture of two Gaussian random fields, "
         "sfumato.systems.ddo.data.mixture.Mixture()",

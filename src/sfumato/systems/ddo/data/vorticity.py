@@ -27,7 +27,7 @@ from torch import Tensor
 
 from sfumato.data.kept import Split
 from sfumato.data.places import data_root
-from sfumato.data.sets import Card
+from sfumato.data.sets import DataCard
 from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.seeds import fold, generators
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
@@ -137,7 +137,7 @@ def vorticity(
         frame = Frame(Domain.PERIODIC, (Axis("x"), Axis("y")), (Quantity("vorticity"),))
         what = f"stirring {n:,} fields of {grid}x{grid}"
         keep_fields(folder, _fields(split, n, grid), (n, 1, grid, grid), frame, what, progress)
-    card = Card(
+    card = DataCard(
         name="vorticity",
         source="simulated by sfumato (ddo.data.vorticity): 2-D Navier-Stokes on the periodic unit "
         f"square, viscosity {VISCOSITY:g}, from rest to time {TIME:g}, Gaussian random forcing "

@@ -14,7 +14,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.metrics.kernel import Gaussian
+from sfumato.metrics.kernel import GaussianKernel
 from sfumato.metrics.points import wasserstein_1d
 from sfumato.systems.ddo.metrics.moments import Statistics
 
@@ -171,7 +171,7 @@ def two_sample_test(
     pooled = pooled / torch.where(spread > 0, spread, 1.0)
     if bandwidth is None:
         bandwidth = float(torch.pdist(pooled).median()) or 1.0
-    gram = Gaussian(bandwidth)(pooled, pooled).fill_diagonal_(0)
+    gram = GaussianKernel(bandwidth)(pooled, pooled).fill_diagonal_(0)
     n, m = len(x), len(y)
     order = torch.rand(permutations, n + m, generator=generator).argsort(1)
     inside = torch.zeros(permutations + 1, n + m, dtype=torch.float64)

@@ -7,7 +7,7 @@ from enum import Enum
 from sfumato.console import verbs
 
 
-class Verbs(Enum):
+class PrivateVerbs(Enum):
     """What can be done, each with its line in the overview."""
 
     TRAIN = "train a model whose training is differentially private"
@@ -26,7 +26,7 @@ def overview() -> str:
         "export runs/private --n 10000 --out synthetic.npz",
         "check synthetic.certificate.json",
     )
-    return verbs.overview("private", Verbs, about, examples)
+    return verbs.overview("private", PrivateVerbs, about, examples)
 
 
 def main(argv: list[str]) -> int:
@@ -34,4 +34,4 @@ def main(argv: list[str]) -> int:
 
     Raises UsageError for an unknown verb, and whatever the verb raises.
     """
-    return verbs.run(__name__, Verbs, overview(), argv)
+    return verbs.run(__name__, PrivateVerbs, overview(), argv)

@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, final
 
-from sfumato.console.how import How
+from sfumato.console.how import SamplingOptions
 from sfumato.console.options import Name, SolverName, at_least, choice, parse
 from sfumato.errors import UsageError
 from sfumato.files.store import SUMS, sums
@@ -75,9 +75,9 @@ class ExportConfig:
     """Overwrite the output even if this command did not make it."""
     quiet: bool = False
     """No progress bar and no report."""
-    drawing: How = field(default_factory=How)
+    drawing: SamplingOptions = field(default_factory=SamplingOptions)
 
-    def how(self) -> tuple[How, int | None]:
+    def how(self) -> tuple[SamplingOptions, int | None]:
         """The options of drawing, with the sampler's where it is named.
 
         Raises UsageError if both a sampler and a solver are.

@@ -113,12 +113,12 @@ def run(config: ImagineConfig) -> None:
 
     from sfumato.console.progress import bar
     from sfumato.data import to_uint8
-    from sfumato.systems.ediffi.imagining import Wish, imagine, strokes
+    from sfumato.systems.ediffi.imagining import ImageRequest, imagine, strokes
 
     cascade = prompted.opened(
         found, config.device, config.threads, download=config.download, keep=config.keep
     )
-    wish = Wish(
+    wish = ImageRequest(
         config.prompt,
         config.negative,
         tuple(painted(text, cascade.side) for text in config.paint),

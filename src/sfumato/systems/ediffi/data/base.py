@@ -12,7 +12,7 @@ from rich.progress import track
 from torch import Tensor
 
 from sfumato.data.lazy import Lazy
-from sfumato.data.sets import Card, Indices, _index
+from sfumato.data.sets import DataCard, Indices, _index
 from sfumato.seeds import Generators, generators, rand
 
 Captions: TypeAlias = Sequence[tuple[str, ...]]
@@ -74,7 +74,7 @@ class Captioned:
     name: str
     images: np.ndarray | Lazy
     captions: Captions
-    card: Card
+    card: DataCard
     styles: Sequence[str] | None = None
 
     def __post_init__(self) -> None:

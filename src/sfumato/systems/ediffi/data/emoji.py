@@ -10,7 +10,7 @@ from typing import Final
 from sfumato.data.emoji import CATEGORIES, VENDORS, _collections, emoji, emoji_names
 from sfumato.data.kept import Split
 from sfumato.data.places import data_root
-from sfumato.data.sets import Card
+from sfumato.data.sets import DataCard
 from sfumato.systems.ediffi.data.base import Captioned
 from sfumato.systems.ediffi.data.words import noun_phrase, words_of
 
@@ -112,7 +112,7 @@ def captioned_emoji(
         "emoji",
         images.images,
         tuple(captions),
-        Card(
+        DataCard(
             card.name,
             card.source,
             card.licence,

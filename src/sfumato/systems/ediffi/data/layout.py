@@ -35,7 +35,7 @@ _SIDE: Final = re.compile(r"\b(left|right) of\b")
 
 @final
 @dataclass(frozen=True)
-class Plan:
+class SceneLayout:
     """A scene before it is drawn; the same whoever draws it and at whatever resolution.
 
     Args:
@@ -141,7 +141,7 @@ def _cells(draws: _Draws, count: int) -> tuple[Cell, ...]:
             return tuple(cells)
 
 
-def plan(index: int, split: Split = "train", seed: int = 0) -> Plan:
+def plan(index: int, split: Split = "train", seed: int = 0) -> SceneLayout:
     """Scene number `index` of a split, which depends on (seed, split, index) alone.
 
     Everything in it is drawn uniformly: of things, those that may be seen together in this
@@ -157,12 +157,12 @@ def plan(index: int, split: Split = "train", seed: int = 0) -> Plan:
         pass
     chosen, ground = found
     cells = _cells(draws, count)
-    return Plan(
+    return SceneLayout(
         tuple(THINGS[k] for k in chosen), cells, GROUNDS[ground], fold(own, "ground"), vendor
     )
 
 
-def sentences(made: Plan) -> tuple[str, ...]:
+def sentences(made: SceneLayout) -> tuple[str, ...]:
     """What is true of a scene: three sentences or more, all of which name every thing."""
     names, where = [thing.phrase for thing in made.things], made.ground.phrase
     if len(names) == 1:

@@ -12,12 +12,12 @@ from sfumato.data.emoji import VENDORS, _folder, emoji_licence, emoji_source
 from sfumato.data.kept import Split
 from sfumato.data.lazy import Lazy
 from sfumato.data.places import data_root
-from sfumato.data.sets import Card
+from sfumato.data.sets import DataCard
 from sfumato.errors import UsageError, require, unknown
 from sfumato.systems.ediffi.data.base import Captioned, Made
 from sfumato.systems.ediffi.data.emoji import in_style
 from sfumato.systems.ediffi.data.grounds import GROUNDS, draw_ground
-from sfumato.systems.ediffi.data.layout import GRID, Plan, plan, sentences
+from sfumato.systems.ediffi.data.layout import GRID, SceneLayout, plan, sentences
 from sfumato.systems.ediffi.data.sprites import sprite
 from sfumato.systems.ediffi.data.things import THINGS
 
@@ -120,7 +120,7 @@ class Scenes(Lazy):
             images[k] = _as_uint8(self._drawn(made)[0])
         return images
 
-    def plan(self, index: int) -> Plan:
+    def plan(self, index: int) -> SceneLayout:
         """What is where in a scene."""
         return plan(index, self.split, self.seed)
 
@@ -164,7 +164,7 @@ class Scenes(Lazy):
             made.ground.name,
         )
 
-    def _drawn(self, made: Plan) -> tuple[np.ndarray, np.ndarray]:
+    def _drawn(self, made: SceneLayout) -> tuple[np.ndarray, np.ndarray]:
         """The picture, float32 (R, R, 3) in 0..1, and the mask."""
         size, vendor = self.resolution, self.vendor or made.vendor
         picture = draw_ground(made.ground, made.ground_seed, size)
@@ -188,9 +188,9 @@ def _as_uint8(picture: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.rint(picture * 255).astype(np.uint8).transpose(2, 0, 1))
 
 
-def scene_card(n: int, resolution: int, split: Split) -> Card:
+def scene_card(n: int, resolution: int, split: Split) -> DataCard:
     """The card of n scenes."""
-    return Card(
+    return DataCard(
         name="scenes",
         source=f"composed by sfumato of emoji ({emoji_source()}) on grounds drawn from noise",
         licence=emoji_licence(),

@@ -66,7 +66,7 @@ class Names:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Reading:
+class SceneReading:
     """What was read in B pictures.
 
     Args:
@@ -161,14 +161,14 @@ class SceneReader:
         if self.least < 1:
             raise ValueError(f"expected least >= 1, got {self.least}")
 
-    def read(self, pictures: Images, batch: int = 256) -> Reading:
+    def read(self, pictures: Images, batch: int = 256) -> SceneReading:
         """What is in pictures (B, 3, H, H), uint8 or float in [-1, 1].
 
         Raises:
             UsageError: no pictures, or of another shape.
         """
         parts = list(self._said(pictures, batch))
-        return Reading(
+        return SceneReading(
             self.names,
             torch.cat([p.pixels.argmax(1) for p in parts]),
             torch.cat([p.labels[0].argmax(1) for p in parts]),

@@ -16,7 +16,7 @@ from torch import Tensor
 from sfumato.errors import UsageError
 from sfumato.metrics.accuracy import percentage
 from sfumato.metrics.score import Score
-from sfumato.systems.ediffi.metrics.scenes import Names, Reading
+from sfumato.systems.ediffi.metrics.scenes import Names, SceneReading
 
 COLOURS: Final = ("red", "orange", "yellow", "green", "blue", "purple")
 """First words of a thing's name that say its colour."""
@@ -26,7 +26,7 @@ WAYS: Final = ("left of", "right of", "above", "below")
 
 @final
 @dataclass(frozen=True)
-class Asked:
+class PromptContent:
     """What a prompt says.
 
     Args:
@@ -64,7 +64,7 @@ def way_between(a: tuple[float, float], b: tuple[float, float]) -> str | None:
     return "above" if down < 0 else "below"
 
 
-def object_hits(reading: Reading, asked: Sequence[Asked]) -> Tensor:
+def object_hits(reading: SceneReading, asked: Sequence[PromptContent]) -> Tensor:
     """For each thing of each prompt, whether it is found. Raises UsageError as `scores`."""
     return _bools(
         bool(reading.found[b, reading.names.thing(name)])
@@ -82,7 +82,7 @@ def coloured(names: Names, name: str) -> tuple[str, ...]:
     return tuple(n for n in same if n in names.things)
 
 
-def attribute_hits(reading: Reading, asked: Sequence[Asked]) -> tuple[Tensor, Tensor]:
+def attribute_hits(reading: SceneReading, asked: Sequence[PromptContent]) -> tuple[Tensor, Tensor]:
     """For each thing with a colour of each prompt: is its noun found, and in the right colour?
 
     The noun is found if the thing is, or another one of the same noun that the prompt does not ask
@@ -100,7 +100,7 @@ def attribute_hits(reading: Reading, asked: Sequence[Asked]) -> tuple[Tensor, Te
     return _bools(noun), _bools(right)
 
 
-def ground_hits(reading: Reading, asked: Sequence[Asked]) -> Tensor:
+def ground_hits(reading: SceneReading, asked: Sequence[PromptContent]) -> Tensor:
     """For each prompt that says the ground, whether it is that."""
     return _bools(
         int(reading.ground[b]) == reading.names.ground(one.ground)
@@ -109,7 +109,7 @@ def ground_hits(reading: Reading, asked: Sequence[Asked]) -> Tensor:
     )
 
 
-def relation_hits(reading: Reading, asked: Sequence[Asked]) -> tuple[Tensor, Tensor]:
+def relation_hits(reading: SceneReading, asked: Sequence[PromptContent]) -> tuple[Tensor, Tensor]:
     """For each relation of each prompt: are both things found, and are they so to each other?
 
     By `way_between` the centres of where they are found; 1 in 4 by chance if both are.
@@ -118,7 +118,7 @@ def relation_hits(reading: Reading, asked: Sequence[Asked]) -> tuple[Tensor, Ten
     return _bools(both for both, _ in found), _bools(right for _, right in found)
 
 
-def exact_hits(reading: Reading, asked: Sequence[Asked]) -> Tensor:
+def exact_hits(reading: SceneReading, asked: Sequence[PromptContent]) -> Tensor:
     """For each prompt, whether all is right: its things and no others, its ground and relations."""
     hits = []
     for b, one in _pairs(reading, asked):
@@ -129,7 +129,7 @@ def exact_hits(reading: Reading, asked: Sequence[Asked]) -> Tensor:
     return _bools(hits)
 
 
-def vendor_hits(reading: Reading, vendors: Sequence[str]) -> Tensor:
+def vendor_hits(reading: SceneReading, vendors: Sequence[str]) -> Tensor:
     """For each picture, whether it is read as this vendor's. Raises UsageError as `scores`."""
     if len(vendors) != len(reading):
         raise UsageError(
@@ -139,7 +139,9 @@ def vendor_hits(reading: Reading, vendors: Sequence[str]) -> Tensor:
     return reading.vendor == wanted
 
 
-def scores(reading: Reading, asked: Sequence[Asked], features: str) -> dict[str, Score]:
+def scores(
+    reading: SceneReading, asked: Sequence[PromptContent], features: str
+) -> dict[str, Score]:
     """Shares in %, each with the error of a share, by short names; what nothing asks for is absent.
 
     "object", "noun" (of things with a colour), "attribute" (of these, the right colour), "exact",
@@ -203,7 +205,7 @@ def inside(centre: tuple[float, float] | None, region: Tensor) -> bool:
     return centre is not None and bool(region[int(centre[1]), int(centre[0])])
 
 
-def _related(reading: Reading, b: int, relation: tuple[str, str, str]) -> tuple[bool, bool]:
+def _related(reading: SceneReading, b: int, relation: tuple[str, str, str]) -> tuple[bool, bool]:
     """Whether both things are found, and whether they are so to each other."""
     first, way, second = relation
     here = reading.centre(b, reading.names.thing(first))
@@ -213,7 +215,9 @@ def _related(reading: Reading, b: int, relation: tuple[str, str, str]) -> tuple[
     return True, way_between(here, there) == way
 
 
-def _pairs(reading: Reading, asked: Sequence[Asked]) -> list[tuple[int, Asked]]:
+def _pairs(
+    reading: SceneReading, asked: Sequence[PromptContent]
+) -> list[tuple[int, PromptContent]]:
     if len(asked) != len(reading):
         raise UsageError(f"expected a prompt for each of {len(reading)} pictures, got {len(asked)}")
     return list(enumerate(asked))

@@ -14,7 +14,7 @@ from sfumato.errors import SfumatoError, require
 from sfumato.studio import results
 from sfumato.studio.limits import Limits
 from sfumato.systems.ediffi.imagining import Cascade
-from sfumato.systems.ediffi.model import Ear
+from sfumato.systems.ediffi.model import Modality
 from sfumato.systems.ediffi.studio.colours import PALETTE
 from sfumato.systems.ediffi.studio.wishing import MAX_SEED, Sent, asked, drawn
 
@@ -90,7 +90,7 @@ def page(cascade: Cascade, limits: Limits, name: str, batch: int) -> Any:
         yield from _safely(told(cascade, sent, limits, batch), gr.Error)
 
     usual = cascade.stages[0].model.sampling.steps
-    sees = any(one.ear is Ear.PICTURE for s in cascade.stages for one in s.hearing.listeners)
+    sees = any(one.ear is Modality.PICTURE for s in cascade.stages for one in s.hearing.listeners)
     blocks = gr.Blocks(title="sfumato studio", analytics_enabled=False)
     with blocks:
         gr.HTML(head(name, cascade.side), apply_default_css=False)

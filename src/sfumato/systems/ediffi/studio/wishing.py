@@ -1,4 +1,4 @@
-"""From what a page or a client sends to a `Wish`, and pictures as they are done."""
+"""From what a page or a client sends to a `ImageRequest`, and pictures as they are done."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sfumato.data import to_uint8
 from sfumato.errors import UsageError
 from sfumato.studio import limits as checks
 from sfumato.studio.limits import Limits
-from sfumato.systems.ediffi.imagining import Cascade, Paint, Wish, imagine, strokes
+from sfumato.systems.ediffi.imagining import Cascade, ImageRequest, Paint, imagine, strokes
 from sfumato.systems.ediffi.studio import reading
 from sfumato.systems.ediffi.studio.colours import PALETTE, masks
 
@@ -42,10 +42,10 @@ class Sent:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Asked:
+class StudioRequest:
     """A wish that can be fulfilled, and how."""
 
-    wish: Wish
+    wish: ImageRequest
     n: int
     steps: int
     seed: int
@@ -68,7 +68,7 @@ class Asked:
         }
 
 
-def asked(sent: Sent, cascade: Cascade, limits: Limits) -> Asked:
+def asked(sent: Sent, cascade: Cascade, limits: Limits) -> StudioRequest:
     """What was sent, checked.
 
     Raises:
@@ -94,10 +94,10 @@ def asked(sent: Sent, cascade: Cascade, limits: Limits) -> Asked:
     paint = painted(phrases, reading.painting(sent.painting, limits), side)
     shown = reading.style(sent.style, limits)
     picture = None if shown is None else torch.from_numpy(shown).float() / 127.5 - 1
-    wish = Wish(prompt, negative, paint, scales[0], picture, scales[1], scales[2])
+    wish = ImageRequest(prompt, negative, paint, scales[0], picture, scales[1], scales[2])
     for stage in cascade.stages:
         strokes(wish, stage.hearing)
-    return Asked(wish, n, steps, seed, phrases)
+    return StudioRequest(wish, n, steps, seed, phrases)
 
 
 def painted(
@@ -141,7 +141,7 @@ class Some:
     nfe: int
 
 
-def drawn(cascade: Cascade, ask: Asked, batch: int) -> Iterator[Some]:
+def drawn(cascade: Cascade, ask: StudioRequest, batch: int) -> Iterator[Some]:
     """All pictures so far, first none, then after each ``batch`` of them.
 
     Raises:

@@ -3,7 +3,8 @@ r"""Painting with words in Stable Diffusion, as `diffusers` has it.
 .. math:: \mathrm{softmax}\!\left(\frac{Q K^\top + w A}{\sqrt d}\right) V,
           \qquad w = w' \log(1 + \sigma/\alpha)\, \max(Q K^\top)
 
-(eDiff-I: Balaji et al. 2022, arXiv 2211.01324, section 5; `sfumato.guide.Painted` is the same for
+(eDiff-I: Balaji et al. 2022, arXiv 2211.01324, section 5; `sfumato.guide.PaintWithWords` is the
+same for
 networks of ours). The processors that a pipeline has are kept: what is painted is given to them as
 an additive mask, w A/√d, so that fused attention stays fused::
 

@@ -16,7 +16,7 @@ from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
     from sfumato.systems.i2sb.folder import Item
-    from sfumato.systems.i2sb.work import Restored, RestorerLike, Wish
+    from sfumato.systems.i2sb.work import RestorationRequest, Restored, RestorerLike
 
 _ABOUT = """Restore one picture, or all pictures of a folder and of those below it.
 
@@ -123,7 +123,7 @@ def run(config: RestoreConfig) -> int:
     """
     config.check()
     from sfumato.systems.i2sb import folder, work
-    from sfumato.systems.i2sb.work import Wish
+    from sfumato.systems.i2sb.work import RestorationRequest
 
     planned = folder.plan(
         config.source,
@@ -145,7 +145,9 @@ def run(config: RestoreConfig) -> int:
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    wish = Wish(config.task, config.steps, config.samples, config.average, config.seed)
+    wish = RestorationRequest(
+        config.task, config.steps, config.samples, config.average, config.seed
+    )
     restorer = load_restorer(
         config.model,
         task=config.task,
@@ -194,7 +196,7 @@ def _say(config: RestoreConfig, words: str) -> None:
 def _one(
     config: RestoreConfig,
     restorer: RestorerLike,
-    wish: Wish,
+    wish: RestorationRequest,
     item: Item,
     progress: Callable[[int, int], None] | None,
 ) -> Restored:

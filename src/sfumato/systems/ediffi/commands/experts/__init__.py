@@ -7,7 +7,7 @@ from enum import Enum
 from sfumato.console import verbs
 
 
-class Verbs(Enum):
+class ExpertVerbs(Enum):
     """What can be done, each with its line in the overview."""
 
     PLAN = "show which noise levels the experts of a split have"
@@ -24,7 +24,7 @@ def overview() -> str:
         "plan 3.7 3.0",
         "join runs/most-noise runs/least-noise runs/rest --out models/imagine",
     )
-    return verbs.overview("experts", Verbs, about, examples)
+    return verbs.overview("experts", ExpertVerbs, about, examples)
 
 
 def main(argv: list[str]) -> int:
@@ -32,4 +32,4 @@ def main(argv: list[str]) -> int:
 
     Raises UsageError for an unknown verb, and whatever the verb raises.
     """
-    return verbs.run(__name__, Verbs, overview(), argv)
+    return verbs.run(__name__, ExpertVerbs, overview(), argv)

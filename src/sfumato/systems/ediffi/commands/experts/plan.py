@@ -61,7 +61,7 @@ def run(config: PlanConfig) -> None:
 
     from sfumato import zoo
     from sfumato.loss import LogNormal
-    from sfumato.model.load import read_kept
+    from sfumato.model.load import read_saved
     from sfumato.process import Scheduled
     from sfumato.schedule import EDM
     from sfumato.systems.ediffi.experts import Split
@@ -71,7 +71,7 @@ def run(config: PlanConfig) -> None:
 
     law, process = LogNormal(config.mean, config.std), Scheduled(EDM())
     if config.model:
-        model = read_kept(zoo.find(config.model)).model
+        model = read_saved(zoo.find(config.model)).model
         if not isinstance(model, PromptedModel):
             raise UsageError(f"{config.model} draws without prompts, and experts are for prompts")
         law = model.law
