@@ -33,7 +33,7 @@ from sfumato import zoo
 from sfumato.data import to_uint8
 from sfumato.guide import ClassifierFree, ClassifierGuided
 from sfumato.metrics import extract, frechet_distance
-from sfumato.model.description import Model
+from sfumato.model.description import ModelDescription
 from sfumato.model.load import load_model
 from sfumato.seeds import fold, generators
 from sfumato.solve import DormandPrince, Exponential, Heun
@@ -133,7 +133,7 @@ def orders(results: Results) -> None:
         results.add(row)
 
 
-def models(options: Options) -> Iterator[tuple[str, LearnedDerivative, Model]]:
+def models(options: Options) -> Iterator[tuple[str, LearnedDerivative, ModelDescription]]:
     """Each model with its head."""
     for i, name in enumerate(options.models):
         given = options.heads[i] if options.heads else f"{name}-genie"
@@ -143,7 +143,9 @@ def models(options: Options) -> Iterator[tuple[str, LearnedDerivative, Model]]:
         yield name, denoiser, model
 
 
-def begin(model: Model, indices: range, denoiser: sf.Denoiser) -> tuple[Tensor, Tensor | None]:
+def begin(
+    model: ModelDescription, indices: range, denoiser: sf.Denoiser
+) -> tuple[Tensor, Tensor | None]:
     """Noise and labels of these samples; each follows from its number alone."""
     x = denoiser.process.prior_sample((len(indices), *model.shape), generators(SEED, indices))
     rows = [[fold(SEED, "label", i, a) % n for a, n in enumerate(model.labels)] for i in indices]

@@ -42,7 +42,7 @@ from sfumato.console.options import GridName, Integers, SolverName
 from sfumato.denoise import Denoiser
 from sfumato.errors import MissingExtra
 from sfumato.metrics import Score, extract, frechet_distance
-from sfumato.model.description import Model
+from sfumato.model.description import ModelDescription
 
 sys.path.insert(0, str(Path(__file__).parent))
 from written import origin
@@ -88,7 +88,9 @@ class Driven(Contestant):
     maker = "diffusers"
     follows = True
 
-    def __init__(self, peer: Peer, denoiser: Denoiser, model: Model, how: SamplingOptions) -> None:
+    def __init__(
+        self, peer: Peer, denoiser: Denoiser, model: ModelDescription, how: SamplingOptions
+    ) -> None:
         self.peer, self.denoiser, self.model, self.how = peer, denoiser, model, how
         self.name, self.settings = peer.name, peer.settings
 

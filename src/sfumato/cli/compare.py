@@ -24,7 +24,7 @@ from sfumato.console.report import commit, record
 from sfumato.damped import CriticallyDamped
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.model.description import Model
+from sfumato.model.description import ModelDescription
 from sfumato.process import Scheduled
 from sfumato.seeds import fold
 from sfumato.systems.genie.derivative import Differentiable
@@ -52,7 +52,7 @@ IN_PHASE_SPACE = {SolverName.EULER_MARUYAMA: "Euler-Maruyama", SolverName.SSCS: 
 """Solvers that are worth a row where there is a velocity."""
 
 
-Loaded = tuple[Denoiser, Model]
+Loaded = tuple[Denoiser, ModelDescription]
 
 
 def head_of(name: str, loaded: Loaded) -> Loaded | None:
@@ -65,7 +65,7 @@ def head_of(name: str, loaded: Loaded) -> Loaded | None:
 
 
 def fitting(
-    denoiser: Denoiser, model: Model, how: SamplingOptions, head: Loaded | None = None
+    denoiser: Denoiser, model: ModelDescription, how: SamplingOptions, head: Loaded | None = None
 ) -> list[Contestant]:
     """The samplers that a model can be drawn with, each with the grid that `how` asks for.
 
@@ -87,7 +87,7 @@ def fitting(
     return [*found]
 
 
-def wanted(model: Model, n: int, seed: int) -> Labelled:
+def wanted(model: ModelDescription, n: int, seed: int) -> Labelled:
     """The labels of samples 0 .. n-1, as `sfumato evaluate` asks for them."""
     axes = [(axis.name, axis.values) for axis in model.axes]
     return labels("", axes, n, lambda axis, i: fold(seed, "label", axis, i))

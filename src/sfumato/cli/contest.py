@@ -37,7 +37,7 @@ from sfumato.data import to_uint8
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError
 from sfumato.metrics import Score
-from sfumato.model.description import Model
+from sfumato.model.description import ModelDescription
 from sfumato.process import Scheduled
 from sfumato.sampling import sample
 from sfumato.schedule import RectifiedFlow
@@ -67,7 +67,7 @@ class Contestant(ABC):
     maker: str = "sfumato"
     follows: bool
     denoiser: Denoiser
-    model: Model
+    model: ModelDescription
 
     @abstractmethod
     def steps(self, budgets: Sequence[int]) -> list[int]:
@@ -104,7 +104,7 @@ class Ours(Contestant):
         self,
         name: str,
         denoiser: Denoiser,
-        model: Model,
+        model: ModelDescription,
         how: SamplingOptions,
         solver: SolverName,
         grid: GridName = GridName.AUTO,
@@ -263,7 +263,7 @@ class Contest:
         near = self._fine[mark][: self.close]
         return float((x[: self.close] - near).square().mean().sqrt())
 
-    def fine(self, denoiser: Denoiser, model: Model) -> Tensor:
+    def fine(self, denoiser: Denoiser, model: ModelDescription) -> Tensor:
         """The probability flow followed closely from the first samples' noise, (close, ...)."""
         found, steps = [], FINE_STEPS
         how = replace(self.how, solver=SolverName.DPMPP3M)

@@ -29,14 +29,14 @@ from sfumato.data import to_uint8
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.guide import ClassifierFree
-from sfumato.model.description import Model, ModelConfig
+from sfumato.model.description import ModelDescription, ModelConfig
 from sfumato.sampling import Solution, sample
 from sfumato.seeds import fold, generators
 from sfumato.systems.genie.derivative import Differentiable, ExactDerivative
 from sfumato.systems.genie.guidance import MixedDerivative
 
 
-def load(name: str, how: SamplingOptions) -> tuple[Denoiser, Model]:
+def load(name: str, how: SamplingOptions) -> tuple[Denoiser, ModelDescription]:
     """The model that ``name`` means; for ``--solver genie`` with its derivative head.
 
     Raises UsageError if it has none or is for another command, and what `zoo.load` raises.
@@ -62,7 +62,7 @@ class Drawer:
     """A model, ready to draw sample after sample."""
 
     denoiser: Denoiser
-    config: Model
+    config: ModelDescription
     how: SamplingOptions
     plan: SamplingPlan
     seed: int
@@ -70,7 +70,12 @@ class Drawer:
 
     @classmethod
     def of(
-        cls, denoiser: Denoiser, config: Model, how: SamplingOptions, steps: int | None, seed: int
+        cls,
+        denoiser: Denoiser,
+        config: ModelDescription,
+        how: SamplingOptions,
+        steps: int | None,
+        seed: int,
     ) -> Drawer:
         """Put the model on its device and wrap it in the guidance asked for.
 

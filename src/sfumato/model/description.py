@@ -78,7 +78,7 @@ class Sampling:
     times: tuple[float, ...] = ()
 
 
-class Model(ABC):
+class ModelDescription(ABC):
     """What a model is, as data: a frozen dataclass of one kind, and `build` makes it.
 
     A kind is read back from a model.json only if `sfumato.model.load` lists it.
@@ -116,7 +116,7 @@ class Model(ABC):
         """
         ck.load_weights(denoiser, weights, where)
 
-    def shipped(self, weights: Mapping[str, Tensor]) -> tuple[Model, dict[str, Tensor]]:
+    def shipped(self, weights: Mapping[str, Tensor]) -> tuple[ModelDescription, dict[str, Tensor]]:
         """The description and the weights of a folder to ship; a kind may leave out weights."""
         return self, dict(weights)
 
@@ -143,7 +143,7 @@ def initial(seed: int) -> Iterator[None]:
 
 @final
 @dataclass(frozen=True)
-class ModelConfig(Model):
+class ModelConfig(ModelDescription):
     """A preconditioned network on a process, and the data it was made for.
 
     Args:
@@ -198,7 +198,7 @@ class ModelConfig(Model):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As `Model.to_json`; without ``mixed`` where it is not set."""
+        """As `ModelDescription.to_json`; without ``mixed`` where it is not set."""
         made = super().to_json()
         if not self.mixed:
             del made["mixed"]  # a setting of phase space alone

@@ -15,7 +15,7 @@ from sfumato.denoise import Denoiser
 from sfumato.files import pictures
 from sfumato.loss import TimeLaw
 from sfumato.model.codec import encode
-from sfumato.model.description import Model
+from sfumato.model.description import ModelDescription
 from sfumato.model.load import read_model
 from sfumato.process import Scheduled
 from sfumato.sampling import sample
@@ -78,7 +78,7 @@ def draw_samples(denoiser: Denoiser, shape: tuple[int, ...], cond: Tensor | None
     return process.to_data(solution.x).float().cpu()
 
 
-def image_sheet(model: Model, data: ImageSet, private: bool = False) -> Sheet:
+def image_sheet(model: ModelDescription, data: ImageSet, private: bool = False) -> Sheet:
     """Draws 10 columns of samples, one class per column if there is one label axis."""
     labels = model.labels
     rows, columns = 4, min(labels[0], 10) if len(labels) == 1 else 10
@@ -94,7 +94,7 @@ def image_sheet(model: Model, data: ImageSet, private: bool = False) -> Sheet:
     return draw
 
 
-def point_sheet(model: Model, data: PointSet) -> Sheet | None:
+def point_sheet(model: ModelDescription, data: PointSet) -> Sheet | None:
     """Draws 1,000 samples over 2,000 real points; only in the plane."""
     if model.shape != (2,):
         return None
@@ -112,7 +112,7 @@ def point_sheet(model: Model, data: PointSet) -> Sheet | None:
 def fit(
     recipe: str,
     config: Any,
-    model: Model,
+    model: ModelDescription,
     data: Data,
     law: TimeLaw,
     settings: TrainConfig,

@@ -15,10 +15,10 @@ from sfumato.data import (
     points,
 )
 from sfumato.errors import UsageError
-from sfumato.model.description import Model
+from sfumato.model.description import ModelDescription
 
 
-def training_data(model: Model, path: Path | None = None) -> ImageSet | PointSet:
+def training_data(model: ModelDescription, path: Path | None = None) -> ImageSet | PointSet:
     """What a model was trained on, by its name; or the images in ``path``.
 
     Raises:

@@ -12,7 +12,12 @@ from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
 from sfumato.loss import LogNormal
 from sfumato.model.codec import decode
-from sfumato.model.description import CriticallyDampedConfig, Model, ModelConfig, ScheduledConfig
+from sfumato.model.description import (
+    CriticallyDampedConfig,
+    ModelDescription,
+    ModelConfig,
+    ScheduledConfig,
+)
 from sfumato.nn import ContextConfig, EncoderWidths, MLPConfig, UNetConfig
 from sfumato.noise import White
 from sfumato.schedule import EDM, VE, RectifiedFlow, Shifted, SymmetricBrownian, VPCosine, VPLinear
@@ -30,7 +35,7 @@ from sfumato.systems.genie.model import Base, DerivativeModel
 from sfumato.systems.i2sb.model import PinnedConfig, RestorationModel
 from sfumato.train import checkpoint as ck
 
-KINDS: tuple[type[Model], ...] = (
+KINDS: tuple[type[ModelDescription], ...] = (
     ModelConfig,
     ImplicitModel,
     DerivativeModel,
@@ -81,13 +86,13 @@ PARTS = (
 """What a model.json may be made of besides."""
 
 
-def read_model(value: dict[str, Any]) -> Model:
-    """A model's description from what `Model.to_json` made.
+def read_model(value: dict[str, Any]) -> ModelDescription:
+    """A model's description from what `ModelDescription.to_json` made.
 
     Raises:
         UsageError: anything unknown or missing in it.
     """
-    return decode(value, Model, KINDS + PARTS, "model")  # type: ignore[type-abstract]
+    return decode(value, ModelDescription, KINDS + PARTS, "model")  # type: ignore[type-abstract]
 
 
 @final
@@ -105,7 +110,7 @@ class SavedModel:
     folder: Path
     files: Mapping[str, bytes]
     described: Mapping[str, Any]
-    model: Model
+    model: ModelDescription
 
     def weights(self, ema: bool = True) -> str:
         """The name of the file with the weights; the averaged ones where there are two.
@@ -147,7 +152,7 @@ def read_saved(folder: Path | str) -> SavedModel:
     return SavedModel(found.folder, found.files, described, read_model(described["model"]))
 
 
-def load_model(folder: Path | str, ema: bool = True) -> tuple[Denoiser, Model]:
+def load_model(folder: Path | str, ema: bool = True) -> tuple[Denoiser, ModelDescription]:
     """A trained denoiser, in evaluation mode on the CPU, and its configuration.
 
     Args:

@@ -9,12 +9,12 @@ from sfumato.files.cards import card, find, folders
 
 if TYPE_CHECKING:
     from sfumato.denoise import Denoiser
-    from sfumato.model.description import Model
+    from sfumato.model.description import ModelDescription
 
 _CALLED = {"denoiser": "a generative model", "field model": "a model of fields"}
 
 
-def load(name: str, kind: str = "denoiser") -> tuple[Denoiser, Model]:
+def load(name: str, kind: str = "denoiser") -> tuple[Denoiser, ModelDescription]:
     """Load the model that ``name`` means (see :func:`find`), its checksums verified.
 
     Of a run, its newest readable checkpoint is taken; of a checkpoint, the averaged weights.

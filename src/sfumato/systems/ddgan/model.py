@@ -9,7 +9,7 @@ from sfumato.data import LabelAxis
 from sfumato.denoise import Prediction
 from sfumato.errors import UsageError
 from sfumato.model.description import (
-    Model,
+    ModelDescription,
     ProcessConfig,
     Sampling,
     ScheduledConfig,
@@ -24,7 +24,7 @@ from sfumato.times import offset
 
 @final
 @dataclass(frozen=True)
-class ImplicitModel(Model):
+class ImplicitModel(ModelDescription):
     """A generator of x_0 given x_t, and the data it was made for.
 
     Args:

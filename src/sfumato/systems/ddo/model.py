@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sfumato.data import LabelAxis
 from sfumato.denoise import Denoiser, ImageCondition, Preconditioned, Prediction
 from sfumato.errors import UsageError
-from sfumato.model.description import Model, Sampling, ScheduledConfig, initial
+from sfumato.model.description import ModelDescription, Sampling, ScheduledConfig, initial
 from sfumato.noise import White
 from sfumato.process import Process, Scheduled
 from sfumato.schedule import EDM, VPCosine
@@ -38,7 +38,7 @@ class Scale:
 
 @final
 @dataclass(frozen=True)
-class FieldModel(Model):
+class FieldModel(ModelDescription):
     """An operator that corrects the Wiener filter, and the functions it was made for.
 
     Args:

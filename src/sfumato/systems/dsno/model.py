@@ -11,7 +11,7 @@ from sfumato.data import LabelAxis
 from sfumato.denoise import Preconditioned, Prediction
 from sfumato.errors import UsageError
 from sfumato.model.description import (
-    Model,
+    ModelDescription,
     ProcessConfig,
     Sampling,
     ScheduledConfig,
@@ -26,7 +26,7 @@ from sfumato.systems.dsno.temporal import TemporalUNet
 
 @final
 @dataclass(frozen=True)
-class OperatorModel(Model):
+class OperatorModel(ModelDescription):
     """An operator over frames, and the teacher that it was made from.
 
     Args:

@@ -10,7 +10,13 @@ from sfumato.data import LabelAxis
 from sfumato.denoise import Denoiser, Preconditioned, Prediction
 from sfumato.errors import UsageError
 from sfumato.loss import LogNormal
-from sfumato.model.description import Model, ProcessConfig, Sampling, ScheduledConfig, initial
+from sfumato.model.description import (
+    ModelDescription,
+    ProcessConfig,
+    Sampling,
+    ScheduledConfig,
+    initial,
+)
 from sfumato.nn import EncoderWidths, UNet, UNetConfig
 from sfumato.schedule import EDM
 from sfumato.systems.ediffi.experts import Experts, Node, Split
@@ -64,7 +70,7 @@ def sized(network: UNetConfig, side: int, low: int) -> UNetConfig:
 
 @final
 @dataclass(frozen=True)
-class PromptedModel(Model):
+class PromptedModel(ModelDescription):
     """A U-Net that attends to a prompt, or one for each of several parts of the noise levels.
 
     Args:

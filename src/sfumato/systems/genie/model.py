@@ -13,7 +13,7 @@ from sfumato.data import LabelAxis
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.cards import find
-from sfumato.model.description import Model, ModelConfig, Sampling, initial
+from sfumato.model.description import ModelDescription, ModelConfig, Sampling, initial
 from sfumato.nn import MLP, UNet
 from sfumato.systems.genie.derivative import LearnedDerivative
 from sfumato.systems.genie.head import DerivativeHead
@@ -64,7 +64,7 @@ class Base:
 
 @final
 @dataclass(frozen=True)
-class DerivativeModel(Model):
+class DerivativeModel(ModelDescription):
     """A preconditioned network with a derivative head (GENIE).
 
     Args:
@@ -120,7 +120,7 @@ class DerivativeModel(Model):
         ck.load_weights(denoiser.head, weights, where)
         ck.load_weights(denoiser.backbone, self.base.read(), self.base.name)
 
-    def shipped(self, weights: Mapping[str, Tensor]) -> tuple[Model, dict[str, Tensor]]:
+    def shipped(self, weights: Mapping[str, Tensor]) -> tuple[ModelDescription, dict[str, Tensor]]:
         """The head alone."""
         head = {k.removeprefix(HEAD): w for k, w in weights.items() if k.startswith(HEAD)}
         return replace(self, whole=False), head

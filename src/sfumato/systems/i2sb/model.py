@@ -26,7 +26,13 @@ from sfumato.data import LabelAxis
 from sfumato.data.degrade import Problem, Task
 from sfumato.denoise import ImageCondition, Preconditioned, Prediction
 from sfumato.errors import UsageError
-from sfumato.model.description import Model, ProcessConfig, Sampling, initial, network_shape
+from sfumato.model.description import (
+    ModelDescription,
+    ProcessConfig,
+    Sampling,
+    initial,
+    network_shape,
+)
 from sfumato.nn import UNet, UNetConfig
 from sfumato.process import Scheduled
 from sfumato.schedule import SymmetricBrownian
@@ -60,7 +66,7 @@ def beside_channels(channels: int, conditional: bool, masked: bool) -> int:
 
 @final
 @dataclass(frozen=True)
-class RestorationModel(Model):
+class RestorationModel(ModelDescription):
     """A network that undoes degradations, and the data and tasks it was made for.
 
     Args:

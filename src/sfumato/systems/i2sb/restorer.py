@@ -13,7 +13,7 @@ from sfumato.data.degrade import CentreMask, FreeForm, Grey, Noisy, Problem, Tas
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.guide import Tiled
-from sfumato.model.description import Model
+from sfumato.model.description import ModelDescription
 from sfumato.seeds import generators
 from sfumato.systems.i2sb.model import Method, RestorationModel
 from sfumato.systems.i2sb.painting import SINCE, pyramid, refined
@@ -46,7 +46,7 @@ class Restorer:
     def __init__(
         self,
         denoiser: Denoiser,
-        model: Model,
+        model: ModelDescription,
         *,
         device: torch.device | str = "cpu",
         precision: torch.dtype = torch.float32,
