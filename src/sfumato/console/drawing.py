@@ -29,7 +29,7 @@ from sfumato.data import to_uint8
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.guide import ClassifierFree
-from sfumato.model.description import ModelDescription, ModelConfig
+from sfumato.model.description import ModelConfig, ModelDescription
 from sfumato.sampling import Solution, sample
 from sfumato.seeds import fold, generators
 from sfumato.systems.genie.derivative import Differentiable, ExactDerivative

@@ -14,8 +14,8 @@ from sfumato.loss import LogNormal
 from sfumato.model.codec import decode
 from sfumato.model.description import (
     CriticallyDampedConfig,
-    ModelDescription,
     ModelConfig,
+    ModelDescription,
     ScheduledConfig,
 )
 from sfumato.nn import ContextConfig, EncoderWidths, MLPConfig, UNetConfig

@@ -13,7 +13,7 @@ from sfumato.data import LabelAxis
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.cards import find
-from sfumato.model.description import ModelDescription, ModelConfig, Sampling, initial
+from sfumato.model.description import ModelConfig, ModelDescription, Sampling, initial
 from sfumato.nn import MLP, UNet
 from sfumato.systems.genie.derivative import LearnedDerivative
 from sfumato.systems.genie.head import DerivativeHead
