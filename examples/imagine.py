@@ -16,7 +16,7 @@ import torch
 from sfumato.data import to_uint8
 from sfumato.files import pictures
 from sfumato.files.cards import find
-from sfumato.systems.ediffi.imagining import ImageRequest, Paint, imagine, open_cascade
+from sfumato.systems.ediffi.pipeline import ImageRequest, Paint, imagine, open_cascade
 
 SAID = "a fox and a blue book on sand"
 

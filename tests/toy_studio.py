@@ -19,9 +19,9 @@ from sfumato.files.store import write_folder
 from sfumato.nn import ContextConfig, UNetConfig
 from sfumato.studio.limits import Limits
 from sfumato.studio.serve import application, listening
-from sfumato.systems.ediffi.hearing import listener
-from sfumato.systems.ediffi.imagining import Cascade
 from sfumato.systems.ediffi.model import PromptedModel
+from sfumato.systems.ediffi.pipeline import Cascade
+from sfumato.systems.ediffi.prompt_encoder import listener
 from sfumato.systems.ediffi.text.dual import DualConfig, save_dual, train_dual
 from sfumato.train.checkpoint import pack_json, pack_tensors
 from toy_captioned import squares

@@ -4,7 +4,7 @@
     python tools/ship_prompted.py scenes runs/imagine-high runs/imagine-low runs/imagine-rest \\
         --start runs/imagine-base --encoders runs/clip=scenes-clip
     python tools/ship_prompted.py scenes-64 runs/imagine-64 --encoders runs/clip=scenes-clip
-    python tools/ship_prompted.py scenes --scores benchmarks/results/imagine-text.json
+    python tools/ship_prompted.py scenes --scores benchmarks/results/ediffi-text.json
 
 The cards' commands, times and scores come from the runs and from result files, as in `ship.py`.
 """
@@ -29,7 +29,7 @@ from sfumato.model.export import export
 from sfumato.systems.ediffi import clip
 from sfumato.systems.ediffi import recipe as imagine
 from sfumato.systems.ediffi.data import Scenes, scenes
-from sfumato.systems.ediffi.joining import join, read_trained
+from sfumato.systems.ediffi.join_experts import join, read_trained
 from sfumato.systems.ediffi.model import PromptedModel
 from sfumato.train.checkpoint import pack_json
 
@@ -137,7 +137,7 @@ FIGURES = {
 
 
 def scores(files: Sequence[Path]) -> dict[str, str]:
-    """The figures of ``benchmarks/imagine.py text`` by name."""
+    """The figures of ``benchmarks/ediffi.py text`` by name."""
     found = {}
     for path in files:
         results = json.loads(path.read_text(encoding="utf-8"))["results"]

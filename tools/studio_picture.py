@@ -17,7 +17,7 @@ from PIL import Image
 from sfumato.files.cards import find
 from sfumato.studio.limits import Limits
 from sfumato.systems.ediffi.data import Scenes
-from sfumato.systems.ediffi.imagining import open_cascade
+from sfumato.systems.ediffi.pipeline import open_cascade
 
 ROOT = Path(__file__).resolve().parents[1]
 VENDOR, SCENE = "openmoji", 11

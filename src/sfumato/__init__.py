@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from sfumato.systems.ddo.wiener import Wiener
     from sfumato.systems.dsno.operator import TrajectoryOperator
     from sfumato.systems.ediffi.experts import Experts
+    from sfumato.systems.ediffi.fixed_condition import FixedCondition
     from sfumato.systems.ediffi.paint import PaintWithWords
-    from sfumato.systems.ediffi.told import FixedCondition
     from sfumato.systems.genie.derivative import (
         Differentiable,
         ExactDerivative,
@@ -139,7 +139,7 @@ _HOME = {
     "AnnealedLangevin": "sfumato.systems.ddo.langevin",
     "PointObservations": "sfumato.systems.ddo.observed",
     "PaintWithWords": "sfumato.systems.ediffi.paint",
-    "FixedCondition": "sfumato.systems.ediffi.told",
+    "FixedCondition": "sfumato.systems.ediffi.fixed_condition",
     "Experts": "sfumato.systems.ediffi.experts",
     "MixedDerivative": "sfumato.systems.genie.guidance",
     "ImageCondition": "sfumato.denoise",

@@ -21,7 +21,7 @@ from sfumato.files import pictures
 from sfumato.model.load import read_model
 from sfumato.systems.ediffi.commands import prompted
 from sfumato.systems.ediffi.commands.imagine import painted, shown
-from sfumato.systems.ediffi.imagining import ImageRequest, Paint, imagine, open_cascade
+from sfumato.systems.ediffi.pipeline import ImageRequest, Paint, imagine, open_cascade
 from tiny_prompted import filled, picture, save_model, tiny_model
 
 pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")

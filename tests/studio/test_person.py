@@ -23,8 +23,8 @@ from chromium import CHROMIUM, Tab, chromium
 from sfumato.data import to_uint8
 from sfumato.files import pictures
 from sfumato.studio.limits import Limits
-from sfumato.systems.ediffi.imagining import Cascade, imagine, open_cascade
-from sfumato.systems.ediffi.studio import wishing
+from sfumato.systems.ediffi.pipeline import Cascade, imagine, open_cascade
+from sfumato.systems.ediffi.studio import requests
 from toy_studio import png, served, write_toy
 
 pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
@@ -60,7 +60,7 @@ def tab(tmp_path: Path) -> Iterator[Tab]:
 @pytest.fixture
 def asks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The wishes that the page has sent."""
-    seen, plain = [], wishing.asked
+    seen, plain = [], requests.asked
 
     def watched(*words: Any) -> Any:
         seen.append(plain(*words))
@@ -217,7 +217,7 @@ def test_stop(tab: Tab, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
         drawn.extend(here)
         return imagine(cascade, wish, seed, here, 1, **k)
 
-    monkeypatch.setattr(wishing, "imagine", slow)
+    monkeypatch.setattr(requests, "imagine", slow)
     tab.open(address, 1200, 900)
     tab.until(READY)
     tab.type("textarea", "a red square")
@@ -242,7 +242,7 @@ def test_a_full_queue_is_said(tab: Tab, toy: Cascade, monkeypatch: pytest.Monkey
         assert go.wait(60)
         return imagine(*words, **more)
 
-    monkeypatch.setattr(wishing, "imagine", slow)
+    monkeypatch.setattr(requests, "imagine", slow)
     with served(toy, Limits(queue=1)) as address:
         tab.open(address, 1200, 900)
         tab.until(READY)

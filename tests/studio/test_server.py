@@ -25,10 +25,10 @@ from sfumato.files import pictures
 from sfumato.studio.gate import ASKED, READ
 from sfumato.studio.limits import Limits
 from sfumato.studio.serve import listening, loopback
-from sfumato.systems.ediffi.imagining import Cascade, DrawnImages, imagine, open_cascade
-from sfumato.systems.ediffi.studio import wishing
+from sfumato.systems.ediffi.pipeline import Cascade, DrawnImages, imagine, open_cascade
+from sfumato.systems.ediffi.studio import requests
 from sfumato.systems.ediffi.studio.colours import PALETTE
-from sfumato.systems.ediffi.studio.wishing import Sent, asked
+from sfumato.systems.ediffi.studio.requests import Sent, asked
 from toy_studio import painting, png, served, url, write_toy
 
 pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
@@ -177,7 +177,7 @@ class Held:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Held:
     made = Held()
-    monkeypatch.setattr(wishing, "imagine", made)
+    monkeypatch.setattr(requests, "imagine", made)
     return made
 
 
@@ -272,7 +272,7 @@ def test_what_fails_unexpectedly_is_a_sentence_too(
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(wishing, "imagine", broken)
+    monkeypatch.setattr(requests, "imagine", broken)
     with pytest.raises(UsageError, match="failed unexpectedly; the terminal in which") as error:
         draw(address)
     assert "secret" not in str(error.value)

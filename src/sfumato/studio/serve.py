@@ -15,7 +15,7 @@ from typing import Any, Final
 from sfumato.errors import UsageError, require
 from sfumato.studio.gate import App, gate
 from sfumato.studio.limits import Limits
-from sfumato.systems.ediffi.imagining import Cascade
+from sfumato.systems.ediffi.pipeline import Cascade
 from sfumato.systems.ediffi.studio.page import look, page
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")

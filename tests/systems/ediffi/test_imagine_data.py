@@ -17,7 +17,7 @@ from sfumato.nn import Prompt
 from sfumato.systems.ediffi import recipe as imagine
 from sfumato.systems.ediffi.data import Captioned
 from sfumato.systems.ediffi.experts import Node
-from sfumato.systems.ediffi.hearing import PromptEncoder
+from sfumato.systems.ediffi.prompt_encoder import PromptEncoder
 from sfumato.systems.ediffi.recipe import (
     WORSE,
     Config,

@@ -25,9 +25,9 @@ from sfumato.nn import Prompt
 from sfumato.systems.ediffi import recipe
 from sfumato.systems.ediffi.data import Captioned
 from sfumato.systems.ediffi.experts import Node
-from sfumato.systems.ediffi.hearing import PromptEncoder, listener
-from sfumato.systems.ediffi.imagining import ImageRequest, imagine, open_cascade
 from sfumato.systems.ediffi.model import PromptedModel, sized
+from sfumato.systems.ediffi.pipeline import ImageRequest, imagine, open_cascade
+from sfumato.systems.ediffi.prompt_encoder import PromptEncoder, listener
 from sfumato.systems.ediffi.recipe import (
     WORSE,
     Config,

@@ -19,8 +19,8 @@ from sfumato.nn import EncoderWidths
 from sfumato.schedule import RectifiedFlow
 from sfumato.solve import DEIS
 from sfumato.systems.ediffi.experts import Experts, Node, Split
-from sfumato.systems.ediffi.hearing import PromptEncoder
 from sfumato.systems.ediffi.model import EncoderConfig, Modality, PromptedModel
+from sfumato.systems.ediffi.prompt_encoder import PromptEncoder
 from sfumato.times import karras
 from tiny_prompted import filled, listeners, save_model, tiny_model, unet
 

@@ -12,8 +12,8 @@ import sfumato as sf
 from sfumato.denoise import Condition, Denoiser, ImageCondition
 from sfumato.guide import ClassifierFree
 from sfumato.nn import ContextConfig, Encoded, EncoderWidths, Prompt, UNet, UNetConfig
+from sfumato.systems.ediffi.fixed_condition import ByEncoder, FixedCondition
 from sfumato.systems.ediffi.paint import PaintWithWords, Stroke, attention_map
-from sfumato.systems.ediffi.told import ByEncoder, FixedCondition
 
 F64 = torch.float64
 

@@ -14,7 +14,7 @@ from sfumato.data import to_uint8
 from sfumato.errors import UsageError
 from sfumato.files.pictures import sheet
 from sfumato.systems.ediffi.commands import prompted
-from sfumato.systems.ediffi.imagining import ImageRequest, Paint, imagine, open_cascade
+from sfumato.systems.ediffi.pipeline import ImageRequest, Paint, imagine, open_cascade
 
 SAID = (
     "a red apple left of a butterfly on grass",

@@ -29,7 +29,7 @@ from sfumato.systems.ediffi.data import (
     joined_captioned,
     scenes,
 )
-from sfumato.systems.ediffi.hearing import place_of
+from sfumato.systems.ediffi.prompt_encoder import place_of
 from sfumato.systems.ediffi.text.dual import DualConfig, load_dual, save_dual, train_dual
 from sfumato.systems.ediffi.text.dual_scores import retrieval, styles_read
 from sfumato.train.checkpoint import pack_json

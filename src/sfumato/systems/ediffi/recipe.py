@@ -45,8 +45,8 @@ from sfumato.systems.ediffi.data import (
     scenes,
 )
 from sfumato.systems.ediffi.experts import Node, Split
-from sfumato.systems.ediffi.hearing import PromptEncoder, listener
 from sfumato.systems.ediffi.model import Modality, PromptedModel, sized
+from sfumato.systems.ediffi.prompt_encoder import PromptEncoder, listener
 from sfumato.systems.edm.recipe import edm_times
 from sfumato.times import karras
 from sfumato.train import Loss, Microbatch, Sheet, TrainConfig

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from sfumato.systems.ediffi.imagining import Paint
+    from sfumato.systems.ediffi.pipeline import Paint
 
 _ABOUT = """Draw what a sentence says.
 
@@ -113,7 +113,7 @@ def run(config: ImagineConfig) -> None:
 
     from sfumato.console.progress import bar
     from sfumato.data import to_uint8
-    from sfumato.systems.ediffi.imagining import ImageRequest, imagine, strokes
+    from sfumato.systems.ediffi.pipeline import ImageRequest, imagine, strokes
 
     cascade = prompted.opened(
         found, config.device, config.threads, download=config.download, keep=config.keep
@@ -165,7 +165,7 @@ def painted(text: str, side: int) -> Paint:
     import torch
     from torch.nn.functional import interpolate
 
-    from sfumato.systems.ediffi.imagining import Paint
+    from sfumato.systems.ediffi.pipeline import Paint
 
     path, rest = _path_of(text)
     phrase, _, last = rest.rpartition(":")

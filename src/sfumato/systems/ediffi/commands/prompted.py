@@ -10,7 +10,7 @@ from sfumato.console.options import DeviceName
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
-    from sfumato.systems.ediffi.imagining import Cascade
+    from sfumato.systems.ediffi.pipeline import Cascade
 
 
 USUAL, LARGER = "scenes", "scenes-64"
@@ -52,12 +52,12 @@ def opened(
     At most ``keep`` experts of a model are in memory at once; 0 keeps all.
 
     Raises:
-        UsageError, MissingExtra, SfumatoError: see `ediffi.imagining.open_cascade`.
+        UsageError, MissingExtra, SfumatoError: see `ediffi.pipeline.open_cascade`.
     """
     import torch
 
     from sfumato.console.options import torch_device
-    from sfumato.systems.ediffi.imagining import open_cascade
+    from sfumato.systems.ediffi.pipeline import open_cascade
 
     if threads:
         torch.set_num_threads(threads)

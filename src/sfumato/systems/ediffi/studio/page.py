@@ -13,10 +13,10 @@ from typing import Any, Final, final
 from sfumato.errors import SfumatoError, require
 from sfumato.studio import results
 from sfumato.studio.limits import Limits
-from sfumato.systems.ediffi.imagining import Cascade
 from sfumato.systems.ediffi.model import Modality
+from sfumato.systems.ediffi.pipeline import Cascade
 from sfumato.systems.ediffi.studio.colours import PALETTE
-from sfumato.systems.ediffi.studio.wishing import MAX_SEED, Sent, asked, drawn
+from sfumato.systems.ediffi.studio.requests import MAX_SEED, Sent, asked, drawn
 
 
 @final

@@ -48,12 +48,12 @@ def main(argv: list[str]) -> None:
 def run(config: JoinConfig) -> None:
     """Join and write.
 
-    Raises UsageError and SfumatoError: see `ediffi.joining.join`.
+    Raises UsageError and SfumatoError: see `ediffi.join_experts.join`.
     """
     if not config.runs:
         raise UsageError("expected the run folders of experts, got none")
     model_folder(config.out, force=config.force)
-    from sfumato.systems.ediffi.joining import join
+    from sfumato.systems.ediffi.join_experts import join
 
     card = {"runs": [run.absolute().name for run in config.runs]}
     join(config.runs, config.out, card, half=config.half, replaces=config.force)

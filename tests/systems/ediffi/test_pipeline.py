@@ -18,8 +18,9 @@ from sfumato.guide import ClassifierFree
 from sfumato.model.description import ModelConfig
 from sfumato.seeds import fold
 from sfumato.solve import DEIS
-from sfumato.systems.ediffi.hearing import PromptEncoder
-from sfumato.systems.ediffi.imagining import (
+from sfumato.systems.ediffi.fixed_condition import ByEncoder, FixedCondition
+from sfumato.systems.ediffi.paint import PaintWithWords, Stroke
+from sfumato.systems.ediffi.pipeline import (
     Cascade,
     ImageRequest,
     Paint,
@@ -30,10 +31,9 @@ from sfumato.systems.ediffi.imagining import (
     ready,
     strokes,
 )
-from sfumato.systems.ediffi.paint import PaintWithWords, Stroke
+from sfumato.systems.ediffi.prompt_encoder import PromptEncoder
 from sfumato.systems.ediffi.recipe import enlarged
 from sfumato.systems.ediffi.text.encoders import Transformer
-from sfumato.systems.ediffi.told import ByEncoder, FixedCondition
 from sfumato.times import karras
 from tiny_prompted import WORDS, encoder, filled, picture, save_model, tiny_model, unet
 
@@ -271,7 +271,7 @@ def test_a_style_needs_an_encoder_of_pictures_in_every_model(
     """Which is said before anything is drawn."""
     cascade = Cascade((*base.stages, stage("bert", side=16, low=8)))
     done: list[Callable[..., Any]] = []
-    monkeypatch.setattr("sfumato.systems.ediffi.imagining.sample", done.append)
+    monkeypatch.setattr("sfumato.systems.ediffi.pipeline.sample", done.append)
     with pytest.raises(UsageError, match="listens to sentences only; leave out the style"):
         imagine(cascade, ImageRequest(SAID, style=picture()), 0, [0])
 

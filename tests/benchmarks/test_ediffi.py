@@ -1,4 +1,4 @@
-"""`benchmarks/imagine.py` on tiny models: many prompts in a batch, paint, styles, every part."""
+"""`benchmarks/ediffi.py` on tiny models: many prompts in a batch, paint, styles, every part."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from sfumato.loss import LogNormal
 from sfumato.systems.ediffi.data.layout import plan
 from sfumato.systems.ediffi.data.things import pair_split, place_split
 from sfumato.systems.ediffi.experts import Experts, Node
-from sfumato.systems.ediffi.hearing import PromptEncoder
-from sfumato.systems.ediffi.imagining import Cascade, ImageRequest, Paint, Stage, imagine
 from sfumato.systems.ediffi.metrics.scenes import SceneReading
 from sfumato.systems.ediffi.metrics.scores import scores
 from sfumato.systems.ediffi.metrics.training import ReaderTraining
 from sfumato.systems.ediffi.model import PromptedModel
+from sfumato.systems.ediffi.pipeline import Cascade, ImageRequest, Paint, Stage, imagine
+from sfumato.systems.ediffi.prompt_encoder import PromptEncoder
 from sfumato.systems.ediffi.reader import NAMES, asked_for, train_scene_reader
 from tiny_prompted import encoder, filled, picture, save_model, tiny_model
 from toy_emoji import write_toy_emoji
@@ -36,10 +36,10 @@ pytest.importorskip("resvg_py", reason="needs the extra: pip install 'sfumato[da
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 bench = import_module("imagine")
-drawn = import_module("imagine_drawn")
-experts = import_module("imagine_experts")
-judged = import_module("imagine_judged")
-placed = import_module("imagine_placed")
+drawn = import_module("ediffi_drawn")
+experts = import_module("ediffi_experts")
+judged = import_module("ediffi_judged")
+placed = import_module("ediffi_placed")
 
 ALL = ("bert", "clip", "t5")
 SAID = ("a red square", "a blue square, left of a green square", "a pink square of a cyan square")
@@ -299,7 +299,7 @@ def run(work: Path, part: str, *words: str) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", argv)
         bench.main()
-    made = json.loads((work / "results" / f"imagine-{part}.json").read_text())
+    made = json.loads((work / "results" / f"ediffi-{part}.json").read_text())
     assert str(work) not in json.dumps(made["results"])
     return dict(made["results"])
 
@@ -334,7 +334,7 @@ def test_every_part(work: Path) -> None:
     assert len(found["prompts"]) == 12 and len(set(found["prompts"])) == 12
     for name, wide in (("paint", 150 + 3 * 130), ("style", 150 + 6 * 130), ("outside", 150 + 520),
                        ("sheet", 2 * (150 + 520))):  # fmt: skip
-        with Image.open(work / "img" / f"imagine-{name}.webp") as drawing:
+        with Image.open(work / "img" / f"ediffi-{name}.webp") as drawing:
             assert wide < drawing.width < wide + 30
 
 

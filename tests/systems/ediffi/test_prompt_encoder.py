@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.nn import Encoded, EncoderWidths
-from sfumato.systems.ediffi.hearing import ROOM, PromptEncoder, listener, place_of, silence
 from sfumato.systems.ediffi.model import EncoderConfig, Modality
+from sfumato.systems.ediffi.prompt_encoder import ROOM, PromptEncoder, listener, place_of, silence
 from sfumato.systems.ediffi.text.dual import DualConfig, dual_model, save_dual, train_tokenizer
 from sfumato.systems.ediffi.text.encoders import PictureEncoder, Remembered, Transformer
 from tiny_prompted import WIDTHS, encoder, listeners, picture

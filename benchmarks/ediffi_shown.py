@@ -1,4 +1,4 @@
-"""The pictures of `benchmarks/imagine.py`: prompts beside what was drawn, paint, styles."""
+"""The pictures of `benchmarks/ediffi.py`: prompts beside what was drawn, paint, styles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from imagine_placed import Painting, Shown
+from ediffi_placed import Painting, Shown
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn.functional import interpolate

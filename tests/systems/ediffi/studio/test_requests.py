@@ -15,10 +15,10 @@ from PIL import Image
 from sfumato.errors import UsageError
 from sfumato.studio import limits as checks
 from sfumato.studio.limits import Limits
-from sfumato.systems.ediffi.imagining import Cascade, open_cascade
+from sfumato.systems.ediffi.pipeline import Cascade, open_cascade
 from sfumato.systems.ediffi.studio import reading
 from sfumato.systems.ediffi.studio.colours import PALETTE
-from sfumato.systems.ediffi.studio.wishing import Sent, asked, drawn, painted
+from sfumato.systems.ediffi.studio.requests import Sent, asked, drawn, painted
 from toy_studio import painting, png, url, write_toy
 
 BLUE, ORANGE = PALETTE[0].rgb, PALETTE[1].rgb

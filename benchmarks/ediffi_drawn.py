@@ -1,4 +1,4 @@
-"""Many different prompts drawn in batches, as `benchmarks/imagine.py` measures them."""
+"""Many different prompts drawn in batches, as `benchmarks/ediffi.py` measures them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from sfumato.nn import Prompt, best_dtype
-from sfumato.systems.ediffi import imagining
-from sfumato.systems.ediffi.imagining import (
+from sfumato.systems.ediffi import pipeline
+from sfumato.systems.ediffi.paint import PaintWithWords, Stroke
+from sfumato.systems.ediffi.pipeline import (
     Cascade,
     DrawnImages,
     PreparedStage,
@@ -18,7 +19,6 @@ from sfumato.systems.ediffi.imagining import (
     guided,
     tokens_heard,
 )
-from sfumato.systems.ediffi.paint import PaintWithWords, Stroke
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ def draw(
     dtype: torch.dtype | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> DrawnImages:
-    """A picture of each prompt; picture i has the noise of `ediffi.imagining.imagine`'s i.
+    """A picture of each prompt; picture i has the noise of `ediffi.pipeline.imagine`'s i.
 
     Networks are evaluated in ``dtype``, by default in bfloat16 where that is fast.
 
@@ -107,6 +107,4 @@ def draw(
 
     low = dtype or best_dtype(cascade.stages[0].device)
     indices = range(len(asked.said))
-    return imagining.draw(
-        cascade, of, seed, indices, steps, batch=batch, dtype=low, advance=advance
-    )
+    return pipeline.draw(cascade, of, seed, indices, steps, batch=batch, dtype=low, advance=advance)

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from ediffi_drawn import Prompts, draw
 from fields_shown import resident
-from imagine_drawn import Prompts, draw
 from torch import Tensor
 
 from sfumato.denoise import Condition, Denoiser, ImageCondition
@@ -22,7 +22,7 @@ from sfumato.nn import best_dtype
 from sfumato.seeds import fold, generator, generators
 from sfumato.systems.ediffi.data import Scenes, scenes
 from sfumato.systems.ediffi.experts import Experts, Node
-from sfumato.systems.ediffi.imagining import Cascade, Stage, open_cascade
+from sfumato.systems.ediffi.pipeline import Cascade, Stage, open_cascade
 from sfumato.systems.ediffi.reader import FINE
 from sfumato.systems.ediffi.recipe import WORSE, enlarged, lowered
 

@@ -17,12 +17,12 @@ from sfumato.sampling import sample
 from sfumato.seeds import fold, generators
 from sfumato.solve import DEIS
 from sfumato.systems.ediffi.ensemble import open_experts
-from sfumato.systems.ediffi.hearing import PromptEncoder
+from sfumato.systems.ediffi.fixed_condition import ByEncoder, FixedCondition
 from sfumato.systems.ediffi.model import Modality, PromptedModel
 from sfumato.systems.ediffi.paint import PaintWithWords, Stroke
+from sfumato.systems.ediffi.prompt_encoder import PromptEncoder
 from sfumato.systems.ediffi.recipe import enlarged
 from sfumato.systems.ediffi.text.phrases import tokens_of
-from sfumato.systems.ediffi.told import ByEncoder, FixedCondition
 from sfumato.times import karras
 
 

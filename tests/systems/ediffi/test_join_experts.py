@@ -20,10 +20,10 @@ from sfumato.model.load import load_model
 from sfumato.systems.ediffi import recipe
 from sfumato.systems.ediffi.ensemble import open_experts
 from sfumato.systems.ediffi.experts import Experts, Node
-from sfumato.systems.ediffi.hearing import PromptEncoder
-from sfumato.systems.ediffi.imagining import ImageRequest, imagine, open_cascade
-from sfumato.systems.ediffi.joining import join, together
+from sfumato.systems.ediffi.join_experts import join, together
 from sfumato.systems.ediffi.model import PromptedModel
+from sfumato.systems.ediffi.pipeline import ImageRequest, imagine, open_cascade
+from sfumato.systems.ediffi.prompt_encoder import PromptEncoder
 from sfumato.train import TrainConfig
 from tiny_prompted import captioned_squares, encoder, filled, save_model, tiny_model, unet
 

@@ -15,11 +15,11 @@ from torch import Tensor
 from sfumato.errors import UsageError
 from sfumato.metrics import Score, extract, frechet_distance
 from sfumato.systems.ediffi.data import Scenes, scenes
-from sfumato.systems.ediffi.hearing import place_of
-from sfumato.systems.ediffi.imagining import Cascade
 from sfumato.systems.ediffi.metrics.scenes import SceneFeatures, SceneReader, SceneReading
 from sfumato.systems.ediffi.metrics.scores import PromptContent, scores
 from sfumato.systems.ediffi.model import Modality
+from sfumato.systems.ediffi.pipeline import Cascade
+from sfumato.systems.ediffi.prompt_encoder import place_of
 from sfumato.systems.ediffi.reader import FINE, asked_for
 from sfumato.systems.ediffi.recipe import lowered
 from sfumato.systems.ediffi.text.encoders import PictureEncoder, Transformer

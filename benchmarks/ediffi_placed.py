@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from imagine_drawn import Place, Prompts, draw
-from imagine_judged import mean, real_pictures
+from ediffi_drawn import Place, Prompts, draw
+from ediffi_judged import mean, real_pictures
 from torch import Tensor
 
 from sfumato.data.emoji import VENDORS
@@ -19,7 +19,6 @@ from sfumato.systems.ediffi.data import THINGS, Scenes
 from sfumato.systems.ediffi.data.grounds import GROUNDS
 from sfumato.systems.ediffi.data.layout import GRID, Cell
 from sfumato.systems.ediffi.data.things import pairs_for_test, places_for_test, places_seen
-from sfumato.systems.ediffi.imagining import Cascade
 from sfumato.systems.ediffi.metrics.scenes import SceneReader, SceneReading
 from sfumato.systems.ediffi.metrics.scores import (
     PromptContent,
@@ -32,6 +31,7 @@ from sfumato.systems.ediffi.metrics.scores import (
     vendor_hits,
 )
 from sfumato.systems.ediffi.model import Modality
+from sfumato.systems.ediffi.pipeline import Cascade
 from sfumato.systems.ediffi.reader import FINE
 
 SIDES = (11, 14)

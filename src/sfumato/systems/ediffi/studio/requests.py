@@ -15,7 +15,7 @@ from sfumato.data import to_uint8
 from sfumato.errors import UsageError
 from sfumato.studio import limits as checks
 from sfumato.studio.limits import Limits
-from sfumato.systems.ediffi.imagining import Cascade, ImageRequest, Paint, imagine, strokes
+from sfumato.systems.ediffi.pipeline import Cascade, ImageRequest, Paint, imagine, strokes
 from sfumato.systems.ediffi.studio import reading
 from sfumato.systems.ediffi.studio.colours import PALETTE, masks
 
@@ -145,7 +145,7 @@ def drawn(cascade: Cascade, ask: StudioRequest, batch: int) -> Iterator[Some]:
     """All pictures so far, first none, then after each ``batch`` of them.
 
     Raises:
-        UsageError, SfumatoError: see `ediffi.imagining.imagine`.
+        UsageError, SfumatoError: see `ediffi.pipeline.imagine`.
     """
     side = cascade.side
     done: list[NDArray[np.uint8]] = [np.zeros((0, 3, side, side), np.uint8)]

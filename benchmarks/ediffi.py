@@ -1,20 +1,20 @@
 """Text to image: does a picture show what its sentence says, where it was painted, in the style?
 
-    python benchmarks/imagine.py reader
-    python benchmarks/imagine.py text --model runs/imagine-base --enlarge runs/imagine-64
-    python benchmarks/imagine.py experts --single runs/imagine-base --model runs/imagine-experts
-    python benchmarks/imagine.py encoders --model runs/imagine-base
-    python benchmarks/imagine.py paint --model runs/imagine-base
-    python benchmarks/imagine.py style --model runs/imagine-base
-    python benchmarks/imagine.py sheet --model runs/imagine-base --enlarge runs/imagine-64
+    python benchmarks/ediffi.py reader
+    python benchmarks/ediffi.py text --model runs/imagine-base --enlarge runs/imagine-64
+    python benchmarks/ediffi.py experts --single runs/imagine-base --model runs/imagine-experts
+    python benchmarks/ediffi.py encoders --model runs/imagine-base
+    python benchmarks/ediffi.py paint --model runs/imagine-base
+    python benchmarks/ediffi.py style --model runs/imagine-base
+    python benchmarks/ediffi.py sheet --model runs/imagine-base --enlarge runs/imagine-64
 
 Pictures are judged by a reader of scenes that is trained for it (`reader`, about ten minutes on a
 core) and knows no model. Sentences are those of test scenes, none of which is one of training: they
 name pairs of things that are never together there, or things on grounds where they are never alone.
 All draws of one call have the same noise. Errors are those of shares and means of so many pictures.
 
-Each part writes `benchmarks/results/imagine-PART.json`; `paint`, `style` and `sheet` draw
-`docs/img/imagine-PART.webp`, and `sheet` also `docs/img/imagine-outside.webp`.
+Each part writes `benchmarks/results/ediffi-PART.json`; `paint`, `style` and `sheet` draw
+`docs/img/ediffi-PART.webp`, and `sheet` also `docs/img/ediffi-outside.webp`.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from sfumato.files.cards import find
 from sfumato.files.progress import show
 from sfumato.nn import best_dtype
 from sfumato.systems.ediffi.data.layout import plan, sentences
-from sfumato.systems.ediffi.imagining import Cascade, open_cascade
 from sfumato.systems.ediffi.metrics.scenes import SceneReader, load_reader
 from sfumato.systems.ediffi.metrics.scores import boxed, exact_hits, object_hits, overlap, scores
 from sfumato.systems.ediffi.model import Modality
+from sfumato.systems.ediffi.pipeline import Cascade, open_cascade
 from sfumato.systems.ediffi.reader import NAMES, scene_set, train_scene_reader
 
 sys.path.insert(0, str(Path(__file__).parent))
-from imagine_drawn import Prompts, draw
-from imagine_experts import cost, loss_rows, losses, memory, one_memory, weights_of
-from imagine_judged import Captions, Figures, Judge, captions, likeness_of, mean
-from imagine_placed import paint_rows, paintings, right_styles, shown, style_rows
-from imagine_shown import captioned_rows, paint_sheet, save, spread, style_sheet
+from ediffi_drawn import Prompts, draw
+from ediffi_experts import cost, loss_rows, losses, memory, one_memory, weights_of
+from ediffi_judged import Captions, Figures, Judge, captions, likeness_of, mean
+from ediffi_placed import paint_rows, paintings, right_styles, shown, style_rows
+from ediffi_shown import captioned_rows, paint_sheet, save, spread, style_sheet
 from written import write
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -116,7 +116,7 @@ def read_by(options: Options) -> SceneReader:
     """The trained reader. Raises SfumatoError if there is none."""
     if not options.reader.is_dir():
         raise SfumatoError(
-            f"there is no reader in {options.reader}; run python benchmarks/imagine.py reader"
+            f"there is no reader in {options.reader}; run python benchmarks/ediffi.py reader"
         )
     return load_reader(options.reader)
 
@@ -279,7 +279,7 @@ def paint(options: Options) -> dict[str, Any]:
         options.walk,
     )
     Console().print(rows)
-    save(paint_sheet(painting, drawn), options.img / "imagine-paint.webp")
+    save(paint_sheet(painting, drawn), options.img / "ediffi-paint.webp")
     return {**about(options, cascade), "guidance": options.guidance[-1], "rows": rows}
 
 
@@ -296,7 +296,7 @@ def style(options: Options) -> dict[str, Any]:
         options.walk,
     )
     Console().print(rows)
-    save(style_sheet(asked, drawn), options.img / "imagine-style.webp")
+    save(style_sheet(asked, drawn), options.img / "ediffi-style.webp")
     found = {"guidance": options.guidance[-1], "right": right_styles(rows), "rows": rows}
     return {**about(options, cascade), **found}
 
@@ -312,7 +312,7 @@ def sheet(options: Options) -> dict[str, Any]:
             cascade, Prompts(every, guidance=options.guidance[-1]), options.seed, options.walk
         )
         picture = captioned_rows(texts, spread(made.pictures, copies), blocks)
-        save(picture, options.img / f"imagine-{name}.webp")
+        save(picture, options.img / f"ediffi-{name}.webp")
     return {**about(options, cascade), "prompts": said, "outside": list(OUTSIDE)}
 
 
@@ -339,7 +339,7 @@ def main() -> None:
             results = PARTS[options.part](options)
         except SfumatoError as error:
             raise SystemExit(f"error: {error}") from error
-    path = options.results / f"imagine-{options.part}.json"
+    path = options.results / f"ediffi-{options.part}.json"
     write(path, options.seed, results)
     Console().print(f"wrote {path}")
 
