@@ -25,7 +25,7 @@ NOUNS = {
     "process (critically damped)": (r"\bCriticallyDamped", ("damped.py",)),
     "data set (stamps)": (r"\bstamps\b", ("data/stamps.py",)),
     "recipe (genie)": (
-        r"recipes\.genie|recipes import .*genie|\bgenie\.Config|^\s+genie,$|\"genie\"|GENIE = Recipe"
+        r"recipes\.genie|recipes import .*genie|\bgenie\.Config|^\s+genie,$|GENIE = Recipe"
         r"|systems\.genie\.recipe|genie\.recipe",
         ("recipes/genie.py", "systems/genie"),
     ),
