@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from ddo_shown import resident
 from ediffi_drawn import Prompts, draw
-from fields_shown import resident
 from torch import Tensor
 
 from sfumato.denoise import Condition, Denoiser, ImageCondition

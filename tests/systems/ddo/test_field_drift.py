@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import sfumato as sf
 from rainfall import fill
 from sfumato.cli import main
-from sfumato.data import ModelCard as DataCard
+from sfumato.data import DataCard
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.cards import ModelCard
 from sfumato.files.store import write_folder

@@ -1,15 +1,15 @@
 """Functions as data: what is exact, what does not depend on the grid, and what it costs.
 
-    python benchmarks/fields.py noise
-    python benchmarks/fields.py exact
-    python benchmarks/fields.py kriging
-    python benchmarks/fields.py invariance --model runs/fields-mixture --control runs/fields-white
-    python benchmarks/fields.py vorticity --n 500
-    python benchmarks/fields.py cost
-    python benchmarks/fields.py pictures
+    python benchmarks/ddo.py noise
+    python benchmarks/ddo.py exact
+    python benchmarks/ddo.py kriging
+    python benchmarks/ddo.py invariance --model runs/fields-mixture --control runs/fields-white
+    python benchmarks/ddo.py vorticity --n 500
+    python benchmarks/ddo.py cost
+    python benchmarks/ddo.py pictures
 
-Each part writes `benchmarks/results/fields-PART.json`; `invariance`, `vorticity`, `cost` and
-`pictures` draw `docs/img/fields-PART.png` (or `.webp`).
+Each part writes `benchmarks/results/ddo-PART.json`; `invariance`, `vorticity`, `cost` and
+`pictures` draw `docs/img/ddo-PART.png` (or `.webp`).
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from sfumato.systems.ddo.pictures import field_sheet
 from sfumato.systems.ddo.sampling import FieldSolver, draw_fields, field_walk
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fields_again import decided, denoised_again
-from fields_exact import exact, kriging, noise
-from fields_shown import plot_cost, plot_spectra, resident
+from ddo_again import decided, denoised_again
+from ddo_exact import exact, kriging, noise
+from ddo_shown import plot_cost, plot_spectra, resident
 from written import write
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,7 +119,7 @@ def invariance(options: Options) -> dict[str, Any]:
                 }
             )
             Console().print(rows[-1])
-    plot_spectra({"real": spectrum, **spectra}, options.img / "fields-invariance.png")
+    plot_spectra({"real": spectrum, **spectra}, options.img / "ddo-invariance.png")
     return {"weight": law.weights[0], "deviation": float(real.std()), "rows": rows}
 
 
@@ -178,7 +178,7 @@ def vorticity(options: Options) -> dict[str, Any]:
         NavierStokes(VISCOSITY, TIME, steps).solve(torch.zeros_like(force), force)
         row["solver_steps"] = steps
         row["solver_seconds"] = (time.perf_counter() - began) / count
-    plot_spectra(spectra, options.img / "fields-vorticity.png")
+    plot_spectra(spectra, options.img / "ddo-vorticity.png")
     again = denoised_again(denoiser, model, values[:64], options.seed)  # not calibrated
     levels = [decided(model, length) for length in (0.1, 0.015)]
     return {"real": len(values), "rows": rows, "again": again, "decided": levels}
@@ -205,7 +205,7 @@ def pictures(options: Options) -> dict[str, Any]:
         labels = [f"{n} x {n}" for n in sides]
         title = model.frame.quantities[0].label
         sheet = field_sheet(made, label=title, row_labels=labels, extent=model.frame.extent)
-        save(sheet, options.img / f"fields-{card.name}.webp")
+        save(sheet, options.img / f"ddo-{card.name}.webp")
         drawn.append({"model": card.name, "grids": sides})
     return {"rows": drawn}
 
@@ -223,7 +223,7 @@ def cost(options: Options) -> dict[str, Any]:
         row = {k: float(v) for k, v in (w.split("=") for w in done.stdout.split())}
         rows.append({"n": n, "points": n * n, **row})
         Console().print(rows[-1])
-    plot_cost(rows, options.img / "fields-cost.png")
+    plot_cost(rows, options.img / "ddo-cost.png")
     return {"rows": rows}
 
 
@@ -272,7 +272,7 @@ def main() -> None:
         else:
             results = PARTS[options.part](options)
     if not options.point:
-        path = options.results / f"fields-{options.part}.json"
+        path = options.results / f"ddo-{options.part}.json"
         write(path, options.seed, results)
         Console().print(f"wrote {path}")
 

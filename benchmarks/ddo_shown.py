@@ -1,4 +1,4 @@
-"""What `benchmarks/fields.py` draws, and how it measures memory."""
+"""What `benchmarks/ddo.py` draws, and how it measures memory."""
 
 from __future__ import annotations
 
