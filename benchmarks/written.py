@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.console.report import commit, machine
+from sfumato.files import atomic
 
 
 def origin(seed: int) -> dict[str, Any]:
@@ -27,8 +28,4 @@ def origin(seed: int) -> dict[str, Any]:
 def write(path: Path, seed: int, results: Any, **more: Any) -> None:
     """Write ``results``, and more under its own names, below what `origin` says."""
     record = {**origin(seed), **more, "results": results}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    atomic.write(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")

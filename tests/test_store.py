@@ -11,6 +11,7 @@ import pytest
 
 from sfumato.errors import SfumatoError
 from sfumato.files import store
+from sfumato.files.atomic import sweep
 
 FILES = {"model.json": b'{"a": 1}', "card.json": b"{}", "weights.bin": bytes(range(256)) * 8}
 
@@ -126,7 +127,7 @@ def test_killed_writers_leave_a_readable_folder(tmp_path: Path) -> None:
                 child.wait(rng.uniform(0.0, 0.1))
             except subprocess.TimeoutExpired:
                 child.kill()
-        store.sweep(tmp_path)
+        sweep(tmp_path)
         assert [p.name for p in tmp_path.iterdir()] == ["n"]
         files = store.read_folder(target)
         assert len(set(files["x"])) == 1 and len(files["x"]) == 4096

@@ -223,7 +223,7 @@ def test_an_interrupted_folder_never_appears(tmp_path: Path) -> None:
 def test_an_unwritable_place_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with (
-        pytest.raises(SfumatoError, match="cannot write into.*set SFUMATO_DATA"),
+        pytest.raises(SfumatoError, match="cannot be written.*set SFUMATO_DATA"),
         new_folder(tmp_path / "file" / "set"),
     ):
         pass

@@ -24,6 +24,7 @@ from sfumato.console.report import commit, record
 from sfumato.damped import CriticallyDamped
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.files.atomic import write
 from sfumato.model.description import ModelDescription
 from sfumato.process import Scheduled
 from sfumato.seeds import fold
@@ -161,10 +162,7 @@ class Rows:
             return
         results = {**self.head.get("results", {}), "rows": self.listed()}
         text = json.dumps({**self.head, "results": results}, indent=2, ensure_ascii=False)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        fresh.write_text(text + "\n", encoding="utf-8")
-        os.replace(fresh, self.path)
+        write(self.path, text + "\n")
 
 
 def plan(contestants: Sequence[Contestant], budgets: Sequence[int]) -> Plan:

@@ -13,6 +13,7 @@ from sfumato.console import datasets
 from sfumato.console.how import SamplingOptions
 from sfumato.console.options import Integers, Name, at_least, parse
 from sfumato.errors import UsageError
+from sfumato.files.atomic import write
 
 if TYPE_CHECKING:
     from sfumato.cli.judging import Reference
@@ -128,9 +129,8 @@ def run(config: EvaluateConfig, argv: list[str]) -> None:
         table(config.name, rows)
         if config.out is not None:
             settings = json.loads(json.dumps(asdict(config), default=_plain))
-            config.out.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps(record("evaluate", argv, config.seed, settings, rows), indent=2)
-            config.out.write_text(text + "\n", encoding="utf-8")
+            write(config.out, text + "\n")
             print(f"wrote {config.out}")
 
 

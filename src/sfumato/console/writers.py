@@ -11,7 +11,6 @@ import csv
 import io
 import json
 import math
-import os
 import shutil
 import zipfile
 from abc import ABC, abstractmethod
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from sfumato.errors import UsageError
 from sfumato.files import pictures
+from sfumato.files.atomic import whole, write
 
 About = Mapping[str, Any]
 Chunks = Iterable[NDArray[Any]]
@@ -109,8 +109,6 @@ class Npz(Output):
 
     def write(self, chunks: Chunks, shape: tuple[int, ...], labels: Labelled, about: About) -> None:
         """Stream the arrays into an uncompressed archive, whole or not at all."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name(self.path.name + ".part")
         small = {
             "labels": labels.labels,
             "label_names": np.array([name for name, _ in labels.axes], dtype=np.str_),
@@ -118,20 +116,14 @@ class Npz(Output):
         }
         for name, values in labels.axes:
             small[f"values_{name}"] = np.array(values, dtype=np.str_)
-        try:
-            with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
-                images = len(shape) == 4
-                with _member(archive, "images" if images else "points") as out:
-                    dtype = np.dtype(np.uint8 if images else np.float32)
-                    _header(out, shape, dtype)
-                    for chunk in chunks:
-                        out.write(np.ascontiguousarray(chunk, dtype=dtype).tobytes())
-                for name, value in small.items():
-                    with _member(archive, name) as out:
-                        np.lib.format.write_array(out, value, allow_pickle=False)
-            part.replace(self.path)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole(self.path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+            images = len(shape) == 4
+            with _member(archive, "images" if images else "points") as out:
+                dtype = np.dtype(np.uint8 if images else np.float32)
+                _header(out, shape, dtype)
+                for chunk in chunks:
+                    out.write(np.ascontiguousarray(chunk, dtype=dtype).tobytes())
+            _arrays(archive, small)
 
 
 @final
@@ -148,7 +140,7 @@ class Folder(Output):
         """Write the files; pictures of an earlier, longer run of this command are removed."""
         self.path.mkdir(parents=True, exist_ok=True)
         digits, i = max(6, len(str(shape[0] - 1))), 0
-        put(self.path / "sample.json", json.dumps(about, indent=2).encode())
+        write(self.path / "sample.json", json.dumps(about, indent=2).encode())
         for chunk in chunks:
             for pixels in chunk:
                 (self.path / f"{i:0{digits}}.png").write_bytes(
@@ -164,7 +156,7 @@ class Folder(Output):
             rows.writerow(["file", *(name for name, _ in labels.axes)])
             for j in range(shape[0]):
                 rows.writerow([f"{j:0{digits}}.png", *labels.words(j)])
-            put(self.path / "labels.csv", text.getvalue().encode())
+            write(self.path / "labels.csv", text.getvalue().encode())
 
 
 @final
@@ -201,16 +193,8 @@ def output(path: Path, columns: int | None = None) -> Output:
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write an .npz, whole or not at all; the same arrays give the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
-            for name, value in arrays.items():
-                with _member(archive, name) as out:
-                    np.lib.format.write_array(out, np.asarray(value), allow_pickle=False)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+        _arrays(archive, arrays)
 
 
 class Parts:
@@ -230,7 +214,7 @@ class Parts:
         if not plan.is_file() or plan.read_text() != self._plan:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        put(plan, self._plan.encode())
+        write(plan, self._plan.encode())
 
     def _file(self, indices: range) -> Path:
         return self.folder / f"{indices.start:09}-{indices.stop:09}.npy"
@@ -243,7 +227,7 @@ class Parts:
         """Keep a finished chunk."""
         buffer = io.BytesIO()
         np.lib.format.write_array(buffer, np.ascontiguousarray(chunk), allow_pickle=False)
-        put(self._file(indices), buffer.getvalue())
+        write(self._file(indices), buffer.getvalue())
 
     def read(self, chunks: Sequence[range]) -> Chunks:
         """The chunks, one after the other."""
@@ -255,11 +239,10 @@ class Parts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def put(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(data)
-    part.replace(path)
+def _arrays(archive: zipfile.ZipFile, arrays: Mapping[str, NDArray[Any]]) -> None:
+    for name, value in arrays.items():
+        with _member(archive, name) as out:
+            np.lib.format.write_array(out, np.asarray(value), allow_pickle=False)
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> Any:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sfumato.errors import SfumatoError
+from sfumato.files.atomic import whole
+
+HINT = "set SFUMATO_DATA to a folder you can write to"
 
 
 def data_root() -> Path:
@@ -46,23 +46,8 @@ def new_folder(target: Path) -> Iterator[Path]:
     after what is in them.
 
     Raises:
-        SfumatoError: the parent folder cannot be written.
+        SfumatoError: the folder cannot be written.
     """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        raise SfumatoError(
-            f"cannot write into {target.parent} ({error.strerror}); set SFUMATO_DATA to a folder "
-            "you can write to"
-        ) from error
-    try:
+    with whole(target, existing="keep", hint=HINT) as work:
+        work.mkdir()
         yield work
-        work.chmod(0o755)
-        try:
-            work.rename(target)
-        except OSError:
-            if not target.is_dir():
-                raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from sfumato.files.atomic import write
+
 __all__ = ["described", "encode", "image", "save", "scatter", "sheet"]
 
 _PAPER = (255, 255, 255)
@@ -158,10 +160,7 @@ def save(picture: Image.Image, path: Path | str, about: str = "") -> Path:
     form = {".png": "PNG", ".webp": "WEBP"}.get(path.suffix.lower())
     if form is None:
         raise ValueError(f"a picture is written as .png or .webp, got {path.name!r}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(encode(picture, form, about))
-    part.replace(path)
+    write(path, encode(picture, form, about))
     return path
 
 

@@ -13,12 +13,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from sfumato.errors import SfumatoError
+from sfumato.files.atomic import whole
 
 SUMS = "SHA256SUMS"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -38,18 +37,18 @@ def write_folder(
 ) -> Path:
     """Writes the files and their ``SHA256SUMS`` as the folder ``path``, all of it or nothing.
 
-    Everything goes into a hidden sibling ``.<name>.tmp-*`` first, is flushed to the disk (fsync of
-    every file and of the folder), and one rename then puts it in place. A crash leaves at worst
-    the hidden sibling, which :func:`sweep` removes.
+    See `sfumato.files.atomic.whole`: a crash leaves at worst a hidden sibling, which
+    `sfumato.files.atomic.sweep` removes.
 
-    With ``replace`` an existing folder is moved aside, and deleted after the new one stands. (Two
-    renames: a crash exactly between them leaves the old folder as ``.<name>.old-*``, complete, and
-    :func:`sweep` puts it back.) Without it an existing folder raises.
+    Args:
+        path: the folder.
+        files: name -> contents.
+        replace: replace a folder that is there; without it, one raises.
 
     Raises:
         ValueError: no files, or a name that is not a plain file name.
         SfumatoError: the folder exists, or the disk refuses (full, read-only); what stood before
-            still stands, and the half-written sibling is gone.
+            still stands.
     """
     target = Path(path).absolute()
     if not files:
@@ -57,35 +56,11 @@ def write_folder(
     for name in files:
         if not _NAME.fullmatch(name) or name == SUMS:
             raise ValueError(f"expected a plain file name (letters, digits, . _ -), got {name!r}")
-    if target.exists() and not replace:
-        raise SfumatoError(f"{target} exists already; choose another folder or pass replace=True")
-    token = secrets.token_hex(4)
-    fresh = target.parent / f".{target.name}.tmp-{token}"
-    old = target.parent / f".{target.name}.old-{token}"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with whole(target, existing="replace" if replace else "refuse") as fresh:
         fresh.mkdir()
         for name, data in (*files.items(), (SUMS, sums(files))):
             with open(fresh / name, "wb") as out:
                 out.write(data)
-                out.flush()
-                os.fsync(out.fileno())
-        _fsync_folder(fresh)
-        if target.exists():
-            os.rename(target, old)
-        os.rename(fresh, target)
-        _fsync_folder(target.parent)
-    except OSError as error:
-        if old.exists() and not target.exists():
-            os.rename(old, target)
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise SfumatoError(f"could not write {target}: {error.strerror or error}") from error
-    except BaseException:  # interrupted: leave nothing half-written behind
-        if old.exists() and not target.exists():
-            os.rename(old, target)
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
     return target
 
 
@@ -128,26 +103,6 @@ def read_folder(path: str | os.PathLike[str]) -> dict[str, bytes]:
     return files
 
 
-def sweep(parent: str | os.PathLike[str]) -> list[Path]:
-    """Clears up after writers that were killed in ``parent``; returns what it removed or restored.
-
-    Half-written ``.<name>.tmp-*`` folders are removed; ``.<name>.old-*`` is put back if
-    ``<name>`` is missing, and removed otherwise. Call it only while nobody else writes there.
-    """
-    done = []
-    for entry in sorted(Path(parent).iterdir()):
-        match = re.fullmatch(r"\.(.+)\.(tmp|old)-[0-9a-f]{8}", entry.name)
-        if match is None or not entry.is_dir():
-            continue
-        target = entry.parent / match.group(1)
-        if match.group(2) == "old" and not target.exists():
-            os.rename(entry, target)
-        else:
-            shutil.rmtree(entry, ignore_errors=True)
-        done.append(entry)
-    return done
-
-
 def _listed(folder: Path, text: bytes) -> dict[str, str]:
     """Parses ``SHA256SUMS`` into name -> digest; anything but the canonical form raises."""
     listed: dict[str, str] = {}
@@ -162,14 +117,3 @@ def _listed(folder: Path, text: bytes) -> dict[str, str]:
     if not listed:
         raise SfumatoError(f"{folder}: {SUMS} is empty; copy or download the folder again")
     return listed
-
-
-def _fsync_folder(folder: Path) -> None:
-    """Flushes a folder's entries to the disk, where the system can (not on Windows)."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,10 +16,7 @@ behind is either a whole checkpoint or a hidden folder that the next run sweeps 
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +28,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from sfumato.errors import SfumatoError
-from sfumato.files.store import read_folder, sweep, write_folder
+from sfumato.files.atomic import remove, sweep
+from sfumato.files.store import read_folder, write_folder
 
 FORMAT = 1
 MODEL, EMA, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.safetensors"
@@ -173,19 +171,12 @@ def write_checkpoint(run: Path, step: int, files: Mapping[str, bytes], keep: int
             read_folder(target)
             return target  # the same step of the same run: the same bytes
         except SfumatoError:
-            _remove(target)
+            remove(target)
     write_folder(target, files)
     for old in checkpoint_folders(run)[:-keep]:
         if old != target:
-            _remove(old)
+            remove(old)
     return target
-
-
-def _remove(folder: Path) -> None:
-    """Delete a checkpoint: first out of sight in one rename, then file by file."""
-    hidden = folder.with_name(f".{folder.name}.tmp-{secrets.token_hex(4)}")
-    os.rename(folder, hidden)
-    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def clean(run: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any, final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from sfumato.files.atomic import write
 
 LOG = "log.jsonl"
 
@@ -33,16 +34,6 @@ def read_log(run: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return lines
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a text file whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    with open(part, "w", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(part, path)
 
 
 @final
@@ -81,7 +72,7 @@ class Report:
         if not main:
             return
         kept = [line for line in read_log(run) if line["step"] <= step]
-        write_text(run / LOG, "".join(json.dumps(line) + "\n" for line in kept))
+        write(run / LOG, "".join(json.dumps(line) + "\n" for line in kept))
         self._log = open(run / LOG, "a", encoding="utf-8")  # noqa: SIM115 (closed in close)
         if tensorboard and importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from sfumato.denoise import Denoiser, Preconditioned
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files import pictures
+from sfumato.files.atomic import write
 from sfumato.systems.dpdm.config import PrivacyConfig
 from sfumato.systems.dpdm.descent import PrivateDescent
 from sfumato.train import checkpoint as ck
@@ -28,7 +29,7 @@ from sfumato.train.draws import Draws, Loss, Microbatch
 from sfumato.train.ema import Ema, ema_decay
 from sfumato.train.levels import Levels, level, level_edges
 from sfumato.train.muon import Muon, matrices
-from sfumato.train.report import Report, duration, write_text
+from sfumato.train.report import Report, duration
 from sfumato.train.rule import Descent, Rule
 from sfumato.train.stop import StopSignals
 
@@ -151,7 +152,7 @@ class Run:
         if self.main:
             self.out.mkdir(parents=True, exist_ok=True)
             if about is not None:
-                write_text(self.out / "config.json", json.dumps(dict(about), indent=1) + "\n")
+                write(self.out / "config.json", json.dumps(dict(about), indent=1) + "\n")
         report = Report(
             self.out,
             self.step,

@@ -25,6 +25,7 @@ from sfumato.cli.tour.samples import guidance, samples, solvers
 from sfumato.cli.tour.shown import Shown
 from sfumato.console.options import torch_device
 from sfumato.errors import SfumatoError
+from sfumato.files.atomic import write
 from sfumato.model.description import ModelConfig
 
 _LEAD = (
@@ -96,8 +97,7 @@ def visit(config: TourConfig) -> Path:
         "This page is one file and asks nothing of the network."
     )
     path = config.out / "index.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page("sfumato", _LEAD, sections, footer), encoding="utf-8")
+    write(path, page("sfumato", _LEAD, sections, footer))
     print(f"wrote {path.resolve()} in {spent:.0f} s; open it in a browser")
     return path
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
@@ -18,9 +17,10 @@ from rich.progress import Progress, TimeRemainingColumn
 from sfumato.data.faces.choose import GENERATION, attributes_of, labels_of
 from sfumato.data.faces.draw import rasterise, svg_of
 from sfumato.data.faces.styles import AVATAR_AXES, STYLES
-from sfumato.data.places import data_root, new_folder, sha256
+from sfumato.data.places import HINT, data_root, new_folder, sha256
 from sfumato.data.sets import DataCard, ImageSet
 from sfumato.errors import SfumatoError, UsageError, require, unknown
+from sfumato.files.atomic import unwritable, whole
 
 Split: TypeAlias = Literal["train", "test"]
 
@@ -49,10 +49,8 @@ def _draw_chunk(target: Path, resolution: int, indices: range) -> int:
     """Draws one chunk into `target`; a file that is there already is left alone."""
     if not target.is_file():
         images = np.stack([rasterise(svg_of(i, attributes_of(i)), resolution) for i in indices])
-        scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        with scratch.open("wb") as file:
+        with whole(target) as fresh, fresh.open("wb") as file:
             np.save(file, images)
-        scratch.replace(target)
     return len(indices)
 
 
@@ -93,10 +91,7 @@ def _generate(
     try:
         chunks.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SfumatoError(
-            f"cannot write into {folder.parent} ({error.strerror}); set SFUMATO_DATA to a folder "
-            "you can write to"
-        ) from error
+        raise unwritable(folder.parent, error, HINT) from error
     first = FIRST_INDEX[split]
     jobs = [
         (chunks / f"{a:08d}-{min(a + _CHUNK, n):08d}.npy",

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.files.store import sweep
+from sfumato.files.atomic import sweep
 from sfumato.process import Process
 from sfumato.sampling import Solver, sample
 from sfumato.seeds import generators

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import os
@@ -16,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.files.atomic import unwritable, write
 from sfumato.systems.i2sb import deep
 from sfumato.systems.i2sb.exif import for_tiff
 from sfumato.systems.i2sb.picture import Picture
@@ -113,7 +113,7 @@ def write_picture(picture: Picture, path: Path | str, quality: int = 95) -> None
         warnings.warn(
             f"{path.name} does not keep {' and '.join(lost)}; .png does", UserWarning, stacklevel=2
         )
-    place(path, data)
+    write(path, data)
 
 
 def check_place(path: Path) -> None:
@@ -130,31 +130,6 @@ def check_place(path: Path) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     except OSError as error:
         raise unwritable(path, error) from error
-
-
-def place(path: Path, data: bytes) -> None:
-    """Put a file in place by one rename; its folder is made.
-
-    Raises:
-        SfumatoError: it cannot be written there, and why.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):  # there may be no folder it could lie in
-            part.unlink(missing_ok=True)
-
-
-def unwritable(path: Path, error: OSError) -> SfumatoError:
-    """The error for a place that cannot be written to."""
-    return SfumatoError(
-        f"{path} cannot be written ({error.strerror or error}); choose a place that can be"
-    )
 
 
 def levels_of(picture: Picture, depth: int) -> np.ndarray:

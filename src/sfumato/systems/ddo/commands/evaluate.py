@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 from sfumato import zoo
 from sfumato.console.options import Name, at_least, parse
 from sfumato.errors import UsageError
+from sfumato.files.atomic import write
 from sfumato.systems.ddo.commands.reading import (
     ENDINGS,
     PICTURES,
@@ -138,9 +139,8 @@ def run(config: FieldEvaluateConfig, argv: list[str]) -> None:
     table(config.name, [row])
     if config.out is not None:
         settings = json.loads(json.dumps(asdict(config), default=lambda v: str(v)))
-        config.out.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(record("fields evaluate", argv, config.seed, settings, [row]), indent=2)
-        config.out.write_text(text + "\n", encoding="utf-8")
+        write(config.out, text + "\n")
         print(f"wrote {config.out}")
     if config.picture is not None:
         from sfumato.files import pictures

@@ -10,10 +10,7 @@ NetCDF 3. An .npz holds each array under its name, and under `ABOUT` a JSON text
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shutil
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -24,6 +21,7 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 
 from sfumato.errors import SfumatoError, UsageError, require
+from sfumato.files.atomic import whole
 
 __all__ = ["ABOUT", "ENDINGS", "Content", "Variable", "ending_of", "read_content", "write_content"]
 
@@ -218,10 +216,7 @@ def _read_zarr(path: Path) -> Content:
 
 
 def write_content(path: Path, content: Content, overwrite: bool = False) -> None:
-    """Write beside the place, then put it there by one rename; its folder is made.
-
-    A .zarr that is overwritten is a folder, which no rename can replace: the old one is moved
-    aside first and comes back if the new one cannot be put there.
+    """Write a file or a .zarr folder, whole or not at all (`sfumato.files.atomic.whole`).
 
     Raises:
         UsageError: a name with another ending, or something is there and ``overwrite`` is False.
@@ -232,42 +227,15 @@ def write_content(path: Path, content: Content, overwrite: bool = False) -> None
     write: Callable[[Path, Content], None] = {".npz": _write_npz, ".zarr": _write_zarr}.get(
         ending, _write_netcdf
     )
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    try:
-        if path.is_dir() and ending != ".zarr":
-            raise UsageError(f"{path} is a folder; give another name")
-        _check_free(path, overwrite)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(part, content)
-        _check_free(path, overwrite)
-        if ending == ".zarr" and path.exists():
-            path.rename(old)
-        part.rename(path) if ending == ".zarr" else part.replace(path)
-    except SfumatoError:
-        raise
-    except Exception as error:
-        raise SfumatoError(
-            f"{path} cannot be written ({getattr(error, 'strerror', None) or error})"
-        ) from error
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        for left in (part, old):
-            _remove(left)
-
-
-def _check_free(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} is there already; give another name, or overwrite=True")
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    if path.is_dir() and ending != ".zarr":
+        raise UsageError(f"{path} is a folder; give another name")
+    with whole(path, existing="replace" if overwrite else "refuse") as part:
+        try:
+            write(part, content)
+        except (SfumatoError, OSError):
+            raise
+        except Exception as error:
+            raise SfumatoError(f"{path} cannot be written ({error})") from error
 
 
 def _write_npz(part: Path, content: Content) -> None:

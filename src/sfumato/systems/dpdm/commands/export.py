@@ -106,6 +106,7 @@ def run(config: ExportConfig) -> None:
     """
     from sfumato.console import writers
     from sfumato.files import cards
+    from sfumato.files.atomic import write
 
     at_least("n", config.n, 1)
     if config.steps is not None:
@@ -137,10 +138,10 @@ def run(config: ExportConfig) -> None:
         drawn = stream(drawer, wanted, out, about, advance)
     if not first:
         return
-    writers.put(beside(config.out, LEDGER), promise.ledger.path.read_bytes())
+    write(beside(config.out, LEDGER), promise.ledger.path.read_bytes())
     listed = listing(config.out)
     if config.out.suffix != ".npz":
-        writers.put(config.out / SUMS, listed)
+        write(config.out / SUMS, listed)
         listed = sums({SUMS: listed})
     told = _origin(config.label, len(wanted.axes))
     export = {
@@ -151,7 +152,7 @@ def run(config: ExportConfig) -> None:
     }
     certificate = beside(config.out, CERTIFICATE)
     text = seal(make_certificate(promise, str(about["weights"]), export, told))
-    writers.put(certificate, text)
+    write(certificate, text)
     if not config.quiet:
         spent = time.perf_counter() - began
         made = promise.ledger.mechanism

@@ -89,9 +89,10 @@ def _one(config: DegradeConfig, task: Task, item: Item) -> Picture:
     from sfumato.data import to_uint8
     from sfumato.data.degrade import Grey
     from sfumato.files import pictures
+    from sfumato.files.atomic import write
     from sfumato.seeds import generator
     from sfumato.systems.i2sb.picture import read_picture
-    from sfumato.systems.i2sb.write import check_kind, check_place, place, write_picture
+    from sfumato.systems.i2sb.write import check_kind, check_place, write_picture
 
     picture = read_picture(item.source, config.max_pixels)
     check_kind(picture, item.target)
@@ -110,7 +111,7 @@ def _one(config: DegradeConfig, task: Task, item: Item) -> Picture:
     if known is not None:
         y = torch.where(known > 0, y, torch.zeros_like(y))
         mask = Image.fromarray(to_uint8(1 - 2 * known)[0, 0].numpy())
-        place(item.target.with_name(item.target.stem + ".mask.png"), pictures.encode(mask))
+        write(item.target.with_name(item.target.stem + ".mask.png"), pictures.encode(mask))
     made = y[0].clamp(-1, 1)
     if isinstance(kind, Grey) or len(picture.pixels) == 1:
         made = made.mean(0, keepdim=True)

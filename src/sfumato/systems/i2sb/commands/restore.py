@@ -202,11 +202,12 @@ def _one(
 ) -> Restored:
     """Read, restore and write one picture."""
     from sfumato.files import pictures
+    from sfumato.files.atomic import write
     from sfumato.systems.i2sb import work
     from sfumato.systems.i2sb.folder import mask_for
     from sfumato.systems.i2sb.picture import read_mask, read_picture
     from sfumato.systems.i2sb.work import restore_picture
-    from sfumato.systems.i2sb.write import check_kind, check_place, place, write_picture
+    from sfumato.systems.i2sb.write import check_kind, check_place, write_picture
 
     picture = read_picture(item.source, config.max_pixels)
     check_kind(picture, item.target)
@@ -217,8 +218,8 @@ def _one(
     write_picture(restored.after, item.target, config.quality)
     about = json.dumps({"sfumato": "restore", "task": wish.task, "samples": wish.samples})
     if config.uncertainty and restored.spread is not None:
-        place(item.spread, pictures.encode(work.heat_map(restored.spread), about=about))
+        write(item.spread, pictures.encode(work.heat_map(restored.spread), about=about))
     if config.compare:
         image = work.side_by_side(restored.before, restored.after)
-        place(item.compare, pictures.encode(image, about=about))
+        write(item.compare, pictures.encode(image, about=about))
     return restored

@@ -1,0 +1,129 @@
+"""Files and folders that appear whole or not at all: a hidden sibling, flushed, then one rename."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from sfumato.errors import SfumatoError, UsageError
+
+_HINT = "choose a place that can be"
+
+
+@contextmanager
+def whole(
+    path: str | os.PathLike[str],
+    *,
+    existing: Literal["replace", "keep", "refuse"] = "replace",
+    hint: str = _HINT,
+) -> Iterator[Path]:
+    """A path ``.<name>.tmp-*`` beside ``path`` for the block to write a file or a folder to.
+
+    When the block ends, everything in it is flushed to the disk (fsync) and one rename puts it in
+    place; parents are made. If the block raises, what it wrote is removed and ``path`` is as it
+    was. A folder that is replaced is moved aside to ``.<name>.old-*`` first and deleted last; a
+    crash between the two renames leaves it there, complete, and `sweep` puts it back.
+
+    Args:
+        path: the file or folder that is to be.
+        existing: what happens to a file or folder that is there when the block ends: "keep" drops
+            what the block wrote (for folders named after what is in them), "refuse" raises, also
+            before the block.
+        hint: what to do if the place cannot be written to, at the end of the error.
+
+    Raises:
+        SfumatoError: the disk refuses (full, read-only, no permission), and why. Other
+            exceptions of the block pass through.
+        UsageError: something is there and ``existing`` is "refuse".
+    """
+    target = Path(path)
+    token = secrets.token_hex(4)
+    fresh, old = (target.with_name(f".{target.name}.{what}-{token}") for what in ("tmp", "old"))
+
+    def check() -> None:
+        if existing == "refuse" and target.exists():
+            raise UsageError(f"{target} exists already; choose another name, or replace it")
+
+    try:
+        check()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield fresh
+        check()
+        for inside in fresh.rglob("*") if fresh.is_dir() else ():
+            _flush(inside)
+        _flush(fresh)
+        if fresh.is_dir() and target.exists() and existing == "replace":
+            os.rename(target, old)
+        try:
+            os.replace(fresh, target)
+        except OSError:
+            if existing != "keep" or not target.is_dir():
+                raise
+        _flush(target.parent)
+    except OSError as error:
+        raise unwritable(target, error, hint) from error
+    finally:
+        if old.exists() and not target.exists():
+            os.rename(old, target)
+        for left in (fresh, old):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            elif left.exists():
+                left.unlink()
+
+
+def write(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Write a file (text as UTF-8), whole or not at all; raises SfumatoError as `whole`."""
+    with whole(path) as fresh:
+        fresh.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def unwritable(path: Path, error: OSError, hint: str = _HINT) -> SfumatoError:
+    """The error for a place that cannot be written to."""
+    return SfumatoError(f"{path} cannot be written ({error.strerror or error}); {hint}")
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder: out of sight by one rename, then file by file; raises OSError."""
+    hidden = folder.with_name(f".{folder.name}.tmp-{secrets.token_hex(4)}")
+    os.rename(folder, hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def sweep(parent: str | os.PathLike[str]) -> list[Path]:
+    """Clear up after writers that were killed in ``parent``; returns what it removed or restored.
+
+    Half-written ``.<name>.tmp-*`` are removed; ``.<name>.old-*`` is put back if ``<name>`` is
+    missing, and removed otherwise. Call it only while nobody else writes there.
+    """
+    done = []
+    for entry in sorted(Path(parent).iterdir()):
+        match = re.fullmatch(r"\.(.+)\.(tmp|old)-[0-9a-f]{8}", entry.name)
+        if match is None:
+            continue
+        target = entry.parent / match[1]
+        if match[2] == "old" and not target.exists():
+            os.rename(entry, target)
+        elif entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink()
+        done.append(entry)
+    return done
+
+
+def _flush(path: Path) -> None:
+    """Flush a file, or a folder's entries, to the disk (folders not on Windows)."""
+    if path.is_dir() and os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
