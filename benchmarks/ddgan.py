@@ -32,7 +32,6 @@ from sfumato.cli.contest import Contest, Contestant, Ours
 from sfumato.cli.judging import Reference
 from sfumato.console import datasets
 from sfumato.console.how import SamplingOptions
-from sfumato.console.options import GridName, SolverName
 from sfumato.data import PointSet, fashion_mnist, points, to_uint8
 from sfumato.data.plane import modes
 from sfumato.files import pictures
@@ -125,11 +124,11 @@ def measure_images(options: Options, console: Console) -> dict[str, Any]:
     theirs, about = zoo.load(options.peer)
     mine, model = generator_of(options.model)
     rivals: list[tuple[Contestant, int]] = [
-        (Ours("DDGAN", mine, model, how, SolverName.ANCESTRAL), model.steps)
+        (Ours("DDGAN", mine, model, how, "ancestral"), model.steps)
     ]
     for steps in options.peer_steps:
-        for solver, title in ((SolverName.DDIM, "DDIM"), (SolverName.DPMPP2M, "DPM-Solver++ 2M")):
-            grid = GridName.KARRAS
+        for solver, title in (("ddim", "DDIM"), ("dpmpp2m", "DPM-Solver++ 2M")):
+            grid = "karras"
             rivals.append((Ours(title, theirs, about, how, solver, grid), steps))
     judge = Reference.of(model.data, datasets.DataRequest(split="test"), "auto", False)
     contest = Contest(wanted(model, options.n, options.seed), judge, how, options.seed, close=50)

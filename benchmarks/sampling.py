@@ -32,17 +32,18 @@ from rich.console import Console
 from torch import Tensor
 
 from sfumato import zoo
-from sfumato.cli.compare import TITLES, Rows, compete, line, plan, wanted
+from sfumato.cli.compare import Rows, compete, line, plan, wanted
 from sfumato.cli.contest import Contest, Contestant, Ours, Row
 from sfumato.cli.judging import Reference
 from sfumato.console import datasets
 from sfumato.console.drawing import Drawer
 from sfumato.console.how import SamplingOptions
-from sfumato.console.options import GridName, Integers, SolverName
+from sfumato.console.options import Integers
 from sfumato.denoise import Denoiser
 from sfumato.errors import MissingExtra
 from sfumato.metrics import Score, extract, frechet_distance
 from sfumato.model.description import ModelDescription
+from sfumato.system import solvers
 
 sys.path.insert(0, str(Path(__file__).parent))
 from written import origin
@@ -50,8 +51,9 @@ from written import origin
 HERE = Path(__file__).parent
 SYSTEMS = ("GENIE", "CLD", "DDGAN", "DSNO")
 """Systems that bring weights of their own, by their names on the cards."""
-GRIDS = (GridName.KARRAS, GridName.LOG_SNR)
-IN_PHASE_SPACE = (GridName.QUADRATIC, GridName.UNIFORM)
+OFFERED = [s for s in solvers().values() if 1 in s.compared and not s.head]
+GRIDS = ("karras", "log-snr")
+IN_PHASE_SPACE = ("quadratic", "uniform")
 SHOWN = 10
 """Evaluations at which all the other figures are shown."""
 TRIED = (5, 10)
@@ -112,8 +114,8 @@ def samplers(name: str, how: SamplingOptions, console: Console) -> list[list[Con
     """Every sampler of the comparison, each in all the settings that are tried."""
     denoiser, model = zoo.load(name)
     found: list[list[Contestant]] = [
-        [Ours(title, denoiser, model, how, solver, grid) for grid in GRIDS]
-        for solver, title in TITLES.items()
+        [Ours(solver.title, denoiser, model, how, solver.name, grid) for grid in GRIDS]
+        for solver in OFFERED
     ]
     shipped = [card for card in zoo.cards() if card.data == model.data]
     for system in SYSTEMS:
@@ -123,10 +125,10 @@ def samplers(name: str, how: SamplingOptions, console: Console) -> list[list[Con
         for card in cards:
             theirs, about = zoo.load(card.name)
             title = system if len(cards) == 1 else f"{system} ({card.name})"
-            solver = SolverName.SSCS if system == "CLD" else SolverName(about.sampling.solver)
-            grids: tuple[GridName, ...] = IN_PHASE_SPACE if system == "CLD" else GRIDS
+            solver = "sscs" if system == "CLD" else about.sampling.solver
+            grids: tuple[str, ...] = IN_PHASE_SPACE if system == "CLD" else GRIDS
             if about.sampling.times:  # made for its own steps
-                grids = (GridName.AUTO,)
+                grids = ("auto",)
             found.append([Ours(title, theirs, about, how, solver, grid) for grid in grids])
     try:
         made = options()
@@ -171,7 +173,7 @@ def floor(judge: Reference, wish: datasets.DataRequest, n: int) -> dict[str, Any
 
 def rank(row: Row) -> tuple[bool, int, str]:
     """Where a sampler stands in tables: our solvers, our systems, diffusers."""
-    names = [*TITLES.values(), *SYSTEMS]
+    names = [*(solver.title for solver in OFFERED), *SYSTEMS]
     first = [i for i, name in enumerate(names) if row["sampler"].startswith(name)]
     return row["maker"] != "sfumato", first[0] if first else len(names), row["sampler"]
 

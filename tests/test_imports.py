@@ -18,7 +18,7 @@ CORE = {
 }  # fmt: skip
 # From below to above: what each layer may import of ours is itself and all that stands before it.
 LAYERS: tuple[set[str], ...] = (
-    {"errors"},
+    {"errors", "system", "library"},
     {"nn"},
     CORE,
     {"solve", "guide"},
@@ -44,8 +44,8 @@ ALLOWED["__init__"] = set(ALLOWED)  # looked up when they are used, see the pack
 
 # Upward imports that the move to one room a system has left, to be mended.
 PENDING = {
-    "console/again.py", "console/drawing.py", "console/plan.py", "guide/tile.py",
-    "model/export.py", "model/fit.py", "model/load.py", "sampling.py",
+    "guide/tile.py",
+    "model/export.py", "model/fit.py", "sampling.py",
     "studio/serve.py",    "systems/ediffi/recipe.py", "train/loop.py", "train/run.py",
 }  # fmt: skip
 

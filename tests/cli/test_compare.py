@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from sfumato import zoo
 from sfumato.cli import contest, main
-from sfumato.cli.compare import TITLES, Rows, compete, fitting, plan, wanted
-from sfumato.cli.contest import Contest, Contestant, Ours, flops, steps_within
+from sfumato.cli.compare import Rows, compete, fitting, plan, wanted
+from sfumato.cli.contest import Contest, Contestant, Ours, flops
 from sfumato.cli.judging import Reference
 from sfumato.console import datasets
 from sfumato.console.how import SamplingOptions
-from sfumato.console.options import SolverName
 from sfumato.console.writers import Labelled
 from sfumato.data import DataCard, ImageSet, LabelAxis
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.system import SolverEntry, solvers
 
 HOW = SamplingOptions(batch=10)
 
@@ -48,9 +48,9 @@ def points() -> Contest:
     return Contest(wanted(model, 40, 0), judge, HOW, seed=0, close=8)
 
 
-def ours(name: str, solver: SolverName) -> Ours:
+def ours(name: str, solver: str) -> Ours:
     denoiser, model = zoo.load(name)
-    return Ours(solver.value, denoiser, model, HOW, solver)
+    return Ours(solver, denoiser, model, HOW, solver)
 
 
 def test_operations_are_those_counted_by_hand() -> None:
@@ -69,21 +69,24 @@ def test_operations_of_a_walk_are_those_of_its_evaluations() -> None:
     once = flops(lambda: denoiser(x, 0.5, torch.zeros(1, 1, dtype=torch.int64)))
     assert once > 1e6
     for solver, evaluations in (
-        (SolverName.DDIM, 3),
-        (SolverName.HEUN, 5),
-        (SolverName.DPMPP3M, 4),
+        ("ddim", 3),
+        ("heun", 5),
+        ("dpmpp3m", 4),
     ):
         contestant = ours("tiny-grey", solver)
         walked = flops(lambda c=contestant: c.draw(range(1), label, 3, 0))  # type: ignore[misc]
         assert walked == pytest.approx(evaluations * once, rel=1e-5)  # and the coefficients
 
 
-@pytest.mark.parametrize("solver", list(TITLES))
+OFFERED = [s for s in solvers().values() if 1 in s.compared and not s.head]
+
+
+@pytest.mark.parametrize("solver", OFFERED, ids=lambda s: s.name)
 @pytest.mark.parametrize("budget", [1, 2, 5, 10])
-def test_no_sampler_spends_more_than_its_budget(solver: SolverName, budget: int) -> None:
-    label = np.zeros((1, 0), np.int64)
-    _, nfe = ours("tiny-points", solver).draw(range(1), label, steps_within(solver, budget), 0)
-    _, more = ours("tiny-points", solver).draw(range(1), label, steps_within(solver, budget) + 1, 0)
+def test_no_sampler_spends_more_than_its_budget(solver: SolverEntry, budget: int) -> None:
+    label, steps = np.zeros((1, 0), np.int64), solver.steps_within(budget)
+    _, nfe = ours("tiny-points", solver.name).draw(range(1), label, steps, 0)
+    _, more = ours("tiny-points", solver.name).draw(range(1), label, steps + 1, 0)
     assert nfe <= budget < more
 
 
@@ -91,10 +94,10 @@ def test_no_sampler_spends_more_than_its_budget(solver: SolverName, budget: int)
 def test_every_sampler_that_is_offered_draws(name: str) -> None:
     """Among them DEIS where there is a noise level, and SSCS where there is a velocity."""
     denoiser, model = zoo.load(name)
-    offered = fitting(denoiser, model, HOW)
-    solvers = {c.how.solver for c in offered if isinstance(c, Ours)}
-    assert (SolverName.DEIS in solvers) == (name == "tiny-points")
-    assert (SolverName.SSCS in solvers) == (name == "tiny-phase")
+    offered = fitting(name, denoiser, model, HOW)
+    names = {c.how.solver for c in offered if isinstance(c, Ours)}
+    assert ("deis" in names) == (name == "tiny-points")
+    assert ("sscs" in names) == (name == "tiny-phase")
     label = np.zeros((1, len(model.axes)), np.int64)
     for contestant in offered:
         x, nfe = contestant.draw(range(1), label, 2, 0)
@@ -105,10 +108,10 @@ def test_the_distance_to_the_ode_is_that_of_the_solver(points: Contest) -> None:
     """It falls with the steps, by the order, and noisy samplers have none."""
     far, near, second = (
         points.measure(ours("tiny-points", solver), steps)["rms"]
-        for solver, steps in ((SolverName.DDIM, 8), (SolverName.DDIM, 64), (SolverName.DPMPP2M, 64))
+        for solver, steps in (("ddim", 8), ("ddim", 64), ("dpmpp2m", 64))
     )
     assert 0 < second < 0.3 * near and near < 0.3 * far
-    assert points.measure(ours("tiny-points", SolverName.ANCESTRAL), 4)["rms"] is None
+    assert points.measure(ours("tiny-points", "ancestral"), 4)["rms"] is None
 
 
 @final
@@ -159,7 +162,7 @@ def test_a_row_is_measured_once(points: Contest, tmp_path: Path) -> None:
 def test_rows_of_other_samplers_stay(points: Contest, tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     run(points, Counting(), path, [3])
-    rows = run(points, ours("tiny-points", SolverName.DDIM), path, [2])
+    rows = run(points, ours("tiny-points", "ddim"), path, [2])
     assert {row["sampler"] for row in rows.listed()} == {"counting", "ddim"}
 
 
@@ -183,13 +186,13 @@ def test_the_command_compares_and_goes_on(
     words += ["--out", "rows.json", "--quiet"]
     assert main([*words, "--steps", "2"]) == 0
     out = capsys.readouterr().out
-    assert all(title in out for title in TITLES.values()) and "pixels 1x28x28" in out
+    assert all(solver.title in out for solver in OFFERED) and "pixels 1x28x28" in out
     before = {r["key"]: r for r in json.loads(Path("rows.json").read_text())["results"]["rows"]}
     assert {r["nfe"] for r in before.values()} == {1, 2}  # Heun takes one step of one evaluation
     assert main([*words, "--steps", "2,3"]) == 0
     found: dict[str, Any] = json.loads(Path("rows.json").read_text())
     after = {r["key"]: r for r in found["results"]["rows"]}
-    assert len(after) == 2 * len(TITLES) and {k: after[k] for k in before} == before
+    assert len(after) == 2 * len(OFFERED) and {k: after[k] for k in before} == before
     assert found["command"].endswith("--steps 2,3") and found["machine"]["torch"]
 
 

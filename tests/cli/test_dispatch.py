@@ -8,6 +8,7 @@ import pytest
 from sfumato import __version__
 from sfumato.cli import dispatch, main
 from sfumato.errors import MissingExtra, SfumatoError
+from sfumato.system import CommandEntry, commands
 
 
 def loaded_by(code: str) -> set[str]:
@@ -42,9 +43,9 @@ def test_module_runs_as_a_program() -> None:
 def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    for command in dispatch.Commands:
-        assert f"  {command.name.lower()} " in shown
-        assert command.value.summary in shown
+    for command in commands().values():
+        assert f"  {command.name} " in shown
+        assert command.summary in shown
 
 
 @pytest.mark.parametrize(
@@ -139,14 +140,14 @@ def test_options_that_do_not_parse_exit_2(
     assert "Traceback" not in err
 
 
-def raises(error: BaseException) -> dispatch.Command:
+def raises(error: BaseException) -> CommandEntry:
     def run(words: list[str]) -> None:
         raise error
 
     module = type(sys)("tests_broken_command")
     module.main = run  # type: ignore[attr-defined]
     sys.modules["tests_broken_command"] = module
-    return dispatch.Command("tests_broken_command", "")
+    return CommandEntry("broken", "tests_broken_command", "")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_failures(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(dispatch, "_find", lambda name: raises(error))
+    monkeypatch.setattr(dispatch, "find", lambda *_: raises(error))
     assert main(["tour"]) == status
     assert capsys.readouterr().err == message
     with pytest.raises(type(error)):

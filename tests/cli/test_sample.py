@@ -16,12 +16,11 @@ from sfumato import zoo
 from sfumato.cli import main
 from sfumato.console.drawing import Drawer, stream
 from sfumato.console.how import SamplingOptions
-from sfumato.console.options import GridName, SolverName
-from sfumato.console.plan import make_plan, make_times
 from sfumato.console.writers import Labelled, Memory, Npz, Parts
 from sfumato.damped import CriticallyDamped
 from sfumato.files import pictures
 from sfumato.model.description import Sampling
+from sfumato.model.plan import make_plan, make_times
 from sfumato.nn import MLPConfig
 from sfumato.process import Scheduled
 from sfumato.schedule import RectifiedFlow
@@ -43,16 +42,16 @@ def labelled(n: int, *sizes: int) -> Labelled:
 
 
 SOLVERS = [
-    SamplingOptions(solver=SolverName.DPMPP2M),
-    SamplingOptions(solver=SolverName.HEUN),
-    SamplingOptions(solver=SolverName.ANCESTRAL),
-    SamplingOptions(solver=SolverName.EULER_MARUYAMA),
-    SamplingOptions(solver=SolverName.HEUN, churn=4),
-    SamplingOptions(solver=SolverName.DDIM, eta=0.7, guidance=2.0),
+    SamplingOptions(solver="dpmpp2m"),
+    SamplingOptions(solver="heun"),
+    SamplingOptions(solver="ancestral"),
+    SamplingOptions(solver="euler-maruyama"),
+    SamplingOptions(solver="heun", churn=4),
+    SamplingOptions(solver="ddim", eta=0.7, guidance=2.0),
 ]
 
 
-@pytest.mark.parametrize("how", SOLVERS, ids=lambda how: f"{how.solver.value}-{how.churn:g}")
+@pytest.mark.parametrize("how", SOLVERS, ids=lambda how: f"{how.solver}-{how.churn:g}")
 def test_a_sample_alone_is_the_sample_in_a_batch(how: SamplingOptions) -> None:
     d = drawer("tiny-faces", how)
     labels = labelled(64, 3, 2).labels
@@ -67,8 +66,8 @@ def test_a_sample_alone_is_the_sample_in_a_batch(how: SamplingOptions) -> None:
 def test_streams_do_not_depend_on_the_batch(batch: int) -> None:
     labels = labelled(20, 3, 2)
     whole, cut = Memory(Path("whole")), Memory(Path("cut"))
-    stream(drawer("tiny-faces", SamplingOptions(solver=SolverName.ANCESTRAL)), labels, whole, {})
-    how = SamplingOptions(solver=SolverName.ANCESTRAL, batch=batch)
+    stream(drawer("tiny-faces", SamplingOptions(solver="ancestral")), labels, whole, {})
+    how = SamplingOptions(solver="ancestral", batch=batch)
     stream(drawer("tiny-faces", how), labels, cut, {})
     assert whole.x.shape == cut.x.shape == (20, 3, 8, 8)
     assert np.abs(whole.x.astype(int) - cut.x.astype(int)).max() <= 1
@@ -217,39 +216,35 @@ def test_two_processes_write_what_one_does(zoo_folder: Path) -> None:
 
 def test_grids_suit_the_process() -> None:
     flow = Scheduled(RectifiedFlow())
-    assert torch.equal(make_times(GridName.AUTO, flow, 4), make_times(GridName.UNIFORM, flow, 4))
+    assert torch.equal(make_times("auto", flow, 4), make_times("uniform", flow, 4))
     damped = CriticallyDamped()
-    assert torch.equal(
-        make_times(GridName.AUTO, damped, 4), make_times(GridName.QUADRATIC, damped, 4)
-    )
+    assert torch.equal(make_times("auto", damped, 4), make_times("quadratic", damped, 4))
     with pytest.raises(ValueError, match="uniform or quadratic"):
-        make_times(GridName.KARRAS, damped, 4)
+        make_times("karras", damped, 4)
 
 
 def test_a_model_says_how_it_is_sampled() -> None:
     """Nothing asked: what suits the model; a model made for its own steps takes no others."""
     flow = Scheduled(RectifiedFlow())
     usual = Sampling("heun", "quadratic", 5)
-    plan = make_plan(SamplingOptions(), None, usual, flow)
-    assert (plan.name, plan.grid, plan.steps) == (SolverName.HEUN, GridName.QUADRATIC, 5)
-    plan = make_plan(
-        SamplingOptions(solver=SolverName.EULER, grid=GridName.UNIFORM), 3, usual, flow
-    )
+    plan = SamplingOptions().plan(flow, usual, None)
+    assert (plan.name, plan.grid, plan.steps) == ("heun", "quadratic", 5)
+    plan = make_plan(flow, usual, solver="euler", grid="uniform", steps=3)
     assert isinstance(plan.solver, Euler) and torch.equal(plan.times, uniform(3))
     fixed = Sampling("ancestral", times=(1.0, 0.4, 0.0))
-    plan = make_plan(SamplingOptions(), 2, fixed, flow)
+    plan = make_plan(flow, fixed, steps=2)
     assert isinstance(plan.solver, Ancestral) and plan.times.tolist() == [1.0, 0.4, 0.0]
     for how, steps in [
         (SamplingOptions(), 3),
-        (SamplingOptions(solver=SolverName.HEUN), None),
-        (SamplingOptions(grid=GridName.UNIFORM), None),
+        (SamplingOptions(solver="heun"), None),
+        (SamplingOptions(grid="uniform"), None),
     ]:
         with pytest.raises(ValueError, match="its own 2 steps of ancestral"):
-            make_plan(how, steps, fixed, flow)
+            how.plan(flow, fixed, steps)
 
 
 def test_a_generator_of_few_steps_walks_its_own_times() -> None:
-    plan = make_plan(SamplingOptions(), None, IMPLICIT.sampling, IMPLICIT.build().process)
+    plan = make_plan(IMPLICIT.build().process, IMPLICIT.sampling)
     assert isinstance(plan.solver, Ancestral) and torch.equal(plan.times, offset(2))
     draws = [
         Drawer.of(IMPLICIT.build(), IMPLICIT, SamplingOptions(batch=b), None, 3) for b in (1, 4)

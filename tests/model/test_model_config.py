@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sfumato.console.again import RECIPES
 from sfumato.data import LabelAxis
 from sfumato.denoise import Prediction
 from sfumato.errors import UsageError
@@ -17,6 +16,7 @@ from sfumato.model.description import CriticallyDampedConfig, ModelConfig, Sched
 from sfumato.model.load import read_model
 from sfumato.nn import MLPConfig, UNetConfig
 from sfumato.schedule import EDM, VE, RectifiedFlow, Shifted, VPCosine, VPLinear
+from sfumato.system import recipes
 from sfumato.systems.ddo.field import GaussianField
 from sfumato.systems.ddo.kernel import Matern
 from sfumato.systems.edm import avatars, digits, fashion, images, points
@@ -101,4 +101,4 @@ def test_recipe_configurations_there_and_back(recipe):
     config = recipe.Config()
     back = decode(json.loads(json.dumps(encode(config))), recipe.Config)
     assert back == config
-    assert RECIPES[recipe.__name__.rpartition(".")[2]].run is recipe.run
+    assert recipes()[recipe.__name__.rpartition(".")[2]].run is recipe.run

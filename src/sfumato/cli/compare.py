@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any, final
 from sfumato.cli.contest import Contest, Contestant, Ours, Row
 from sfumato.console.how import SamplingOptions
 from sfumato.console.labels import labels
-from sfumato.console.options import SolverName
-from sfumato.console.plan import fits
 from sfumato.console.progress import bar
 from sfumato.console.report import commit, record
 from sfumato.damped import CriticallyDamped
@@ -26,47 +24,36 @@ from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.atomic import write
 from sfumato.model.description import ModelDescription
+from sfumato.model.plan import fits
 from sfumato.process import Scheduled
 from sfumato.seeds import fold
-from sfumato.systems.genie.derivative import Differentiable
+from sfumato.system import SolverEntry, resolve, solvers
 
 if TYPE_CHECKING:
     from sfumato.cli.evaluate import EvaluateConfig
     from sfumato.console.datasets import DataRequest
     from sfumato.console.writers import Labelled
 
-TITLES = {
-    SolverName.ANCESTRAL: "ancestral (DDPM)",
-    SolverName.DDIM: "DDIM",
-    SolverName.DEIS: "DEIS",
-    SolverName.DPMPP2M: "DPM-Solver++ 2M",
-    SolverName.DPMPP3M: "exponential 3M",
-    SolverName.HEUN: "Heun",
-}
-"""What the solvers are called in tables. All of them work on any model that starts from noise, but
-for DEIS, which needs a noise level."""
 BUDGETS = (5, 10, 20)
 """Network evaluations at which samplers are compared unless told otherwise."""
 CLOSE = 64
 """Samples whose distance to the solution of the ODE is taken: it varies little between samples."""
-IN_PHASE_SPACE = {SolverName.EULER_MARUYAMA: "Euler-Maruyama", SolverName.SSCS: "SSCS (CLD)"}
-"""Solvers that are worth a row where there is a velocity."""
-
 
 Loaded = tuple[Denoiser, ModelDescription]
 
 
-def head_of(name: str, loaded: Loaded) -> Loaded | None:
-    """The model with its derivative head: it may be that itself, or one may be shipped for it."""
+def with_head(name: str, loaded: Loaded, solver: SolverEntry) -> Loaded | None:
+    """The model as a solver needs it: itself, or the one with a head that is shipped for it."""
     from sfumato import zoo
 
-    if isinstance(loaded[0], Differentiable):
+    if not solver.head or isinstance(loaded[0], resolve(solver.head)):
         return loaded
-    return zoo.load(f"{name}-genie") if f"{name}-genie" in zoo.folders() else None
+    head = f"{name}-{solver.name}"
+    return zoo.load(head) if head in zoo.folders() else None
 
 
 def fitting(
-    denoiser: Denoiser, model: ModelDescription, how: SamplingOptions, head: Loaded | None = None
+    name: str, denoiser: Denoiser, model: ModelDescription, how: SamplingOptions
 ) -> list[Contestant]:
     """The samplers that a model can be drawn with, each with the grid that `how` asks for.
 
@@ -77,15 +64,13 @@ def fitting(
             f"this model was made for its own {len(model.sampling.times) - 1} steps of "
             f"{model.sampling.solver} and no others, so there is nothing to compare"
         )
-    titles = TITLES | (IN_PHASE_SPACE if denoiser.process.k == 2 else {})
-    found = [
-        Ours(text, denoiser, model, how, solver, how.grid)
-        for solver, text in titles.items()
-        if fits(solver, denoiser.process)
-    ]
-    if head is not None:
-        found.append(Ours("GENIE", *head, how, SolverName.GENIE, how.grid))
-    return [*found]
+    found: list[Contestant] = []
+    for solver in solvers().values():
+        if denoiser.process.k not in solver.compared or not fits(solver, denoiser.process):
+            continue
+        if (loaded := with_head(name, (denoiser, model), solver)) is not None:
+            found.append(Ours(solver.title, *loaded, how, solver.name, how.grid))
+    return found
 
 
 def wanted(model: ModelDescription, n: int, seed: int) -> Labelled:
@@ -246,8 +231,7 @@ def check(config: EvaluateConfig) -> None:
     usual = SamplingOptions()
     if config.drawing.solver is not usual.solver:
         raise UsageError(
-            f"--compare goes through the solvers itself: leave out --solver "
-            f"{config.drawing.solver.value}"
+            f"--compare goes through the solvers itself: leave out --solver {config.drawing.solver}"
         )
     if config.drawing.eta or config.drawing.churn:
         raise UsageError("--compare takes no --eta and no --churn: its samplers are the plain ones")
@@ -273,8 +257,8 @@ def run(config: EvaluateConfig, wish: DataRequest, argv: Sequence[str]) -> None:
     if len(model.shape) == 3:
         resolution = wish.resolution or model.shape[-1]
         wish = replace(wish, resolution=resolution, channels=model.shape[0])
-    head = head_of(config.name, (denoiser, model))
-    todo = plan(fitting(denoiser, model, config.drawing, head), config.steps or BUDGETS)
+    contestants = fitting(config.name, denoiser, model, config.drawing)
+    todo = plan(contestants, config.steps or BUDGETS)
     judge = Reference.of(config.data or model.data, wish, config.features, accuracy=False)
     drawn = wanted(model, config.n, config.seed)
     contest = Contest(drawn, judge, config.drawing, config.seed, close=CLOSE)

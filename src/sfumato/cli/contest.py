@@ -30,18 +30,18 @@ from torch import Tensor
 from sfumato.cli.judging import Reference
 from sfumato.console.drawing import Drawer
 from sfumato.console.how import SamplingOptions
-from sfumato.console.options import GridName, SolverName
-from sfumato.console.plan import make_times
 from sfumato.console.writers import Labelled
 from sfumato.data import to_uint8
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError
 from sfumato.metrics import Score
 from sfumato.model.description import ModelDescription
+from sfumato.model.plan import make_times
 from sfumato.process import Scheduled
 from sfumato.sampling import sample
 from sfumato.schedule import RectifiedFlow
 from sfumato.solve import Exponential
+from sfumato.system import AUTO, solvers
 from sfumato.times import log_snr
 
 Row = dict[str, Any]
@@ -91,7 +91,7 @@ class Contestant(ABC):
 
 @final
 class Ours(Contestant):
-    """A solver of sfumato by its name on the command line.
+    """A solver of sfumato by its name in the table.
 
     Args:
         name: how it is called in the table.
@@ -106,25 +106,26 @@ class Ours(Contestant):
         denoiser: Denoiser,
         model: ModelDescription,
         how: SamplingOptions,
-        solver: SolverName,
-        grid: GridName = GridName.AUTO,
+        solver: str,
+        grid: str = AUTO,
     ) -> None:
         self.name = name
         self.denoiser, self.model = denoiser, model
+        self.entry = solvers()[solver]
         self.own = len(model.sampling.times) - 1 if model.sampling.times else 0
         self.how = how if self.own else replace(how, solver=solver, grid=grid)
-        self.settings = f"{solver.value}, grid {grid.value}"
+        self.settings = f"{solver}, grid {grid}"
         if self.own:
             self.settings = f"its own {self.own} step{'s' if self.own > 1 else ''}"
         if how.guidance != 1:
             self.settings += f", guidance {how.guidance:g}"
-        self.follows = solver not in NOISY and not self.own
+        self.follows = not self.entry.noisy and not self.own
 
     def steps(self, budgets: Sequence[int]) -> list[int]:
         """From the evaluations that a step of the solver costs."""
         if self.own:
             return [self.own]
-        return sorted({steps_within(self.how.solver, b) for b in budgets})
+        return sorted({self.entry.steps_within(b) for b in budgets})
 
     def draw(
         self, indices: Sequence[int], labels: NDArray[np.int64], steps: int, seed: int
@@ -133,21 +134,6 @@ class Ours(Contestant):
         drawer = Drawer.of(self.denoiser, self.model, self.how, steps, seed)
         solution = drawer.solve(indices, labels)
         return drawer.denoiser.process.to_data(solution.x).float().cpu(), solution.nfe
-
-
-NOISY = (SolverName.ANCESTRAL, SolverName.EULER_MARUYAMA, SolverName.SSCS)
-"""Solvers that draw noise on the way."""
-
-
-def steps_within(solver: SolverName, evaluations: int) -> int:
-    """The most steps of a solver that so many evaluations allow, at least one."""
-    if solver is SolverName.HEUN:
-        return max(1, (evaluations + 1) // 2)  # two a step, one in the last
-    if solver is SolverName.TAYLOR:
-        return 1 + (evaluations - 1) // 3  # three a step, one in the last
-    if solver is SolverName.DPMPP3M:
-        return max(1, evaluations - 1)  # one more in the first step
-    return evaluations
 
 
 def digest(denoiser: Denoiser) -> str:
@@ -266,11 +252,11 @@ class Contest:
     def fine(self, denoiser: Denoiser, model: ModelDescription) -> Tensor:
         """The probability flow followed closely from the first samples' noise, (close, ...)."""
         found, steps = [], FINE_STEPS
-        how = replace(self.how, solver=SolverName.DPMPP3M)
+        how = replace(self.how, solver="dpmpp3m")
         drawer = Drawer.of(denoiser, model, how, steps, self.seed)
         process = drawer.denoiser.process
         even = isinstance(process, Scheduled) and not isinstance(process.schedule, RectifiedFlow)
-        times = log_snr(process, steps) if even else make_times(GridName.AUTO, process, steps)
+        times = log_snr(process, steps) if even else make_times(AUTO, process, steps)
         for first in range(0, self.close, self.how.batch):
             chosen = range(first, min(first + self.how.batch, self.close))
             x, _ = drawer.start(chosen)

@@ -13,6 +13,7 @@ import tyro
 from sfumato.console import datasets
 from sfumato.console.options import at_least, choice, parse
 from sfumato.errors import UsageError, unknown
+from sfumato.system import DataRequest
 
 _ABOUT = """List the data sets, show one's card, fetch its files, or draw a sheet of its examples.
 
@@ -77,9 +78,7 @@ def run(config: DataConfig) -> None:
         raise UsageError(f"which data set? there are: {', '.join(sorted(datasets.table()))}")
     if config.action is Action.FETCH:
         return _fetch(config.name, config.artefact)
-    wish = datasets.DataRequest(
-        config.split, config.n, config.resolution, skip_broken=config.skip_broken
-    )
+    wish = DataRequest(config.split, config.n, config.resolution, skip_broken=config.skip_broken)
     datasets.check(config.name, wish)
     at_least("n", config.n, 1)
     if config.action is Action.SHEET:
@@ -98,7 +97,7 @@ def _list(as_json: bool) -> None:
     print("\nsfumato data show NAME for source and licence; a folder or zip of images is data too")
 
 
-def _show(config: DataConfig, wish: datasets.DataRequest) -> None:
+def _show(config: DataConfig, wish: DataRequest) -> None:
     data = datasets.load(config.name, wish)
     card: dict[str, Any] = asdict(data.card)
     card["labels"] = {axis.name: list(axis.values) for axis in data.axes}
@@ -135,7 +134,7 @@ def _fetch(name: str, artefact: Path | None) -> None:
         print(f"in {fetch(package, artefact=artefact)}")
 
 
-def _sheet(config: DataConfig, wish: datasets.DataRequest) -> None:
+def _sheet(config: DataConfig, wish: DataRequest) -> None:
     from sfumato.data import ImageSet
     from sfumato.files import pictures
 

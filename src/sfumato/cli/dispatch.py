@@ -11,60 +11,10 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
-from sfumato.errors import SfumatoError, UsageError, unknown
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command: the module that has its ``main(argv)``, and its line in the overview."""
-
-    module: str
-    summary: str
-
-
-class Commands(Enum):
-    """Every command of ``sfumato``."""
-
-    SAMPLE = Command("sfumato.cli.sample", "draw samples: a sheet, a folder of pictures or an npz")
-    IMAGINE = Command(
-        "sfumato.systems.ediffi.commands.imagine",
-        "draw what a sentence says; paint its words, show a style (eDiff-I)",
-    )
-    EXPERTS = Command(
-        "sfumato.systems.ediffi.commands.experts",
-        "models for parts of the noise levels: plan a split, join (eDiff-I)",
-    )
-    STUDIO = Command("sfumato.cli.studio", "a page on this machine to draw and paint with words")
-    RESTORE = Command(
-        "sfumato.systems.i2sb.commands.restore",
-        "restore pictures: blur, noise, JPEG, lost pixels, colours or parts",
-    )
-    TRAIN = Command("sfumato.cli.train", "train a model from a recipe, or resume a run")
-    EVALUATE = Command("sfumato.cli.evaluate", "measure a model, or pictures, against real data")
-    DEGRADE = Command(
-        "sfumato.systems.i2sb.commands.degrade", "make bad pictures of good ones, to restore"
-    )
-    ENCODE = Command("sfumato.cli.encode", "turn data into latents along the ODE, and back")
-    TRAJECTORIES = Command(
-        "sfumato.systems.dsno.command",
-        "keep a model's paths from noise to data, to learn from (DSNO)",
-    )
-    PRIVATE = Command(
-        "sfumato.systems.dpdm.commands",
-        "train under differential privacy, export with a certificate, check",
-    )
-    FIELDS = Command(
-        "sfumato.systems.ddo.commands",
-        "functions as data: train at one resolution, sample at any (DDO)",
-    )
-    DATA = Command("sfumato.cli.data", "list, show, fetch and look at data sets")
-    MODELS = Command("sfumato.cli.models", "list the shipped models, show the card of one")
-    TOUR = Command("sfumato.cli.tour", "write a page of pictures of everything, in two minutes")
-
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.system import CommandEntry, commands, find
 
 _EXAMPLES = """\
 examples:
@@ -79,8 +29,8 @@ examples:
 
 def overview() -> str:
     """The text of ``sfumato --help``."""
-    width = max(len(c.name) for c in Commands) + 2
-    lines = [f"  {c.name.lower():<{width}}{c.value.summary}" for c in Commands]
+    width = max(map(len, commands())) + 2
+    lines = [f"  {c.name:<{width}}{c.summary}" for c in commands().values()]
     return "\n".join(
         [
             "usage: sfumato COMMAND [options]",
@@ -114,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if name.startswith("-"):
             raise UsageError(f"expected a command before {name!r}; see sfumato --help")
-        return _run(_find(name), words[1:])
+        return _run(find("command", name, commands()), words[1:])
     except SystemExit as stop:  # tyro has said what is wrong, or printed the help
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
@@ -139,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(name, f"{kind}: {error} ({hint})", 1, debug)
 
 
-def _run(command: Command, words: list[str]) -> int:
+def _run(command: CommandEntry, words: list[str]) -> int:
     run: Callable[[list[str]], int | None] = importlib.import_module(command.module).main
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
@@ -149,13 +99,6 @@ def _run(command: Command, words: list[str]) -> int:
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """A warning is a sentence too, without the line of code that it comes from."""
     print(f"warning: {message}", file=sys.stderr)
-
-
-def _find(name: str) -> Command:
-    table = {c.name.lower(): c.value for c in Commands}
-    if name not in table:
-        raise unknown("command", name, table)
-    return table[name]
 
 
 def _take(words: list[str], flag: str) -> tuple[list[str], bool]:
@@ -168,7 +111,7 @@ def _take(words: list[str], flag: str) -> tuple[list[str], bool]:
 def _say(name: str, error: object, status: int, debug: bool) -> int:
     if debug and isinstance(error, BaseException):
         raise error
-    where = f"sfumato {name}" if name in {c.name.lower() for c in Commands} else "sfumato"
+    where = f"sfumato {name}" if name in commands() else "sfumato"
     if isinstance(error, OSError) and error.strerror:
         error = f"{error.filename or ''}: {error.strerror}".removeprefix(": ")
     print(f"{where}: {error}", file=sys.stderr)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, final
 
 from sfumato.console import datasets
 from sfumato.console.how import SamplingOptions
-from sfumato.console.options import Name, SolverName, Source, at_least, parse
+from sfumato.console.options import Name, Source, at_least, parse
 from sfumato.errors import UsageError
+from sfumato.system import solvers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,9 +62,7 @@ class EncodeConfig:
     """Overwrite the output even if this command did not make it."""
     quiet: bool = False
     """No progress bar."""
-    drawing: SamplingOptions = field(
-        default_factory=lambda: SamplingOptions(solver=SolverName.HEUN)
-    )
+    drawing: SamplingOptions = field(default_factory=lambda: SamplingOptions(solver="heun"))
 
 
 def main(argv: list[str]) -> None:
@@ -83,8 +82,7 @@ def run(config: EncodeConfig) -> None:
     at_least("steps", config.steps, 2)
     how = config.drawing
     how.check()
-    stochastic = (SolverName.ANCESTRAL, SolverName.EULER_MARUYAMA)
-    if how.solver in stochastic or how.eta or how.churn:
+    if how.eta or how.churn or (how.solver in solvers() and solvers()[how.solver].noisy):
         raise UsageError(_ODE)
     out = writers.output(config.out)
     if not config.decode and not isinstance(out, writers.Npz):

@@ -196,7 +196,7 @@ def _model(config: EvaluateConfig, wish: datasets.DataRequest) -> list[dict[str,
         rows.append(
             {
                 "steps": drawer.steps,
-                "solver": drawer.plan.name.value,
+                "solver": drawer.plan.name,
                 "nfe": drawn.nfe,
                 "n": config.n,
                 "seconds": round(spent, 2),

@@ -96,7 +96,7 @@ def run(config: SampleConfig) -> None:
     if first and not config.quiet:
         what = "points" if len(model.shape) == 1 else "images"
         if drawn.nfe:
-            solver = drawer.plan.name.value
+            solver = drawer.plan.name
             print(
                 f"{config.n} {what}, {drawn.nfe} network evaluations each ({solver}), "
                 f"{drawn.samples / spent:.1f} {what}/s ({spent:.1f} s)"

@@ -2,58 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
-from enum import Enum
+from typing import Any
 
 import tyro
 
-from sfumato.errors import UsageError, unknown
-
-
-@dataclass(frozen=True)
-class RecipeEntry:
-    """A recipe: the module with its ``Config`` and ``run(config)``, and its line in the list."""
-
-    module: str
-    summary: str
-
-
-class Recipes(Enum):
-    """Every recipe by its name on the command line."""
-
-    FASHION = RecipeEntry(
-        "sfumato.systems.edm.fashion", "Fashion-MNIST 28x28, class-conditional EDM"
-    )
-    AVATARS = RecipeEntry(
-        "sfumato.systems.edm.avatars", "illustrated faces, conditional on attributes"
-    )
-    DIGITS = RecipeEntry(
-        "sfumato.systems.edm.digits", "handwritten digits 28x28, class-conditional EDM"
-    )
-    POINTS = RecipeEntry(
-        "sfumato.systems.edm.points", "points in the plane, under a process you choose"
-    )
-    CLD = RecipeEntry(
-        "sfumato.systems.cld.recipe", "critically-damped Langevin diffusion, 28x28 images"
-    )
-    CLD_POINTS = RecipeEntry("sfumato.systems.cld.points", "the same in the plane")
-    DDGAN = RecipeEntry(
-        "sfumato.systems.ddgan.recipe", "a denoising diffusion GAN: few, large steps"
-    )
-    GENIE = RecipeEntry(
-        "sfumato.systems.genie.recipe", "a derivative head for a trained model (GENIE)"
-    )
-    DSNO = RecipeEntry(
-        "sfumato.systems.dsno.recipe", "an operator that learns whole trajectories of a model"
-    )
-    I2SB = RecipeEntry(
-        "sfumato.systems.i2sb.recipe", "a restorer of pictures: a Schrödinger bridge (I²SB)"
-    )
-    CLIP = RecipeEntry("sfumato.systems.ediffi.clip", "a small CLIP of captioned pictures")
-    IMAGINE = RecipeEntry("sfumato.systems.ediffi.recipe", "text to image, with experts (eDiff-I)")
-    IMAGES = RecipeEntry("sfumato.systems.edm.images", "your own folder or zip of images")
-
+from sfumato.errors import UsageError
+from sfumato.system import RecipeEntry, find, recipes
 
 _EXAMPLES = """\
 examples:
@@ -67,7 +21,7 @@ examples:
 
 def overview() -> str:
     """The text of ``sfumato train --help``."""
-    width = max(len(r.name) for r in Recipes) + 2
+    width = max(map(len, table())) + 2
     lines = [f"  {name:<{width}}{recipe.summary}" for name, recipe in table().items()]
     return "\n".join(
         [
@@ -98,11 +52,9 @@ def main(argv: list[str]) -> None:
     name = argv[0]
     if name.startswith("-"):
         raise UsageError(f"expected a recipe before {name!r}: {', '.join(sorted(table()))}")
-    if name not in table():
-        raise unknown("recipe", name, table())
-    recipe = importlib.import_module(table()[name].module)
-    config = tyro.cli(
-        recipe.Config,
+    recipe = find("recipe", name, table())
+    config: Any = tyro.cli(
+        recipe.config,
         prog=f"sfumato train {name}",
         args=argv[1:],
         config=(tyro.conf.FlagCreatePairsOff,),
@@ -111,5 +63,5 @@ def main(argv: list[str]) -> None:
 
 
 def table() -> dict[str, RecipeEntry]:
-    """The recipes by name."""
-    return {r.name.lower().replace("_", "-"): r.value for r in Recipes}
+    """The recipes of this command by name; others are run by commands of their own."""
+    return {name: recipe for name, recipe in recipes().items() if recipe.summary}

@@ -22,18 +22,16 @@ from torch import Tensor
 from sfumato import zoo
 from sfumato.console.how import SamplingOptions
 from sfumato.console.labels import labels
-from sfumato.console.options import DTypeName, SolverName, torch_device, torch_dtype
-from sfumato.console.plan import SamplingPlan, make_plan
+from sfumato.console.options import DTypeName, torch_device, torch_dtype
 from sfumato.console.writers import About, Labelled, Output, Parts
 from sfumato.data import to_uint8
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.guide import ClassifierFree
 from sfumato.model.description import ModelConfig, ModelDescription
+from sfumato.model.plan import SamplingPlan
 from sfumato.sampling import Solution, sample
 from sfumato.seeds import fold, generators
-from sfumato.systems.genie.derivative import Differentiable, ExactDerivative
-from sfumato.systems.genie.guidance import MixedDerivative
+from sfumato.system import solvers
 
 
 def load(name: str, how: SamplingOptions) -> tuple[Denoiser, ModelDescription]:
@@ -44,15 +42,12 @@ def load(name: str, how: SamplingOptions) -> tuple[Denoiser, ModelDescription]:
     denoiser, model = zoo.load(name)
     if model.command != "sample":
         raise UsageError(f"{name} is not for this: see sfumato {model.command} --help")
-    if how.solver is not SolverName.GENIE or not isinstance(model, ModelConfig):
+    solver = solvers().get(how.solver)
+    if solver is None or not solver.head or not isinstance(model, ModelConfig):
         return denoiser, model
-    head = f"{name}-genie"
+    head = f"{name}-{solver.name}"
     if head not in zoo.folders():
-        raise UsageError(
-            f"{name!r} has no derivative head: train one with `sfumato train genie --model {name} "
-            "--out runs/genie` and sample runs/genie, or take --solver taylor, which computes the "
-            "derivative at three evaluations a step"
-        )
+        raise UsageError(solver.advice.format(name=name))
     return zoo.load(head)
 
 
@@ -83,16 +78,10 @@ class Drawer:
         """
         if how.threads:
             torch.set_num_threads(how.threads)
-        plan = make_plan(how, steps, config.sampling, denoiser.process)
-        if how.guidance != 1.0:
-            if not config.axes:
-                raise UsageError("--guidance needs a model with labels; this one has none")
-            if plan.name is SolverName.GENIE and isinstance(denoiser, Differentiable):
-                denoiser = MixedDerivative(denoiser, how.guidance)
-            else:
-                denoiser = ClassifierFree(denoiser, how.guidance)
-        if plan.name is SolverName.TAYLOR:
-            denoiser = ExactDerivative(denoiser)
+        plan = how.plan(denoiser.process, config.sampling, steps)
+        if how.guidance != 1.0 and not config.axes:
+            raise UsageError("--guidance needs a model with labels; this one has none")
+        denoiser = plan.prepare(denoiser, how.guidance)
         device = torch_device(how.device)
         return cls(denoiser.to(device).eval(), config, how, plan, seed, device)
 
@@ -173,8 +162,8 @@ def prepare(
         "seed": seed,
         "label": label,
         **options,
-        "solver": drawer.plan.name.value,
-        "grid": drawer.plan.grid.value,
+        "solver": drawer.plan.name,
+        "grid": drawer.plan.grid,
         "weights": drawer.weights(),
     }
     return drawer, wanted, about

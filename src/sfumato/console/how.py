@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from sfumato.console.options import (
     Device,
@@ -11,12 +11,16 @@ from sfumato.console.options import (
     DType,
     DTypeName,
     Grid,
-    GridName,
     Solver,
-    SolverName,
     at_least,
 )
 from sfumato.errors import UsageError
+from sfumato.system import AUTO, OPTIONS, solvers
+
+if TYPE_CHECKING:
+    from sfumato.model.description import Sampling
+    from sfumato.model.plan import SamplingPlan
+    from sfumato.process import Process
 
 
 @final
@@ -24,10 +28,10 @@ from sfumato.errors import UsageError
 class SamplingOptions:
     """How samples are drawn."""
 
-    solver: Solver = SolverName.AUTO
+    solver: Solver = AUTO
     """auto takes what suits the model; genie takes a model with a derivative head. heun takes 2
     network evaluations per step, taylor 3, dormand-prince as many as it needs, others 1."""
-    grid: Grid = GridName.AUTO
+    grid: Grid = AUTO
     """How the steps are spread over time; auto takes what suits the model's process."""
     guidance: float = 1.0
     """Strength of classifier-free guidance: 1 none, 2 strong; doubles the evaluations."""
@@ -62,12 +66,28 @@ class SamplingOptions:
         at_least("guidance", self.guidance, 0)
         if self.eta > 1:
             raise UsageError(f"--eta must be at most 1, got {self.eta}")
-        if self.eta and self.solver is not SolverName.DDIM:
-            raise UsageError(f"--eta belongs to --solver ddim, got --solver {self.solver.value}")
         if not self.churn and (self.churn_min, self.churn_max) != (
             SamplingOptions.churn_min,
             SamplingOptions.churn_max,
         ):
             raise UsageError("--churn-min and --churn-max belong to --churn, which is not given")
-        if self.churn and self.solver is not SolverName.HEUN:
-            raise UsageError(f"--churn belongs to --solver heun, got --solver {self.solver.value}")
+        taken = solvers()[self.solver].options if self.solver != AUTO else ()
+        for name, value in self.options().items():
+            if value != OPTIONS[name] and name not in taken:
+                owners = " or ".join(s.name for s in solvers().values() if name in s.options)
+                raise UsageError(
+                    f"--{name.replace('_', '-')} belongs to --solver {owners}, got --solver "
+                    f"{self.solver}"
+                )
+
+    def options(self) -> dict[str, float]:
+        """The options of the solver, by their names in `sfumato.system.OPTIONS`."""
+        return {name: getattr(self, name) for name in OPTIONS}
+
+    def plan(self, process: Process, usual: Sampling, steps: int | None) -> SamplingPlan:
+        """The solver and the times for a model. Raises what `make_plan` raises."""
+        from sfumato.model.plan import make_plan
+
+        return make_plan(
+            process, usual, steps=steps, solver=self.solver, grid=self.grid, **self.options()
+        )

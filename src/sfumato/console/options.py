@@ -6,44 +6,16 @@ Nothing here imports torch, so that ``sfumato COMMAND --help`` is quick.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from sfumato.errors import UsageError, unknown
+from sfumato.errors import UsageError
+from sfumato.system import AUTO, find, grids, solvers
 
 Config = TypeVar("Config")
-E = TypeVar("E", bound=enum.Enum)
-
-
-class SolverName(enum.Enum):
-    """The solvers by the names they have on the command line."""
-
-    AUTO = "auto"
-    DDIM = "ddim"
-    DPMPP2M = "dpmpp2m"
-    DPMPP3M = "dpmpp3m"
-    DEIS = "deis"
-    HEUN = "heun"
-    GENIE = "genie"
-    TAYLOR = "taylor"
-    EULER = "euler"
-    ANCESTRAL = "ancestral"
-    SSCS = "sscs"
-    EULER_MARUYAMA = "euler-maruyama"
-    DORMAND_PRINCE = "dormand-prince"
-
-
-class GridName(enum.Enum):
-    """The time grids by the names they have on the command line."""
-
-    AUTO = "auto"
-    KARRAS = "karras"
-    LOG_SNR = "log-snr"
-    UNIFORM = "uniform"
-    QUADRATIC = "quadratic"
 
 
 class DeviceName(enum.Enum):
@@ -63,21 +35,24 @@ class DTypeName(enum.Enum):
     FLOAT16 = "float16"
 
 
-def choice(kind: type[E], noun: str) -> Any:
-    """How tyro reads an enum by its values; a wrong name is answered with the nearest ones."""
-    table = {str(e.value): e for e in kind}
+def choice(kind: type[enum.Enum] | Iterable[str], noun: str) -> Any:
+    """How tyro reads one of some names, or an enum by its values.
 
-    def read(words: list[str]) -> E:
-        if words[0] not in table:
-            raise unknown(noun, words[0], table)
-        return table[words[0]]
+    A wrong name is answered with the nearest ones.
+    """
+    table: dict[str, Any] = (
+        {str(e.value): e for e in kind} if isinstance(kind, type) else {name: name for name in kind}
+    )
+
+    def read(words: list[str]) -> Any:
+        return find(noun, words[0], table)
 
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar="{" + ",".join(table) + "}",
         instance_from_str=read,
-        is_instance=lambda value: isinstance(value, kind),
-        str_from_instance=lambda value: [str(value.value)],
+        is_instance=lambda value: value in table.values(),
+        str_from_instance=lambda value: [str(getattr(value, "value", value))],
     )
 
 
@@ -92,8 +67,8 @@ def _integers(words: list[str]) -> tuple[int, ...]:
 
 Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
-Solver = Annotated[SolverName, choice(SolverName, "solver")]
-Grid = Annotated[GridName, choice(GridName, "grid")]
+Solver = Annotated[str, choice((AUTO, *solvers()), "solver")]
+Grid = Annotated[str, choice((AUTO, *grids()), "grid")]
 Device = Annotated[DeviceName, choice(DeviceName, "device")]
 DType = Annotated[DTypeName, choice(DTypeName, "dtype")]
 Integers = Annotated[

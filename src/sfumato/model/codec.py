@@ -10,10 +10,12 @@ import dataclasses
 import enum
 import types
 import typing
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sfumato.errors import UsageError, unknown
+from sfumato.system import resolve, systems
 
 T = TypeVar("T")
 
@@ -50,6 +52,35 @@ def decode(value: Any, hint: type[T], allowed: tuple[type, ...] = (), where: str
         UsageError: a key, type or value that does not fit; the message says where.
     """
     return typing.cast(T, _decode(value, hint, allowed, where or getattr(hint, "__name__", "")))
+
+
+def allowed_types(value: Any) -> tuple[type, ...]:
+    """The kinds and parts that parsed JSON names by its keys "type", imported now.
+
+    Where a name is not known all of them are imported, so that an error can list them.
+    """
+    wanted = {ALIASES.get(name, name) for name in _names(value)}
+    refs = [ref for system in systems() for ref in (*(k.make for k in system.kinds), *system.parts)]
+    groups = [ref.replace("*", "") for ref in refs if "*" in ref]
+    by_name = {ref.rpartition(":")[2]: ref for ref in refs if "*" not in ref}
+    found = [resolve(by_name[name]) for name in sorted(wanted & by_name.keys())]
+    missing = wanted - by_name.keys()
+    if missing:
+        found += [part for ref in groups for part in resolve(ref)]
+    if missing - {part.__name__ for part in found}:
+        found = [resolve(ref) for ref in by_name.values()]
+        found += [part for ref in groups for part in resolve(ref)]
+    return tuple(found)
+
+
+def _names(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        if isinstance(name := value.get("type"), str):
+            yield name
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from _names(part)
 
 
 def _decode(value: Any, hint: Any, allowed: tuple[type, ...], where: str) -> Any:

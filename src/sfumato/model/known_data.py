@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sfumato.data import (
-    ImageSet,
-    PointName,
-    PointSet,
-    avatars,
-    digits,
-    fashion_mnist,
-    folder,
-    points,
-)
+from sfumato.data import ImageSet, PointSet, folder
 from sfumato.errors import UsageError
 from sfumato.model.description import ModelDescription
+from sfumato.system import DataRequest, data_sets
 
 
 def training_data(model: ModelDescription, path: Path | None = None) -> ImageSet | PointSet:
@@ -25,20 +17,17 @@ def training_data(model: ModelDescription, path: Path | None = None) -> ImageSet
         UsageError: the name means no data set, and no path was given.
         SfumatoError: the data is not there.
     """
+    images = len(model.shape) == 3
     if path is not None:
-        if len(model.shape) != 3:
+        if not images:
             raise UsageError(f"a folder of images does not fit a model of {model.shape} numbers")
         return folder(path, model.shape[-1], channels=3 if model.shape[0] == 3 else 1)
-    match model.data:
-        case "fashion-mnist":
-            return fashion_mnist("train")
-        case "digits":
-            return digits("train")
-        case "avatars":
-            return avatars("train", model.shape[-1], 40_000)
-    if model.data in [p.value for p in PointName]:
-        return points(PointName(model.data), 20_000)
-    raise UsageError(
-        f"the model was trained on {model.data!r}, which has no name here: give the folder or zip "
-        "of images with --path"
-    )
+    if model.data not in data_sets():
+        raise UsageError(
+            f"the model was trained on {model.data!r}, which has no name here: give the folder or "
+            "zip of images with --path"
+        )
+    entry = data_sets()[model.data]
+    wish = DataRequest(n=entry.trained, resolution=model.shape[-1] if images else 0)
+    data: ImageSet | PointSet = entry.load(wish)
+    return data

@@ -7,83 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from sfumato.data import LabelAxis, degrade
 from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
-from sfumato.loss import LogNormal
-from sfumato.model.codec import decode
-from sfumato.model.description import (
-    CriticallyDampedConfig,
-    ModelConfig,
-    ModelDescription,
-    ScheduledConfig,
-)
-from sfumato.nn import ContextConfig, EncoderWidths, MLPConfig, UNetConfig
-from sfumato.noise import White
-from sfumato.schedule import EDM, VE, RectifiedFlow, Shifted, SymmetricBrownian, VPCosine, VPLinear
-from sfumato.systems.ddgan.model import ImplicitModel
-from sfumato.systems.ddo.data.base import Axis, Frame, Quantity
-from sfumato.systems.ddo.drift import PowerCorrection
-from sfumato.systems.ddo.field import GaussianField, OpenField
-from sfumato.systems.ddo.kernel import Laplacian, Matern, Measured, SquaredExponential
-from sfumato.systems.ddo.model import FieldModel, Scale
-from sfumato.systems.ddo.nn.operator import FNOConfig, UNOConfig
-from sfumato.systems.dsno.model import OperatorModel
-from sfumato.systems.ediffi.experts import Node
-from sfumato.systems.ediffi.model import EncoderConfig, PromptedModel
-from sfumato.systems.genie.model import Base, DerivativeModel
-from sfumato.systems.i2sb.model import PinnedConfig, RestorationModel
+from sfumato.model.codec import allowed_types, decode
+from sfumato.model.description import ModelDescription
 from sfumato.train import checkpoint as ck
-
-KINDS: tuple[type[ModelDescription], ...] = (
-    ModelConfig,
-    ImplicitModel,
-    DerivativeModel,
-    OperatorModel,
-    RestorationModel,
-    FieldModel,
-    PromptedModel,
-)
-"""Every kind of model; a system adds its own here."""
-
-PARTS = (
-    Base,
-    ScheduledConfig,
-    CriticallyDampedConfig,
-    PinnedConfig,
-    SymmetricBrownian,
-    VPLinear,
-    VPCosine,
-    Shifted,
-    VE,
-    EDM,
-    RectifiedFlow,
-    White,
-    GaussianField,
-    OpenField,
-    Matern,
-    SquaredExponential,
-    Laplacian,
-    Measured,
-    UNetConfig,
-    MLPConfig,
-    UNOConfig,
-    FNOConfig,
-    Axis,
-    Frame,
-    Quantity,
-    Scale,
-    PowerCorrection,
-    LabelAxis,
-    EncoderConfig,
-    Node,
-    LogNormal,
-    EncoderWidths,
-    ContextConfig,
-    degrade.Task,
-    *degrade.KINDS,
-)
-"""What a model.json may be made of besides."""
 
 
 def read_model(value: dict[str, Any]) -> ModelDescription:
@@ -92,7 +20,7 @@ def read_model(value: dict[str, Any]) -> ModelDescription:
     Raises:
         UsageError: anything unknown or missing in it.
     """
-    return decode(value, ModelDescription, KINDS + PARTS, "model")  # type: ignore[type-abstract]
+    return decode(value, ModelDescription, allowed_types(value), "model")  # type: ignore[type-abstract]
 
 
 @final

@@ -8,11 +8,9 @@ from torch import Tensor
 
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
-from sfumato.console.how import SamplingOptions
-from sfumato.console.options import GridName, SolverName
-from sfumato.console.plan import make_solver, make_times
 from sfumato.files import pictures
 from sfumato.guide import Inpaint
+from sfumato.model.plan import make_solver, make_times
 from sfumato.sampling import encode
 
 
@@ -71,7 +69,7 @@ def inpainting(section: Section, shown: list[Shown], seconds: float) -> None:
             range(n * fills),
             labels.repeat(fills, 0),
             steps=steps,
-            solver=SolverName.ANCESTRAL,
+            solver="ancestral",
             denoiser=model,
         )
         drawn = s.denoiser.process.to_data(solution.x).reshape(n, fills, *x.shape[1:])
@@ -95,11 +93,8 @@ def interpolation(section: Section, shown: list[Shown], seconds: float) -> None:
         x, _, real = s.examples(max(16, 2 * pairs))
         ends = torch.cat([x[0 : 2 * pairs : 2], x[1 : 2 * pairs : 2]])
         cond = None  # without labels: the way from a shoe to a bag has none
-        how, process = (
-            make_solver(SamplingOptions(solver=SolverName.HEUN), steps),
-            s.denoiser.process,
-        )
-        times = make_times(GridName.AUTO, process, steps)
+        how, process = make_solver("heun", steps), s.denoiser.process
+        times = make_times("auto", process, steps)
         with torch.inference_mode():
             latent = encode(s.denoiser, how, times[:-1].flip(0), ends, cond=cond).x
         between = torch.cat(
@@ -107,9 +102,7 @@ def interpolation(section: Section, shown: list[Shown], seconds: float) -> None:
         )
         none = np.array([[len(values) for _, values in s.axes]], np.int64)
         labels = none.repeat(len(between), 0)
-        walked = s.walk(
-            range(len(between)), labels, steps=steps, solver=SolverName.HEUN, start=between
-        )
+        walked = s.walk(range(len(between)), labels, steps=steps, solver="heun", start=between)
         drawn = process.to_data(walked.x).reshape(stops, pairs, *x.shape[1:]).transpose(0, 1)
         rows = torch.cat([ends[:pairs, None], drawn, ends[pairs:, None]], 1).flatten(0, 1)
         section.heading(s.card.name)

@@ -11,14 +11,14 @@ from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
 from sfumato.console.drawing import Drawer
 from sfumato.console.how import SamplingOptions
-from sfumato.console.options import DeviceName, SolverName
+from sfumato.console.options import DeviceName
 from sfumato.errors import SfumatoError
 from sfumato.files import pictures
 
 _PLAIN = (
-    (SolverName.DDIM, 5),
-    (SolverName.DPMPP2M, 5),
-    (SolverName.DPMPP2M, 18),
+    ("ddim", 5),
+    ("dpmpp2m", 5),
+    ("dpmpp2m", 18),
 )
 _ABOUT = {
     "CLD": "diffusion in phase space, walked by its own splitting scheme",
@@ -44,7 +44,7 @@ def fast(section: Section, shown: list[Shown], seconds: float) -> None:
             x, nfe = s.draw(range(n), labels, steps=steps, solver=solver)
             took = 1e3 * (time.perf_counter() - began) / n
             picture = pictures.sheet(x, n, transparent=True)
-            rows.append((f"{s.card.system}, {solver.value}: {_cost(nfe, took)}", picture))
+            rows.append((f"{s.card.system}, {solver}: {_cost(nfe, took)}", picture))
         for card in sorted(others, key=lambda c: list(_ABOUT).index(c.system)):
             try:
                 denoiser, model = zoo.load(card.name)

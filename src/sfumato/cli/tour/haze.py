@@ -8,9 +8,8 @@ from torch import Tensor
 
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
-from sfumato.console.options import GridName
-from sfumato.console.plan import make_times
 from sfumato.files import pictures
+from sfumato.model.plan import make_times
 from sfumato.seeds import generator
 
 
@@ -18,7 +17,7 @@ def haze(section: Section, shown: list[Shown], seconds: float) -> None:
     """One image noised, the estimate at every level, and the path of a sample."""
     for s in (s for s in shown if s.images):
         process, steps = s.denoiser.process, 11
-        times = make_times(GridName.AUTO, process, steps)
+        times = make_times("auto", process, steps)
         x0, labels, real = s.examples(1)
         states, guesses = [], []
         with torch.inference_mode():

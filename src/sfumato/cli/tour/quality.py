@@ -7,17 +7,16 @@ import numpy as np
 from sfumato.cli import judging
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.plot import lines
-from sfumato.cli.tour.samples import steps_for
 from sfumato.cli.tour.shown import Shown
-from sfumato.console.options import SolverName
 from sfumato.metrics import ClassifierFeatures, frechet_distance
 from sfumato.metrics.score import plus_minus
+from sfumato.system import solvers
 
 _SOLVERS = {
-    SolverName.DDIM: "DDIM",
-    SolverName.DPMPP2M: "DPM++ 2M",
-    SolverName.HEUN: "Heun",
-    SolverName.ANCESTRAL: "ancestral",
+    "ddim": "DDIM",
+    "dpmpp2m": "DPM++ 2M",
+    "heun": "Heun",
+    "ancestral": "ancestral",
 }
 _BUDGETS = (5, 9, 17)
 _FEWEST, _MOST = 100, 500
@@ -55,7 +54,9 @@ def quality(section: Section, shown: list[Shown], seconds: float) -> None:
         for solver, name in list(_SOLVERS.items())[:count]:
             points, cells = [], [name]
             for budget in _BUDGETS:
-                x, nfe = s.draw(range(n), labels, steps=steps_for(solver, budget), solver=solver)
+                x, nfe = s.draw(
+                    range(n), labels, steps=solvers()[solver].steps_within(budget), solver=solver
+                )
                 score = frechet_distance(base, features(x), features=features.name)
                 points.append((float(nfe), score.value))
                 cells.append(f"{plus_minus(score.value, score.error)} at {nfe}")

@@ -6,8 +6,8 @@ import numpy as np
 
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
-from sfumato.console.options import SolverName
 from sfumato.files import pictures
+from sfumato.system import solvers as solver_table
 
 
 def samples(section: Section, shown: list[Shown], seconds: float) -> None:
@@ -40,13 +40,7 @@ def samples(section: Section, shown: list[Shown], seconds: float) -> None:
         )
 
 
-_SOLVERS = {
-    SolverName.EULER: "Euler",
-    SolverName.DDIM: "DDIM",
-    SolverName.DPMPP2M: "DPM-Solver++ 2M",
-    SolverName.HEUN: "Heun",
-    SolverName.ANCESTRAL: "ancestral",
-}
+_SOLVERS = ("euler", "ddim", "dpmpp2m", "heun", "ancestral")
 
 
 def solvers(section: Section, shown: list[Shown], seconds: float) -> None:
@@ -60,12 +54,17 @@ def solvers(section: Section, shown: list[Shown], seconds: float) -> None:
         for solver in _SOLVERS:
             row = []
             for budget in budgets:
-                x, _ = s.draw(range(n), labels, steps=steps_for(solver, budget), solver=solver)
+                x, _ = s.draw(
+                    range(n),
+                    labels,
+                    steps=solver_table()[solver].steps_within(budget),
+                    solver=solver,
+                )
                 row.append(pictures.sheet(x, n, gap=1, transparent=True))
             cells.append(row)
         section.heading(s.card.name)
         section.grid(
-            list(_SOLVERS.values()),
+            [solver_table()[name].title for name in _SOLVERS],
             [f"{budget} evaluations" for budget in budgets],
             cells,
             "The same starting noise in every cell. Deterministic solvers agree as the budget "
@@ -73,11 +72,6 @@ def solvers(section: Section, shown: list[Shown], seconds: float) -> None:
             "Ancestral sampling adds noise on the way and lands elsewhere. Heun pays two "
             "evaluations for a step, so its budget buys half as many steps.",
         )
-
-
-def steps_for(solver: SolverName, evaluations: int) -> int:
-    """The steps that cost about so many evaluations (Heun's last step costs one)."""
-    return max(1, (evaluations + 1) // 2) if solver is SolverName.HEUN else evaluations
 
 
 def guidance(section: Section, shown: list[Shown], seconds: float) -> None:

@@ -14,14 +14,12 @@ from torch import Tensor
 
 from sfumato import zoo
 from sfumato.console import datasets
-from sfumato.console.how import SamplingOptions
-from sfumato.console.options import GridName, SolverName
-from sfumato.console.plan import make_solver, make_times
 from sfumato.data import to_uint8
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError
 from sfumato.guide import ClassifierFree
 from sfumato.model.description import ModelConfig
+from sfumato.model.plan import make_solver, make_times
 from sfumato.sampling import Solution, sample
 from sfumato.seeds import generator, generators
 
@@ -96,7 +94,7 @@ class Shown:
         labels: NDArray[np.int64],
         *,
         steps: int,
-        solver: SolverName = SolverName.DPMPP2M,
+        solver: str = "dpmpp2m",
         guidance: float = 1.0,
         denoiser: Denoiser | None = None,
         start: Tensor | None = None,
@@ -109,8 +107,8 @@ class Shown:
         with torch.inference_mode():
             return sample(
                 model,
-                make_solver(SamplingOptions(solver=solver), steps),
-                make_times(GridName.AUTO, model.process, steps),
+                make_solver(solver, steps),
+                make_times("auto", model.process, steps),
                 self.start(indices) if start is None else start,
                 cond=self.cond(labels),
                 generator=generators(self.seed, [10**9 + i for i in indices]),
@@ -123,7 +121,7 @@ class Shown:
         labels: NDArray[np.int64],
         *,
         steps: int,
-        solver: SolverName = SolverName.DPMPP2M,
+        solver: str = "dpmpp2m",
         guidance: float = 1.0,
     ) -> tuple[NDArray[Any], int]:
         """Samples as pixels or points, drawn in batches, and the evaluations of each."""

@@ -1,1 +1,23 @@
-"""DPDM: differentially private diffusion models (arXiv 2210.09929); see `descent`."""
+"""DPDM: training under differential privacy, with a ledger and a certificate; see `descent`."""
+
+from sfumato.system import CommandEntry, Paper, RecipeEntry, System
+
+SYSTEM = System(
+    "dpdm",
+    "DPDM",
+    Paper(
+        "Differentially Private Diffusion Models",
+        "Dockhorn, Cao, Vahdat, Kreis",
+        2023,
+        "2210.09929",
+    ),
+    "docs/private.md",
+    recipes=(RecipeEntry("private", "sfumato.systems.dpdm.recipe"),),
+    commands=(
+        CommandEntry(
+            "private",
+            "sfumato.systems.dpdm.commands",
+            "train under differential privacy, export with a certificate, check",
+        ),
+    ),
+)

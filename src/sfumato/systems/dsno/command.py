@@ -11,14 +11,13 @@ from sfumato.console.options import (
     Device,
     DeviceName,
     Grid,
-    GridName,
     Name,
     Solver,
-    SolverName,
     at_least,
     parse,
 )
 from sfumato.errors import UsageError
+from sfumato.system import AUTO
 
 _ABOUT = """Walk a model from noise to data many times and keep states along the way.
 
@@ -49,9 +48,9 @@ class TrajectoriesConfig:
     """States kept after the first: at equal steps of the angle between noise and data."""
     seed: int = 0
     """The seed of the noise, and of labels on several axes."""
-    solver: Solver = SolverName.DPMPP2M
+    solver: Solver = "dpmpp2m"
     """A solver of the probability flow."""
-    grid: Grid = GridName.AUTO
+    grid: Grid = AUTO
     """How the steps are spread over time; the kept times take the places of the nearest."""
     guidance: float = 1.0
     """Strength of classifier-free guidance, which becomes part of what is learned."""
@@ -91,12 +90,11 @@ def run(config: TrajectoriesConfig) -> None:
     import torch
 
     from sfumato.console.drawing import processes
-    from sfumato.console.how import SamplingOptions
     from sfumato.console.options import torch_device
-    from sfumato.console.plan import make_solver, make_times
     from sfumato.console.progress import bar
     from sfumato.denoise import Preconditioned
     from sfumato.guide import ClassifierFree
+    from sfumato.model.plan import make_solver, make_times
     from sfumato.systems.dsno.data import Description, fingerprint
     from sfumato.systems.dsno.trajectories import generate, through
     from sfumato.times import angular
@@ -107,10 +105,7 @@ def run(config: TrajectoriesConfig) -> None:
     if not isinstance(denoiser, Preconditioned):
         raise UsageError(f"{config.name} is not a denoiser with a probability flow to follow")
     weights, process, sigma_data = fingerprint(denoiser), denoiser.process, denoiser.sigma_data
-    how = SamplingOptions(solver=config.solver)
-    if config.solver is SolverName.AUTO:
-        how = SamplingOptions(solver=SolverName.DPMPP2M)
-    solver = make_solver(how, config.steps)
+    solver = make_solver("dpmpp2m" if config.solver == AUTO else config.solver, config.steps)
     kept_times = angular(process, config.times, sigma_data)
     grid, kept = through(process, make_times(config.grid, process, config.steps), kept_times)
     words = f"{solver!r}, guidance {config.guidance}" if config.guidance != 1 else repr(solver)

@@ -7,10 +7,18 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, unlabelled
+from sfumato.denoise import Condition, Denoiser, unlabelled
+from sfumato.guide import ClassifierFree
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
 from sfumato.systems.genie.derivative import Differentiable
+
+
+def guided(denoiser: Denoiser, scale: float) -> Denoiser:
+    """`MixedDerivative` of a denoiser that knows its derivative, `ClassifierFree` of another."""
+    if isinstance(denoiser, Differentiable):
+        return MixedDerivative(denoiser, scale)
+    return ClassifierFree(denoiser, scale)
 
 
 @final

@@ -1,1 +1,36 @@
-"""I²SB: Schrödinger bridges that restore pictures (arXiv 2302.05872); see docs/i2sb.md."""
+"""I²SB: Schrödinger bridges that restore pictures."""
+
+from sfumato.system import CommandEntry, KindEntry, Paper, RecipeEntry, System
+
+SYSTEM = System(
+    "i2sb",
+    "I²SB",
+    Paper(
+        "I²SB: Image-to-Image Schrödinger Bridge",
+        "Liu, Vahdat, Huang, Theodorou, Nie, Anandkumar",
+        2023,
+        "2302.05872",
+    ),
+    "docs/restoration.md",
+    recipes=(
+        RecipeEntry(
+            "i2sb",
+            "sfumato.systems.i2sb.recipe",
+            "a restorer of pictures: a Schrödinger bridge (I²SB)",
+        ),
+    ),
+    commands=(
+        CommandEntry(
+            "restore",
+            "sfumato.systems.i2sb.commands.restore",
+            "restore pictures: blur, noise, JPEG, lost pixels, colours or parts",
+        ),
+        CommandEntry(
+            "degrade",
+            "sfumato.systems.i2sb.commands.degrade",
+            "make bad pictures of good ones, to restore",
+        ),
+    ),
+    kinds=(KindEntry("sfumato.systems.i2sb.model:RestorationModel", "restorer", "a restorer"),),
+    parts=("sfumato.systems.i2sb.model:PinnedConfig",),
+)

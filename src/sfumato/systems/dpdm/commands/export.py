@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, final
 
 from sfumato.console.how import SamplingOptions
-from sfumato.console.options import Name, SolverName, at_least, choice, parse
+from sfumato.console.options import Name, at_least, choice, parse
 from sfumato.errors import UsageError
 from sfumato.files.store import SUMS, sums
+from sfumato.system import AUTO
 
 CERTIFICATE, LEDGER = "certificate.json", "ledger.jsonl"
 
@@ -42,10 +43,10 @@ class Sampler(Enum):
 
 PRESETS: Mapping[Sampler, tuple[dict[str, Any], int | None]] = {
     Sampler.AUTO: ({}, None),
-    Sampler.DDIM: ({"solver": SolverName.DDIM}, 50),
-    Sampler.STOCHASTIC_DDIM: ({"solver": SolverName.EULER_MARUYAMA}, 200),
+    Sampler.DDIM: ({"solver": "ddim"}, 50),
+    Sampler.STOCHASTIC_DDIM: ({"solver": "euler-maruyama"}, 200),
     Sampler.CHURN: (
-        {"solver": SolverName.HEUN, "churn": 20.0, "churn_min": 0.05, "churn_max": 50.0},
+        {"solver": "heun", "churn": 20.0, "churn_min": 0.05, "churn_max": 50.0},
         50,
     ),
 }
@@ -83,7 +84,7 @@ class ExportConfig:
         Raises UsageError if both a sampler and a solver are.
         """
         settings, steps = PRESETS[self.sampler]
-        if settings and self.drawing.solver is not SolverName.AUTO:
+        if settings and self.drawing.solver != AUTO:
             raise UsageError("give --sampler or --solver, not both")
         return replace(self.drawing, **settings), self.steps if self.steps is not None else steps
 

@@ -1,0 +1,389 @@
+"""What a system declares, and the tables made of it; nothing here imports torch.
+
+A `System` says what one paper's room brings: solvers, processes, data sets, recipes, model kinds,
+commands. Code is named by a string "module:attribute" and imported when it is used, so the
+tables are read in milliseconds. `sfumato.library` declares in the same way what belongs to no
+paper. The tables are read by the command line, `sfumato evaluate --compare`, the tour, the
+documentation and the tests: what is declared once is known everywhere.
+
+An installed package adds a system by an entry point in the group ``sfumato.systems`` whose value
+names its `System`; see docs/add-your-own.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeVar, final
+
+from sfumato.errors import SfumatoError, UsageError, unknown
+
+GROUP = "sfumato.systems"
+"""The group of entry points through which installed packages add systems."""
+
+AUTO = "auto"
+"""The solver or grid that suits the model."""
+
+
+def resolve(ref: str) -> Any:
+    """The object that "module:attribute" names, imported now.
+
+    Raises:
+        SfumatoError: there is no such module or attribute.
+    """
+    module, _, name = ref.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except AttributeError as error:
+        raise SfumatoError(f"{module} has no {name!r}, which {ref!r} names") from error
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # something that the module itself imports
+        raise SfumatoError(f"there is no module {error.name!r}, which {ref!r} names") from error
+
+
+@final
+@dataclass(frozen=True)
+class SolverEntry:
+    """A solver by its name.
+
+    Args:
+        name: on the command line and in ``model.sample(solver=...)``.
+        make: reference to its class, or to a function that makes it.
+        title: in tables and on pages.
+        summary: one line for the documentation.
+        arguments: always passed to ``make``.
+        options: the sampling options (`OPTIONS`), or "steps", that ``make`` takes by name.
+        evaluations: (a, b): a walk of n steps evaluates the network a n + b times.
+        noisy: it draws noise on the way, so it does not follow the probability flow.
+        level: it needs a process with a noise level σ/α (`Scheduled`).
+        compared: the values of ``process.k`` at which ``evaluate --compare`` gives it a row.
+        wraps: reference to what wraps the denoiser before the walk, or "".
+        guides: reference to what guides a denoiser for it, instead of `ClassifierFree`, or "".
+        head: reference to the class of denoisers that it needs, or "": of a plain model NAME it
+            takes the one that is shipped as ``NAME-`` and the solver's name.
+        advice: what to say, of a model {name}, where there is none.
+    """
+
+    name: str
+    make: str
+    title: str
+    summary: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    evaluations: tuple[int, int] = (1, 0)
+    noisy: bool = False
+    level: bool = False
+    compared: tuple[int, ...] = (1, 2)
+    wraps: str = ""
+    guides: str = ""
+    head: str = ""
+    advice: str = ""
+
+    def build(self, steps: int, **options: float) -> Any:
+        """The solver for a walk of so many steps.
+
+        Raises:
+            UsageError: an option that it does not take is set.
+        """
+        for name, value in options.items():
+            if name not in self.options and value != OPTIONS[name]:
+                raise UsageError(f"the solver {self.name!r} takes no {name}, got {name}={value}")
+        known = {**OPTIONS, **options, "steps": steps}
+        return resolve(self.make)(**self.arguments, **{k: known[k] for k in self.options})
+
+    def steps_within(self, evaluations: int) -> int:
+        """The most steps that so many network evaluations allow, at least one."""
+        each, more = self.evaluations
+        return max(1, (evaluations - more) // each)
+
+
+OPTIONS: Mapping[str, float] = {"eta": 0.0, "churn": 0.0, "churn_min": 0.0, "churn_max": 1e9}
+"""Options of solvers, with the values that leave them out."""
+
+
+@final
+@dataclass(frozen=True)
+class GridEntry:
+    """A grid of times by its name.
+
+    Args:
+        name: on the command line.
+        make: reference to a function of the number of steps; with ``level``, of (process, steps).
+        summary: one line for the documentation.
+        level: it needs a process with a noise level σ/α.
+    """
+
+    name: str
+    make: str
+    summary: str
+    level: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class ProcessEntry:
+    """A process by its name, with what suits it when a network is trained on it.
+
+    Args:
+        name: on the command line (``sfumato train points --kind NAME``).
+        make: reference to the function or class that makes it.
+        summary: one line for the documentation.
+        prediction: name of the `sfumato.Prediction` that the network learns.
+        law: reference to a function of σ_d that gives the `sfumato.TimeLaw` of training; "" is
+            `sfumato.Uniform` from ``start``.
+        start: the earliest time in training, where the law is uniform.
+        mixed: in phase space, the network corrects the score of a normal velocity.
+    """
+
+    name: str
+    make: str
+    summary: str
+    prediction: str = "X0"
+    law: str = ""
+    start: float = 1e-5
+    mixed: bool = False
+
+    def times(self, sigma_data: float) -> Any:
+        """The `TimeLaw` of training for data of that root mean square."""
+        if self.law:
+            return resolve(self.law)(sigma_data)
+        return resolve("sfumato.loss:Uniform")(self.start)
+
+
+@final
+@dataclass(frozen=True)
+class DataRequest:
+    """What part of a data set is wanted.
+
+    Args:
+        split: "train" or "test".
+        n: at most so many examples; 0 for all.
+        resolution: for data sets that are drawn at any; 0 for the usual one.
+        seed: of point sets, which are drawn afresh.
+        channels: of the images in a folder, 1 (grey) or 3.
+        skip_broken: leave out images of a folder that cannot be read.
+        progress: show a bar where loading takes long.
+        root: folder of the data set's files; None for the usual places.
+        workers: processes that draw pictures the first time.
+    """
+
+    split: str = "train"
+    n: int = 0
+    resolution: int = 0
+    seed: int = 0
+    channels: int = 3
+    skip_broken: bool = False
+    progress: bool = True
+    root: Path | None = None
+    workers: int = 1
+
+
+@final
+@dataclass(frozen=True)
+class DataEntry:
+    """A data set by its name.
+
+    Args:
+        name: on the command line, and in the descriptions of models.
+        summary: one line for lists.
+        make: reference to a function of a `DataRequest`.
+        arguments: always passed to ``make``, by name.
+        packages: keys of the packages its files are fetched from; () if nothing is fetched.
+        trained: examples that models are trained on; 0 for all.
+    """
+
+    name: str
+    summary: str
+    make: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    trained: int = 0
+
+    def load(self, wish: DataRequest) -> Any:
+        """The `ImageSet` or `PointSet`. Raises SfumatoError when its files are not there."""
+        return resolve(self.make)(wish, **self.arguments)
+
+
+@final
+@dataclass(frozen=True)
+class RecipeEntry:
+    """A recipe by its name.
+
+    Args:
+        name: after ``sfumato train``, and in the ``config.json`` of a run.
+        module: has the frozen dataclass of its options, ``Config``, and ``run(config)``.
+        summary: one line for lists; "" leaves it out of ``sfumato train``, because another
+            command trains by it.
+        options: the name of the dataclass in the module, where it is another.
+    """
+
+    name: str
+    module: str
+    summary: str = ""
+    options: str = "Config"
+
+    @property
+    def config(self) -> Any:
+        """The dataclass of its options."""
+        return resolve(f"{self.module}:{self.options}")
+
+    @property
+    def run(self) -> Callable[[Any], Path]:
+        """What trains by a configuration and returns the run folder."""
+        made: Callable[[Any], Path] = resolve(f"{self.module}:run")
+        return made
+
+
+@final
+@dataclass(frozen=True)
+class CommandEntry:
+    """A command of ``sfumato``: the module that has its ``main(argv)``, and its line of help."""
+
+    name: str
+    module: str
+    summary: str
+
+
+@final
+@dataclass(frozen=True)
+class KindEntry:
+    """A kind of model.
+
+    Args:
+        make: reference to its description, a `sfumato.model.description.Model`.
+        card: what the cards of shipped models call it.
+        called: what messages call it.
+    """
+
+    make: str
+    card: str = "denoiser"
+    called: str = "a generative model"
+
+
+@final
+@dataclass(frozen=True)
+class Paper:
+    """Where a system was published."""
+
+    title: str
+    authors: str
+    year: int
+    arxiv: str
+
+
+@final
+@dataclass(frozen=True)
+class System:
+    """What one paper's room brings.
+
+    Args:
+        name: of its folder.
+        title: what people call it.
+        paper: where it was published.
+        page: its page in the documentation.
+        solvers, grids, processes, data, recipes, commands, kinds: its nouns.
+        parts: references to the dataclasses that a ``model.json`` or a ``config.json`` may be
+            made of besides the kinds; "module:*NAME" is a tuple of them.
+        tab: reference to the function that makes its page in the studio, or "".
+    """
+
+    name: str
+    title: str = ""
+    paper: Paper | None = None
+    page: str = ""
+    solvers: tuple[SolverEntry, ...] = ()
+    grids: tuple[GridEntry, ...] = ()
+    processes: tuple[ProcessEntry, ...] = ()
+    data: tuple[DataEntry, ...] = ()
+    recipes: tuple[RecipeEntry, ...] = ()
+    commands: tuple[CommandEntry, ...] = ()
+    kinds: tuple[KindEntry, ...] = ()
+    parts: tuple[str, ...] = ()
+    tab: str = ""
+
+
+@cache
+def systems() -> tuple[System, ...]:
+    """The library's own nouns, the systems of `sfumato.systems`, then those of other packages.
+
+    What another package declares and cannot be read is warned of and left out.
+    """
+    found = [resolve("sfumato.library:LIBRARY")]
+    found += [resolve(f"sfumato.systems.{name}:SYSTEM") for name in resolve(f"{GROUP}:SYSTEMS")]
+    for point in entry_points(group=GROUP):
+        try:
+            system = resolve(point.value)
+            if not isinstance(system, System):
+                raise SfumatoError(f"{point.value} is no System: {system!r}")
+            found.append(system)
+        except Exception as error:
+            warnings.warn(f"the system {point.name!r} is left out: {error}", stacklevel=2)
+    return tuple(found)
+
+
+Entry = TypeVar("Entry")
+
+
+def _table(noun: str, of: Callable[[System], tuple[Entry, ...]]) -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    for system in systems():
+        for entry in of(system):
+            name: str = entry.name  # type: ignore[attr-defined]
+            if name in found:
+                raise SfumatoError(f"two systems declare the {noun} {name!r}; {system.name} does")
+            found[name] = entry
+    return found
+
+
+@cache
+def solvers() -> dict[str, SolverEntry]:
+    """Every solver by name."""
+    return _table("solver", lambda s: s.solvers)
+
+
+@cache
+def grids() -> dict[str, GridEntry]:
+    """Every grid of times by name."""
+    return _table("grid", lambda s: s.grids)
+
+
+@cache
+def processes() -> dict[str, ProcessEntry]:
+    """Every process by name."""
+    return _table("process", lambda s: s.processes)
+
+
+@cache
+def data_sets() -> dict[str, DataEntry]:
+    """Every data set by name."""
+    return _table("data set", lambda s: s.data)
+
+
+@cache
+def recipes() -> dict[str, RecipeEntry]:
+    """Every recipe by name."""
+    return _table("recipe", lambda s: s.recipes)
+
+
+@cache
+def commands() -> dict[str, CommandEntry]:
+    """Every command by name."""
+    return _table("command", lambda s: s.commands)
+
+
+def kinds() -> tuple[KindEntry, ...]:
+    """Every kind of model."""
+    return tuple(kind for system in systems() for kind in system.kinds)
+
+
+def find(noun: str, name: str, table: Mapping[str, Entry]) -> Entry:
+    """The entry of that name. Raises UsageError with the nearest names."""
+    if name not in table:
+        raise unknown(noun, name, table)
+    return table[name]
