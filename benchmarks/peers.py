@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from sfumato import Denoiser
-from sfumato.denoise import Condition
+from sfumato.denoise import Condition, counted
 from sfumato.errors import require
 from sfumato.times import schedule_of
 
@@ -103,13 +103,12 @@ class Peer(ABC):
         unit = (1 + level.square()).sqrt() if self.scaled else torch.ones_like(level)
         t = schedule.time(-2 * level[:calls].log()).clamp(0, 1)
         scale = schedule.alpha(t) * unit[:calls]
-        state, nfe = x / float(scale[0]), 0
-        with torch.no_grad():
+        state = x / float(scale[0])
+        with torch.no_grad(), counted() as spent:
             for i in range(calls):
                 x0 = denoiser(state * float(scale[i]), t[i], cond)
                 state = scheduler.step(x0, scheduler.timesteps[i], state).prev_sample
-                nfe += denoiser.evaluations
-        return state * float(unit[calls]), nfe
+        return state * float(unit[calls]), spent.evaluations
 
 
 def _train(kind: Any, table: Tensor, options: dict[str, Any]) -> Any:

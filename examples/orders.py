@@ -28,11 +28,6 @@ class Mixture(sf.Denoiser):
         super().__init__()
         self.process = process
 
-    @property
-    def evaluations(self) -> int:
-        """One."""
-        return 1
-
     def forward(
         self,
         x_t: Tensor,

@@ -37,8 +37,6 @@ class Mixture(sf.Denoiser):
         means (m, d), variances (m,), weights (m,): the mixture.
     """
 
-    evaluations = 1
-
     def __init__(
         self, process: sf.Process, means: Tensor, variances: Tensor, weights: Tensor
     ) -> None:
@@ -118,8 +116,6 @@ class Linear(sf.Denoiser):
         field (d, d): covariance K of the process's noise; the identity if it is white.
         draws: return mean + root z with z from the process's noise, instead of the mean.
     """
-
-    evaluations = 1
 
     def __init__(
         self,

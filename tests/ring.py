@@ -18,8 +18,6 @@ from sfumato.seeds import Generators
 class Ring(sf.Denoiser):
     """E[x_0 | x_t] for eight components of variance v at radius 1; classes 0 and 1 alternate."""
 
-    evaluations = 1
-
     def __init__(self, process: sf.Process, variance: float = 0.04) -> None:
         super().__init__()
         angle = torch.arange(8, dtype=F64) * (math.pi / 4)

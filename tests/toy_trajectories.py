@@ -31,7 +31,6 @@ class Gaussian(sf.Denoiser):
     Its weights are the mean and the spread, so that it has a fingerprint.
     """
 
-    evaluations = 1
     sigma_data = 0.8
 
     def __init__(self, process: sf.Process, mean: Tensor, spread: Tensor) -> None:

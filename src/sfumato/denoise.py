@@ -27,9 +27,12 @@ u = M x_0 + L ε (Dockhorn et al. 2022, eq. 8): score_v = -ℓ F, ℓ = 1/L₂�
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
-from typing import final
+from typing import TypeVar, final
 
 import torch
 from torch import Tensor, nn
@@ -117,15 +120,71 @@ class Prediction(Enum):
     VELOCITY_NOISE = "velocity-noise"
 
 
+@dataclass
+class Spent:
+    """Network evaluations so far."""
+
+    evaluations: int = 0
+
+
+_SPENT: ContextVar[Spent | None] = ContextVar("spent", default=None)
+
+
+@contextmanager
+def counted() -> Iterator[Spent]:
+    """Counts the network evaluations inside, in this thread; an outer count does not see them."""
+    spent = Spent()
+    token = _SPENT.set(spent)
+    try:
+        yield spent
+    finally:
+        _SPENT.reset(token)
+
+
+def spend(evaluations: int) -> None:
+    """Add to the count of the enclosing `counted`, if there is one."""
+    if (spent := _SPENT.get()) is not None:
+        spent.evaluations += evaluations
+
+
+@contextmanager
+def evaluation() -> Iterator[None]:
+    """What is done inside counts as one evaluation, unless it counted some itself."""
+    spent = _SPENT.get()
+    before = spent.evaluations if spent is not None else 0
+    yield
+    if spent is not None and spent.evaluations == before:
+        spent.evaluations += 1
+
+
+T = TypeVar("T")
+
+
+def in_parts(parts: Iterable[T]) -> Iterator[T]:
+    """Go through the parts of one batch, which count together as the dearest of them."""
+    spent = _SPENT.get()
+    if spent is None:
+        yield from parts
+        return
+    start, most = spent.evaluations, 0
+    for part in parts:
+        yield part
+        most, spent.evaluations = max(most, spent.evaluations - start), start
+    spent.evaluations = start + most
+
+
 class Denoiser(nn.Module, ABC):
     """Estimates x_0 from x_t: a mean, or a draw."""
 
     process: Process
 
-    @property
-    @abstractmethod
-    def evaluations(self) -> int:
-        """Network evaluations that one call costs."""
+    def __call__(
+        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+    ) -> Tensor:
+        """`forward`, counted: a call that asks no other denoiser is one network evaluation."""
+        with evaluation():
+            made: Tensor = super().__call__(x_t, t, cond, generator)
+        return made
 
     @abstractmethod
     def forward(
@@ -186,11 +245,6 @@ class Preconditioned(Denoiser):
         self.predicts = predicts
         self.sigma_data = sigma_data
         self.mixed = mixed
-
-    @property
-    def evaluations(self) -> int:
-        """One."""
-        return 1
 
     def coefficients(self, t: Time) -> tuple[Tensor, Tensor, Tensor]:
         """(c_in (..., k, k) diagonal; (c_skip, c_out) (..., 1, k + 1); target (..., 1, 1 + k)).

@@ -5,21 +5,51 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser
-from sfumato.process import mix
+from sfumato.denoise import Condition, Denoiser, counted
+from sfumato.process import Coef, Process, mix
 from sfumato.seeds import Generators
-from sfumato.systems.genie.derivative import Differentiable
 
 Carry = Any
 """What a solver remembers between steps: made by ``init``, opaque to everybody else."""
 
 Callback = Callable[[int, float, Tensor], None]
 """Called after step i with (i, the time reached, the state)."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """What a solver may ask for in a walk: ``ask(x_t, t)`` is x̂_0, ``ask.draw(R, x_t)`` noise.
+
+    Args:
+        denoiser: of the walk; also for solvers that want more of it than the estimate.
+        times: the grid that is walked.
+        cond: what the denoiser is told.
+        generator: what the noise comes from.
+    """
+
+    denoiser: Denoiser
+    times: Tensor
+    cond: Condition = None
+    generator: Generators = None
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """x̂_0 (B, C, ...) at the state x_t (B, kC, ...) and time t, () or (B,)."""
+        return self.denoiser(x_t, t, self.cond, self.generator)
+
+    @property
+    def process(self) -> Process:
+        """The denoiser's process."""
+        return self.denoiser.process
+
+    def draw(self, root: Coef, like: Tensor) -> Tensor:
+        """N(0, R Rᵀ ⊗ K) for a k x k matrix R, shaped like the state ``like``."""
+        return self.process.draw(root, like, self.generator)
 
 
 class Solver(ABC):
@@ -35,17 +65,9 @@ class Solver(ABC):
 
     @abstractmethod
     def step(
-        self,
-        denoiser: Denoiser,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        carry: Carry,
-        *,
-        cond: Condition = None,
-        generator: Generators = None,
+        self, ask: Ask, x_t: Tensor, t: Tensor, s: Tensor, carry: Carry
     ) -> tuple[Tensor, Carry]:
-        """From the state at t to the state at s (0-d float64 times)."""
+        """From the state at t to the state at s (0-d float64 times), and the next step's carry."""
 
 
 @dataclass(frozen=True)
@@ -72,31 +94,17 @@ def _walk(
     callback: Callback | None,
     save_path: bool,
 ) -> Solution:
-    count = 0
-
-    def tally(*_: object) -> None:
-        nonlocal count
-        count += denoiser.evaluations
-
     path = [x] if save_path else []
-    before = denoiser.spent if isinstance(denoiser, Differentiable) else 0
-    hook = denoiser.register_forward_hook(tally)
-    try:
-        with torch.no_grad():
-            carry = solver.init(x)
-            for i in range(len(times) - 1):
-                x, carry = solver.step(
-                    denoiser, x, times[i], times[i + 1], carry, cond=cond, generator=generator
-                )
-                if save_path:
-                    path.append(x)
-                if callback is not None:
-                    callback(i, float(times[i + 1]), x)
-    finally:
-        hook.remove()
-    if isinstance(denoiser, Differentiable):
-        count += denoiser.spent - before
-    return Solution(x, times, count, path)
+    ask = Ask(denoiser, times, cond, generator)
+    with torch.no_grad(), counted() as spent:
+        carry = solver.init(x)
+        for i in range(len(times) - 1):
+            x, carry = solver.step(ask, x, times[i], times[i + 1], carry)
+            if save_path:
+                path.append(x)
+            if callback is not None:
+                callback(i, float(times[i + 1]), x)
+    return Solution(x, times, spent.evaluations, path)
 
 
 def _grid(times: Tensor, falling: bool) -> Tensor:

@@ -24,8 +24,6 @@ class Exact(sf.Denoiser):
     x_1 = y + noise·z; the condition is y, without the noise.
     """
 
-    evaluations = 1
-
     def __init__(self, process: sf.Bridge, noise: float = 0.0) -> None:
         super().__init__()
         self.process, self.noise = process, noise

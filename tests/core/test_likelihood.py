@@ -87,7 +87,7 @@ def test_guided_likelihood_is_that_of_the_guided_flow() -> None:
         mine = log.masked_fill(plain.labels[None] != cond[:, None], -math.inf)
         return mine.logsumexp(1) - log.logsumexp(1)
 
-    guided = sf.guide.Classifier(plain, log_class, 1.0)
+    guided = sf.guide.ClassifierGuided(plain, log_class, 1.0)
     label = torch.ones(6, dtype=torch.int64)
     x0 = plain.draw(40, torch.Generator().manual_seed(0))[:6]
     keep = plain.labels == 1

@@ -169,8 +169,6 @@ def test_perturb_stands_on_the_bridge_and_returns_the_published_target(determini
 
 def test_walk_with_the_true_data_ends_at_it_for_every_solver() -> None:
     class Told(sf.Denoiser):
-        evaluations = 1
-
         def __init__(self, process: sf.Process, x0: torch.Tensor) -> None:
             super().__init__()
             self.process, self.x0 = process, x0

@@ -116,8 +116,6 @@ SAME_CPU = str(FOUND["capability"]) == torch.backends.cpu.get_cpu_capability()
 class Rational(sf.Denoiser):
     """Smooth, bounded, and made of sums, products and quotients alone."""
 
-    evaluations = 1
-
     def __init__(self, process: sf.Process) -> None:
         super().__init__()
         self.process = process

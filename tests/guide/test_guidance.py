@@ -12,6 +12,7 @@ from torch import Tensor
 
 import sfumato as sf
 from analytic import F64, PROCESSES, Counted, Linear, Scripted, mixture, propagate
+from sfumato.denoise import counted
 from sfumato.guide import ClassifierFree, ClassifierGuided, Inpaint, Projected
 from sfumato.solve import Ancestral, DormandPrince, Exponential
 
@@ -43,8 +44,9 @@ def test_scales_of_zero_and_one_cost_one_evaluation() -> None:
     for scale, calls in ((0.0, 1), (1.0, 1), (2.0, 2)):
         guided = ClassifierFree(denoiser, scale)
         network.calls = 0
-        guided(x, 0.3, LABELS)
-        assert network.calls == guided.evaluations == calls
+        with counted() as spent:
+            guided(x, 0.3, LABELS)
+        assert network.calls == spent.evaluations == calls
 
 
 def test_another_denoiser_may_be_the_weak_one() -> None:

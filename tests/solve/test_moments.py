@@ -154,8 +154,6 @@ def test_stochastic_bridge_reaches_the_data() -> None:
     class Joint(sf.Denoiser):
         """E[x_0 | x_t] where x_0 ~ N(.7, .25) and x_1 ~ N(0, 1) independently."""
 
-        evaluations = 1
-
         def __init__(self) -> None:
             super().__init__()
             self.process = process

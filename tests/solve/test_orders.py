@@ -123,8 +123,6 @@ def test_deis_is_of_its_order(name: str, estimates: int) -> None:
 class Bent(sf.Denoiser):
     """An estimate whose noise is a parabola in u = ln σ/α: a flow that DEIS solves exactly."""
 
-    evaluations = 1
-
     def __init__(self, process: sf.Scheduled) -> None:
         super().__init__()
         self.process = process
@@ -177,8 +175,6 @@ def test_deis_where_it_does_not_fit() -> None:
 
 class Halves(sf.Denoiser):
     """E[x_0 | x_t] on a bridge from N(x_0, s²) pairs: any smooth estimate serves to test orders."""
-
-    evaluations = 1
 
     def __init__(self, process: sf.Process) -> None:
         super().__init__()

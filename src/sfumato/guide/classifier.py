@@ -51,11 +51,6 @@ class ClassifierGuided(Denoiser):
         self.scale = scale
         self.share = share
 
-    @property
-    def evaluations(self) -> int:
-        """Those of the denoiser; the classifier's own pass is not a denoiser evaluation."""
-        return self.denoiser.evaluations
-
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:

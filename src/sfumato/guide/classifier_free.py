@@ -32,15 +32,6 @@ class ClassifierFree(Denoiser):
         self.process = denoiser.process
         self.scale = scale
 
-    @property
-    def evaluations(self) -> int:
-        """The sum of both, or one of them where the other does not count."""
-        if self.scale == 1:
-            return self.denoiser.evaluations
-        if self.scale == 0:
-            return self.other.evaluations
-        return self.denoiser.evaluations + self.other.evaluations
-
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:

@@ -48,11 +48,6 @@ class Inpaint(Denoiser):
         self.register_buffer("known", known, persistent=False)
         self.register_buffer("mask", mask, persistent=False)
 
-    @property
-    def evaluations(self) -> int:
-        """Those of the denoiser."""
-        return self.denoiser.evaluations
-
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:

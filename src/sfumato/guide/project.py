@@ -41,11 +41,6 @@ class Projected(Denoiser):
         self.project = project
         self.start, self.end = start, end
 
-    @property
-    def evaluations(self) -> int:
-        """Those of the denoiser."""
-        return self.denoiser.evaluations
-
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:

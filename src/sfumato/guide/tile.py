@@ -18,7 +18,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser, ImageCondition, labels_of
+from sfumato.denoise import Condition, Denoiser, ImageCondition, in_parts, labels_of
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
 from sfumato.systems.ddgan.implicit import ImplicitDenoiser
@@ -130,11 +130,6 @@ class Tiled(Denoiser):
         self.batch = batch
         self.shift = shift
 
-    @property
-    def evaluations(self) -> int:
-        """Those of the denoiser: each is one pass over the whole picture, tile by tile."""
-        return self.denoiser.evaluations
-
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
@@ -170,7 +165,7 @@ class Tiled(Denoiser):
             for b in range(count)
         ]
         whole: Tensor | None = None
-        for first in range(0, len(tiles), self.batch):
+        for first in in_parts(range(0, len(tiles), self.batch)):
             some = tiles[first : first + self.batch]
             who = torch.tensor([b for b, _, _ in some])
             corners = [(b, rows.starts[i], columns.starts[j]) for b, i, j in some]

@@ -7,10 +7,8 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser
 from sfumato.process import mix
-from sfumato.sampling import Carry, Solver
-from sfumato.seeds import Generators
+from sfumato.sampling import Ask, Carry, Solver
 
 
 @final
@@ -27,18 +25,10 @@ class Ancestral(Solver):
     deterministic: ClassVar[bool] = False
 
     def step(
-        self,
-        denoiser: Denoiser,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        carry: Carry,
-        *,
-        cond: Condition = None,
-        generator: Generators = None,
+        self, ask: Ask, x_t: Tensor, t: Tensor, s: Tensor, carry: Carry
     ) -> tuple[Tensor, Carry]:
         """J x_t + (M_s - J M_t) x̂_0 + R z, with R Rᵀ the posterior covariance."""
-        x0 = denoiser(x_t, t, cond, generator)
-        q = denoiser.process.posterior(s, t)
-        noise = denoiser.process.draw(q.root(), x_t, generator)
+        x0 = ask(x_t, t)
+        q = ask.process.posterior(s, t)
+        noise = ask.draw(q.root(), x_t)
         return mix(q.A, x_t, x0) + noise, carry

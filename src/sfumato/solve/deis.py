@@ -18,10 +18,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser
 from sfumato.process import Scheduled, mix
-from sfumato.sampling import Carry, Solver
-from sfumato.seeds import Generators
+from sfumato.sampling import Ask, Carry, Solver
 from sfumato.solve.lagrange import NODES, WEIGHTS, basis
 
 History = tuple[tuple[Tensor, Tensor], ...]
@@ -66,21 +64,13 @@ class DEIS(Solver):
         return ()
 
     def step(
-        self,
-        denoiser: Denoiser,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        carry: Carry,
-        *,
-        cond: Condition = None,
-        generator: Generators = None,
+        self, ask: Ask, x_t: Tensor, t: Tensor, s: Tensor, carry: Carry
     ) -> tuple[Tensor, Carry]:
         """One step on the polynomial through this estimate and the remembered ones."""
-        process = denoiser.process
+        process = ask.process
         if not isinstance(process, Scheduled):
             raise ValueError(f"DEIS needs a scheduled process, got {process!r}: use Exponential")
-        x0 = denoiser(x_t, t, cond, generator)
+        x0 = ask(x_t, t)
         begin, end = process.clock(t), process.clock(s)
         if not bool(begin.isfinite()):
             return mix(process.transport(t, s), x_t, x0), ()

@@ -7,11 +7,9 @@ from typing import final
 
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser
 from sfumato.integrate import fixed_step, integrate
 from sfumato.process import mix
-from sfumato.sampling import Carry, Solver
-from sfumato.seeds import Generators
+from sfumato.sampling import Ask, Carry, Solver
 
 
 @final
@@ -41,24 +39,16 @@ class DormandPrince(Solver):
             raise ValueError(f"expected positive tolerances, got {self.rtol} and {self.atol}")
 
     def step(
-        self,
-        denoiser: Denoiser,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        carry: Carry,
-        *,
-        cond: Condition = None,
-        generator: Generators = None,
+        self, ask: Ask, x_t: Tensor, t: Tensor, s: Tensor, carry: Carry
     ) -> tuple[Tensor, Carry]:
         """Integrate from t to s; the carry is each sample's last step size."""
-        process = denoiser.process
+        process = ask.process
 
         def field(x: Tensor, time: Tensor) -> Tensor:
-            return process.velocity(x, denoiser(x, time, cond), time)
+            return process.velocity(x, ask(x, time), time)
 
         if float(s) == 0:
-            return mix(process.transport(t, s), x_t, denoiser(x_t, t, cond)), carry
+            return mix(process.transport(t, s), x_t, ask(x_t, t)), carry
         if not self.adaptive:
             batch = x_t.shape[0]
             return fixed_step(field, x_t, t.expand(batch), s.expand(batch)), carry

@@ -7,10 +7,8 @@ from typing import final
 
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser
 from sfumato.process import mix
-from sfumato.sampling import Carry, Solver
-from sfumato.seeds import Generators
+from sfumato.sampling import Ask, Carry, Solver
 
 
 @final
@@ -21,19 +19,11 @@ class Euler(Solver):
     order: int = field(default=1, init=False, repr=False)
 
     def step(
-        self,
-        denoiser: Denoiser,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        carry: Carry,
-        *,
-        cond: Condition = None,
-        generator: Generators = None,
+        self, ask: Ask, x_t: Tensor, t: Tensor, s: Tensor, carry: Carry
     ) -> tuple[Tensor, Carry]:
         """One evaluation."""
-        process = denoiser.process
-        x0 = denoiser(x_t, t, cond, generator)
+        process = ask.process
+        x0 = ask(x_t, t)
         if float(s) == 0:
             return mix(process.transport(t, s), x_t, x0), carry
         return x_t + float(s - t) * process.velocity(x_t, x0, t), carry

@@ -33,10 +33,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser
 from sfumato.process import Process, Scheduled, _cat, mix
-from sfumato.sampling import Carry, Solver
-from sfumato.seeds import Generators
+from sfumato.sampling import Ask, Carry, Solver
 from sfumato.solve.lagrange import NODES, WEIGHTS, slopes
 
 History = tuple[tuple[Tensor, Tensor], ...]
@@ -107,21 +105,13 @@ class Exponential(Solver):
         return ()
 
     def step(
-        self,
-        denoiser: Denoiser,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        carry: Carry,
-        *,
-        cond: Condition = None,
-        generator: Generators = None,
+        self, ask: Ask, x_t: Tensor, t: Tensor, s: Tensor, carry: Carry
     ) -> tuple[Tensor, Carry]:
         """One step on the polynomial through this estimate and the remembered ones."""
-        process = denoiser.process
-        x0 = denoiser(x_t, t, cond, generator)
+        process = ask.process
+        x0 = ask(x_t, t)
         if self.eta > 0:
-            return self._stochastic(process, x_t, x0, t, s, generator), carry
+            return self._stochastic(ask, x_t, x0, t, s), carry
         history: History = ((t, x0), *carry)[: self.order]
         if self.order == 1 or not bool(process.clock(t).isfinite()):
             return mix(process.transport(t, s), x_t, x0), ()
@@ -129,7 +119,7 @@ class Exponential(Solver):
             return mix(process.transport(t, s), x_t, x0), history
         if self.order == 3 and len(history) == 1:
             guess = mix(process.transport(t, s), x_t, x0)
-            then = denoiser(guess, s, cond, generator)
+            then = ask(guess, s)
             x_s = mix(weights(process, t, s, [t, s]), x_t, x0, then)
             return x_s, history
         if self.order == 2:
@@ -138,19 +128,12 @@ class Exponential(Solver):
         past = [p for p, _ in history]
         return mix(weights(process, t, s, past), x_t, *[e for _, e in history]), history[:2]
 
-    def _stochastic(
-        self,
-        process: Process,
-        x_t: Tensor,
-        x0: Tensor,
-        t: Tensor,
-        s: Tensor,
-        generator: Generators,
-    ) -> Tensor:
+    def _stochastic(self, ask: Ask, x_t: Tensor, x0: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        process = ask.process
         if not isinstance(process, Scheduled):
             raise ValueError(f"eta needs a scheduled process, got {process!r}: use Ancestral")
         now, then = process.marginal(t), process.marginal(s)
         var = self.eta**2 * process.posterior(s, t).cov
         ratio = ((then.cov - var).clamp_min(0) / now.cov).sqrt()
         coef = _cat(ratio, then.A - ratio @ now.A)
-        return mix(coef, x_t, x0) + process.draw(var.sqrt(), x_t, generator)
+        return mix(coef, x_t, x0) + ask.draw(var.sqrt(), x_t)

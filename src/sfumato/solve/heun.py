@@ -9,11 +9,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser
 from sfumato.errors import UsageError
-from sfumato.process import Process, mix
-from sfumato.sampling import Carry, Solver
-from sfumato.seeds import Generators
+from sfumato.process import mix
+from sfumato.sampling import Ask, Carry, Solver
 from sfumato.times import schedule_of
 
 
@@ -51,32 +49,23 @@ class Heun(Solver):
         return self.churn == 0
 
     def step(
-        self,
-        denoiser: Denoiser,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        carry: Carry,
-        *,
-        cond: Condition = None,
-        generator: Generators = None,
+        self, ask: Ask, x_t: Tensor, t: Tensor, s: Tensor, carry: Carry
     ) -> tuple[Tensor, Carry]:
         """Raise the noise if asked, predict with Euler, correct with the mean slope."""
-        process = denoiser.process
+        process = ask.process
         if self.churn > 0:
-            x_t, t = self._stir(process, x_t, t, generator)
-        x0 = denoiser(x_t, t, cond, generator)
+            x_t, t = self._stir(ask, x_t, t)
+        x0 = ask(x_t, t)
         if float(s) == 0:
             return mix(process.transport(t, s), x_t, x0), carry
         h = float(s - t)
         slope = process.velocity(x_t, x0, t)
         guess = x_t + h * slope
-        end = process.velocity(guess, denoiser(guess, s, cond, generator), s)
+        end = process.velocity(guess, ask(guess, s), s)
         return x_t + 0.5 * h * (slope + end), carry
 
-    def _stir(
-        self, process: Process, x_t: Tensor, t: Tensor, generator: Generators
-    ) -> tuple[Tensor, Tensor]:
+    def _stir(self, ask: Ask, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        process = ask.process
         if process.k != 1:
             raise UsageError(
                 f"churn needs a noise level σ/α, so a scheduled process, got {process!r}: "
@@ -89,4 +78,4 @@ class Heun(Solver):
             return x_t, t
         up = torch.minimum(schedule.time(lam - 2 * math.log1p(self.churn)), torch.ones_like(t))
         q = process.kernel(t, up)
-        return mix(q.A, x_t) + process.draw(self.churn_noise * q.root(), x_t, generator), up
+        return mix(q.A, x_t) + ask.draw(self.churn_noise * q.root(), x_t), up

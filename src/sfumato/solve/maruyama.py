@@ -7,10 +7,8 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser
 from sfumato.process import Gaussian, _cat, mix
-from sfumato.sampling import Carry, Solver
-from sfumato.seeds import Generators
+from sfumato.sampling import Ask, Carry, Solver
 
 
 @final
@@ -25,22 +23,14 @@ class EulerMaruyama(Solver):
     deterministic: ClassVar[bool] = False
 
     def step(
-        self,
-        denoiser: Denoiser,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        carry: Carry,
-        *,
-        cond: Condition = None,
-        generator: Generators = None,
+        self, ask: Ask, x_t: Tensor, t: Tensor, s: Tensor, carry: Carry
     ) -> tuple[Tensor, Carry]:
         """One step.
 
         Raises:
             ValueError: the drift is infinite at t, as where α = 0, or there is no noise at all.
         """
-        process = denoiser.process
+        process = ask.process
         drift, power, now = process.drift(t), process.diffusion(t), process.marginal(t)
         if not bool(drift.isfinite().all() and power.isfinite().all()):
             raise ValueError(
@@ -49,10 +39,10 @@ class EulerMaruyama(Solver):
             )
         if not bool(power.any()) and float(t) > 0:
             raise ValueError(f"there is no reverse SDE without noise for {process!r}: use Euler")
-        x0 = denoiser(x_t, t, cond, generator)
+        x0 = ask(x_t, t)
         if float(s) == 0:
             return mix(process.posterior(s, t).A, x_t, x0), carry
         gain = now.solve(power).mT  # G Gᵀ Σ⁻¹
         rate = _cat(drift + gain, -gain @ now.A)
-        noise = process.draw(Gaussian(power, float(t - s) * power).root(), x_t, generator)
+        noise = ask.draw(Gaussian(power, float(t - s) * power).root(), x_t)
         return x_t + float(s - t) * mix(rate, x_t, x0) + noise, carry

@@ -77,8 +77,6 @@ def test_four_steps_recover_the_variance_only_by_draws() -> None:
 class Drawn(sf.Denoiser):
     """A draw of x_0 | x_t for a mixture: a component by its responsibility, then a normal."""
 
-    evaluations = 1
-
     def __init__(self, exact: Mixture) -> None:
         super().__init__()
         self.process, self.exact = exact.process, exact

@@ -25,8 +25,6 @@ def blurred(width: float = 0.25, inner: sf.Schedule | None = None) -> sf.Schedul
 class Exact(sf.Denoiser):
     """E[x_0 | x_t] of a Gaussian field, mode by mode."""
 
-    evaluations = 1
-
     def __init__(self, process: sf.Process, power: Tensor, noise: Tensor) -> None:
         super().__init__()
         self.process, self.power, self.noise = process, power, noise

@@ -106,8 +106,6 @@ def test_moving_examples_is_a_translation() -> None:
 class Witness(sf.Denoiser):
     """Keeps what it is asked about, and answers with given errors."""
 
-    evaluations = 1
-
     def __init__(self, process: sf.Process, error: torch.Tensor) -> None:
         super().__init__()
         self.process, self.error = process, error

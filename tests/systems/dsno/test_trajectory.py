@@ -72,8 +72,6 @@ def test_at_first_every_frame_is_the_teachers_step(process):
     class Mean(sf.Denoiser):
         """The teacher, but its answer at t = 1 is the mean of the class."""
 
-        evaluations = 1
-
         def __init__(self) -> None:
             super().__init__()
             self.process = process

@@ -82,10 +82,6 @@ class Constant(Denoiser):
         self.weight = nn.Parameter(torch.zeros(1))
         self.asked: list[Tensor] = []
 
-    @property
-    def evaluations(self) -> int:
-        return 1
-
     def forward(self, x_t, t, cond=None, generator=None):  # type: ignore[no-untyped-def]
         self.asked.append(torch.as_tensor(t))
         return torch.full_like(x_t, self.value)

@@ -117,10 +117,6 @@ class Told(Denoiser):
         self.process = sf.Scheduled(sf.EDM())
         self.cond: list[Condition] = []
 
-    @property
-    def evaluations(self) -> int:
-        return 1
-
     def forward(self, x_t: Tensor, t: Any, cond: Condition = None, generator: Any = None) -> Tensor:
         self.cond.append(cond)
         return torch.zeros_like(x_t)

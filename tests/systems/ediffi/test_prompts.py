@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import sfumato as sf
-from sfumato.denoise import Condition, Denoiser, ImageCondition
+from sfumato.denoise import Condition, Denoiser, ImageCondition, counted
 from sfumato.guide import ClassifierFree
 from sfumato.nn import ContextConfig, Encoded, EncoderWidths, Prompt, UNet, UNetConfig
 from sfumato.systems.ediffi.fixed_condition import ByEncoder, FixedCondition
@@ -40,10 +40,6 @@ class Heard(Denoiser):
         self.process = sf.Scheduled(sf.EDM())
         self.told: list[Condition] = []
 
-    @property
-    def evaluations(self) -> int:
-        return 1
-
     def forward(self, x_t: Tensor, t, cond=None, generator=None) -> Tensor:  # type: ignore[no-untyped-def]
         self.told.append(cond)
         said = cond.labels if isinstance(cond, ImageCondition) else cond
@@ -64,8 +60,9 @@ def test_a_scale_for_each_encoder(scales: tuple[float, float], cost: int) -> Non
     """1 + w_1 10 + w_2 100, by as few evaluations as there are different sums."""
     net = Heard()
     guided = ByEncoder(net, scales)
-    assert guided.evaluations == cost
-    got = guided(X, 0.01, prompt())
+    with counted() as spent:
+        got = guided(X, 0.01, prompt())
+    assert spent.evaluations == cost
     torch.testing.assert_close(got, torch.full_like(X, 1 + 10 * scales[0] + 100 * scales[1]))
     assert len(net.told) == cost
 

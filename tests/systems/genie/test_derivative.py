@@ -32,8 +32,6 @@ MIDDLE = {"edm": 0.01, "ve": 0.5}
 class Normal(sf.Denoiser):
     """Data N(0, s²), for any schedule; s = 0 is a point mass at 0."""
 
-    evaluations = 1
-
     def __init__(self, process: sf.Process, s: float) -> None:
         super().__init__()
         self.process, self.s = process, s

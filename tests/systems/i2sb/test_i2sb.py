@@ -146,10 +146,6 @@ class Known(sf.Denoiser):
         self.process = process
         self.seen: list[tuple[Tensor, object]] = []
 
-    @property
-    def evaluations(self) -> int:
-        return 1
-
     def forward(self, x_t, t, cond=None, generator=None):
         return torch.zeros_like(x_t)
 

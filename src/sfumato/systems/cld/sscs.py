@@ -28,12 +28,10 @@ import torch
 from torch import Tensor
 
 from sfumato.damped import CriticallyDamped
-from sfumato.denoise import Condition, Denoiser
 from sfumato.errors import UsageError
 from sfumato.process import Gaussian, _cat, _matrix, mix
-from sfumato.sampling import Carry, Solver
+from sfumato.sampling import Ask, Carry, Solver
 from sfumato.schedule import Time
-from sfumato.seeds import Generators
 
 
 def back(process: CriticallyDamped, t: Time, s: Time) -> Gaussian:
@@ -57,36 +55,28 @@ class SSCS(Solver):
     deterministic: ClassVar[bool] = False
 
     def step(
-        self,
-        denoiser: Denoiser,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        carry: Carry,
-        *,
-        cond: Condition = None,
-        generator: Generators = None,
+        self, ask: Ask, x_t: Tensor, t: Tensor, s: Tensor, carry: Carry
     ) -> tuple[Tensor, Carry]:
         """One step.
 
         Raises:
             UsageError: the process is not critically damped Langevin diffusion.
         """
-        process = denoiser.process
+        process = ask.process
         if not isinstance(process, CriticallyDamped):
             raise UsageError(
                 f"splitting (SSCS) is for critically damped Langevin diffusion, got {process!r}: "
                 "use EulerMaruyama or Ancestral"
             )
         if float(s) == 0:
-            x0 = denoiser(x_t, t, cond, generator)
+            x0 = ask(x_t, t)
             return mix(process.posterior(s, t).A, x_t, x0), carry
         middle = 0.5 * (t + s)
         first, second = back(process, t, middle), back(process, middle, s)
-        x = mix(first.A, x_t) + process.draw(first.root(), x_t, generator)
-        x0 = denoiser(x, t, cond, generator)
+        x = mix(first.A, x_t) + ask.draw(first.root(), x_t)
+        x0 = ask(x, t)
         x = mix(kick(process, t, s), x, x0)
-        return mix(second.A, x) + process.draw(second.root(), x, generator), carry
+        return mix(second.A, x) + ask.draw(second.root(), x), carry
 
 
 def kick(process: CriticallyDamped, t: Tensor, s: Tensor) -> Tensor:

@@ -127,11 +127,6 @@ class ImplicitDenoiser(Denoiser):
         self.bound = bound
         self._scaling = Preconditioned(nn.Identity(), process, predicts, sigma_data)
 
-    @property
-    def evaluations(self) -> int:
-        """One."""
-        return 1
-
     def before(self, t: Time, nearest: float = 0.0) -> Tensor:
         """The time that the step from t leads to, at least ``nearest``, of the same shape.
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser, of_samples
+from sfumato.denoise import Condition, Denoiser, in_parts, of_samples
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.model.export import pack_model
 from sfumato.model.load import read_saved
@@ -44,11 +44,6 @@ class _Watched(Denoiser):
         self.levels: list[float] = []
         self.factors: list[tuple[tuple[float, ...], ...]] = []
 
-    @property
-    def evaluations(self) -> int:
-        """One."""
-        return 1
-
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
@@ -56,7 +51,7 @@ class _Watched(Denoiser):
         grid = tuple(x_t.shape[2:])
         size = max(1, POINTS // math.prod(grid))
         parts = []
-        for first in range(0, len(x_t), size):
+        for first in in_parts(range(0, len(x_t), size)):
             rows = torch.arange(first, min(first + size, len(x_t)))
             parts.append(self.inner(x_t[rows], t, of_samples(cond, rows)))
             self.advance(len(rows))

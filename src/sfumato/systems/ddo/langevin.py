@@ -23,10 +23,8 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser
 from sfumato.process import _cat, mix
-from sfumato.sampling import Carry, Solver
-from sfumato.seeds import Generators
+from sfumato.sampling import Ask, Carry, Solver
 
 
 @final
@@ -64,18 +62,10 @@ class AnnealedLangevin(Solver):
         return 2 if self.averaged else 1
 
     def step(
-        self,
-        denoiser: Denoiser,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        carry: Carry,
-        *,
-        cond: Condition = None,
-        generator: Generators = None,
+        self, ask: Ask, x_t: Tensor, t: Tensor, s: Tensor, carry: Carry
     ) -> tuple[Tensor, Carry]:
         """Settle at t, then go to s."""
-        process = denoiser.process
+        process = ask.process
         if process.k != 1:
             raise ValueError(f"expected a process of one block, got {process!r}")
         q = process.marginal(t)
@@ -87,13 +77,13 @@ class AnnealedLangevin(Solver):
         h = self.size
         pull = _cat(torch.full_like(q.A, 1 - h), h * q.A)
         spread = (2 * h) ** 0.5 * q.root()
-        before = process.draw(spread, x_t, generator) if self.averaged else None
+        before = ask.draw(spread, x_t) if self.averaged else None
         for _ in range(self.inner):
-            x_t = mix(pull, x_t, denoiser(x_t, t, cond, generator))
-            now = process.draw(spread, x_t, generator)
+            x_t = mix(pull, x_t, ask(x_t, t))
+            now = ask.draw(spread, x_t)
             x_t = x_t + (now if before is None else 0.5 * (before + now))
             before = None if before is None else now
         if float(s) <= 0:
-            return denoiser(x_t, t, cond, generator), carry
+            return ask(x_t, t), carry
         ratio = (process.marginal(s).A / q.A).amin()  # where modes are blurred, others are huge
         return mix(ratio.reshape(1, 1), x_t), carry

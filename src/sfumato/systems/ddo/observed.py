@@ -85,11 +85,6 @@ class PointObservations(Denoiser):
         self.register_buffer("points", points.double(), persistent=False)
         self.register_buffer("values", values.double(), persistent=False)
 
-    @property
-    def evaluations(self) -> int:
-        """Those of the denoiser."""
-        return self.denoiser.evaluations
-
     def carriers(self, t: Time, grid: Sequence[int]) -> tuple[Tensor, Tensor]:
         """R H* (T, P, *grid), and H R H* + τ² (T, P, P), for T = 1 time or one per sample."""
         domain, dims = self.law.noise.domain, len(grid)

@@ -137,11 +137,6 @@ class Wiener(Denoiser):
         self.reference = tuple(int(n) for n in reference)
         self.drift = drift
 
-    @property
-    def evaluations(self) -> int:
-        """One."""
-        return 1
-
     def spectra(self, t: Time, grid: Sequence[int]) -> Spectra:
         """On a grid, at times t, () or (B,)."""
         q = self.process.marginal(as_time(t))

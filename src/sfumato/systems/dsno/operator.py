@@ -120,11 +120,6 @@ class TrajectoryOperator(Denoiser):
         if float(self.times[-1]) != 0:
             raise UsageError(f"expected the last time to be 0, got {float(self.times[-1])}")
 
-    @property
-    def evaluations(self) -> int:
-        """One, of a network over all frames."""
-        return 1
-
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:

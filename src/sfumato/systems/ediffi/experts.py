@@ -22,7 +22,7 @@ from typing import cast, final
 import torch
 from torch import Tensor, nn
 
-from sfumato.denoise import Condition, Denoiser, of_samples
+from sfumato.denoise import Condition, Denoiser, in_parts, of_samples
 from sfumato.loss import Between, LogNormal
 from sfumato.process import Process
 from sfumato.schedule import Time, as_time
@@ -155,8 +155,8 @@ class Experts(Denoiser):
             0 keeps all.
 
     Raises:
-        ValueError: a route to an expert that there is not, experts of different cost or process, or
-            a negative number to keep.
+        ValueError: a route to an expert that there is not, experts of another process, or a
+            negative number to keep.
     """
 
     def __init__(
@@ -182,14 +182,8 @@ class Experts(Denoiser):
         )
         self.loaders = {i: e for i, e in enumerate(experts) if not isinstance(e, Denoiser)}
         self.loaded: OrderedDict[int, Denoiser] = OrderedDict()
-        self.cost = 0
         for expert in self.always.values():
             self._admit(cast(Denoiser, expert))
-
-    @property
-    def evaluations(self) -> int:
-        """Those of one expert."""
-        return self.cost or self.expert(self.route.experts[0]).evaluations
 
     def expert(self, i: int) -> Denoiser:
         """Expert i, loaded if it has to be.
@@ -212,11 +206,6 @@ class Experts(Denoiser):
     def _admit(self, expert: Denoiser) -> None:
         if repr(expert.process) != repr(self.process):
             raise ValueError(f"expected experts of {self.process!r}, got one of {expert.process!r}")
-        if self.cost and expert.evaluations != self.cost:
-            raise ValueError(
-                f"expected experts that cost {self.cost} evaluations, got {expert.evaluations}"
-            )
-        self.cost = expert.evaluations
 
     def asked(self, t: Time) -> list[int]:
         """The experts for times t, () or (B,)."""
@@ -266,7 +255,7 @@ class Experts(Denoiser):
         """What ``one`` says of each expert's samples, in the order of all."""
         times = as_time(t).expand(len(which))
         found, order = [], []
-        for i in sorted(set(which)):
+        for i in in_parts(sorted(set(which))):
             rows = torch.tensor([b for b, e in enumerate(which) if e == i])
             found.append(one(self.expert(i), rows, times[rows], of_samples(cond, rows)))
             order.append(rows)

@@ -31,11 +31,6 @@ class FixedCondition(Denoiser):
         self.denoiser, self.labels = denoiser, labels
         self.process = denoiser.process
 
-    @property
-    def evaluations(self) -> int:
-        """Those of the denoiser."""
-        return self.denoiser.evaluations
-
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
@@ -81,14 +76,6 @@ class ByEncoder(Denoiser):
             factors[i + 1] = factors.get(i + 1, 0.0) + w
             factors[i] -= w
         return tuple((heard, f) for heard, f in factors.items() if f != 0)
-
-    @property
-    def evaluations(self) -> int:
-        """One of the denoiser's for each different sum, and one of the other's."""
-        return sum(
-            self.denoiser.evaluations if heard else self.other.evaluations
-            for heard, _ in self.terms
-        )
 
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None

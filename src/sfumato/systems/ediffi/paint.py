@@ -101,11 +101,6 @@ class PaintWithWords(Denoiser):
         self.denoiser, self.strokes, self.strength = denoiser, tuple(strokes), strength
         self.process = denoiser.process
 
-    @property
-    def evaluations(self) -> int:
-        """Those of the denoiser."""
-        return self.denoiser.evaluations
-
     def weight(self, t: Time) -> Tensor:
         """w' log(1 + σ/α) at times t: () or (B,)."""
         q = self.process.marginal(as_time(t))

@@ -32,7 +32,15 @@ from typing import NamedTuple, Self, cast, final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser, Preconditioned, beside
+from sfumato.denoise import (
+    Condition,
+    Denoiser,
+    Preconditioned,
+    beside,
+    counted,
+    evaluation,
+    spend,
+)
 from sfumato.errors import UsageError
 from sfumato.nn import MLP, Prompt, UNet
 from sfumato.process import Process, Scheduled, _cat, _matrix, mix
@@ -55,13 +63,6 @@ class Differentiable(Denoiser):
                 f"a derivative along γ = σ/α needs a scheduled process, got {process!r}"
             )
         self.process: Scheduled = process
-        self.spent = 0
-        """Network evaluations that calls of `with_derivative` have cost so far."""
-
-    @property
-    @abstractmethod
-    def derivative_evaluations(self) -> int:
-        """Network evaluations that one call of `with_derivative` costs."""
 
     @abstractmethod
     def differentiate(
@@ -80,8 +81,8 @@ class Differentiable(Denoiser):
         """
         if not bool(self.process.clock(t).isfinite().all()):
             raise ValueError(f"γ = σ/α or its inverse is infinite at t = {t}: differentiate inside")
-        self.spent += self.derivative_evaluations
-        return self.differentiate(x_t, t, cond, generator)
+        with evaluation():
+            return self.differentiate(x_t, t, cond, generator)
 
 
 def gamma(process: Process, t: Time) -> Tensor:
@@ -123,16 +124,6 @@ class ExactDerivative(Differentiable):
         super().__init__(denoiser.process)
         self.denoiser = denoiser
 
-    @property
-    def evaluations(self) -> int:
-        """Those of the denoiser."""
-        return self.denoiser.evaluations
-
-    @property
-    def derivative_evaluations(self) -> int:
-        """Three times those of the denoiser."""
-        return 3 * self.denoiser.evaluations
-
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:
@@ -149,7 +140,9 @@ class ExactDerivative(Differentiable):
         def estimate(x: Tensor, at: Tensor) -> Tensor:
             return self.denoiser(x, at, cond)
 
-        x0, slope = torch.func.jvp(estimate, (x_t, time), (dx, dt))[:2]
+        with counted() as asked:
+            x0, slope = torch.func.jvp(estimate, (x_t, time), (dx, dt))[:2]
+        spend(2 * asked.evaluations)  # a tangent costs what the evaluation does
         power = -gamma(self.process, time).square().reciprocal()
         return x0, mix(power[..., None, None], slope)
 
@@ -198,16 +191,6 @@ class LearnedDerivative(Differentiable):
     def network(self) -> UNet | MLP:
         """The backbone's network."""
         return cast(UNet | MLP, self.backbone.network)
-
-    @property
-    def evaluations(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def derivative_evaluations(self) -> int:
-        """One: the head's share is a few per cent."""
-        return 1
 
     def train(self, mode: bool = True) -> Self:
         """Training mode is the head's alone."""

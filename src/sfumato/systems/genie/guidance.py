@@ -41,21 +41,6 @@ class MixedDerivative(Differentiable):
         self.denoiser = denoiser
         self.scale = scale
 
-    @property
-    def calls(self) -> int:
-        """How often the denoiser is asked: once for w = 0 or 1, otherwise twice."""
-        return 1 if self.scale in (0, 1) else 2
-
-    @property
-    def evaluations(self) -> int:
-        """Those of all calls."""
-        return self.calls * self.denoiser.evaluations
-
-    @property
-    def derivative_evaluations(self) -> int:
-        """Those of all calls."""
-        return self.calls * self.denoiser.derivative_evaluations
-
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
     ) -> Tensor:

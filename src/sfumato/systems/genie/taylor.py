@@ -17,11 +17,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser
 from sfumato.errors import UsageError
 from sfumato.process import mix
-from sfumato.sampling import Carry, Solver
-from sfumato.seeds import Generators
+from sfumato.sampling import Ask, Carry, Solver
 from sfumato.systems.genie.derivative import Differentiable, gamma
 
 
@@ -44,37 +42,29 @@ class Taylor(Solver):
     order: int = field(default=2, init=False, repr=False)
 
     def step(
-        self,
-        denoiser: Denoiser,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        carry: Carry,
-        *,
-        cond: Condition = None,
-        generator: Generators = None,
+        self, ask: Ask, x_t: Tensor, t: Tensor, s: Tensor, carry: Carry
     ) -> tuple[Tensor, Carry]:
         """One step.
 
         Raises:
             UsageError: the denoiser has no derivative.
         """
-        if not isinstance(denoiser, Differentiable):
+        if not isinstance(ask.denoiser, Differentiable):
             raise UsageError(
                 "the Taylor solver needs the derivative of the noise estimate, which "
-                f"{type(denoiser).__name__} does not have: take a model with a derivative head "
+                f"{type(ask.denoiser).__name__} does not have: take a model with a derivative head "
                 "(train one with `sfumato train genie --model NAME`), or wrap any denoiser in "
                 "ExactDerivative, which costs three evaluations a step; guidance goes around a "
                 "derivative as MixedDerivative"
             )
-        process = denoiser.process
+        process = ask.denoiser.process
         transport = process.transport(t, s)
         if self.analytic and float(t) == 1 and float(s) > 0:
             return mix(transport, x_t, torch.zeros_like(x_t)), carry
         finite = process.clock(torch.stack([t, s])).isfinite()
         if not bool(finite.all()):
-            return mix(transport, x_t, denoiser(x_t, t, cond, generator)), carry
-        x0, slope = denoiser.with_derivative(x_t, t, cond, generator)
+            return mix(transport, x_t, ask(x_t, t)), carry
+        x0, slope = ask.denoiser.with_derivative(x_t, t, ask.cond, ask.generator)
         h = gamma(process, s) - gamma(process, t)
         bend = 0.5 * process.schedule.alpha(s) * h.square()
         return mix(transport, x_t, x0) + mix(bend[None, None], slope), carry
