@@ -102,8 +102,8 @@ def drawn(words: str, n: int, seed: int, folder: Path) -> tuple[np.ndarray, np.n
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=3_000, help="samples of each row")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--n", type=int, default=2_000, help="samples of each row")
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/second-features.json"))
     options = parser.parse_args()

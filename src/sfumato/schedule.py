@@ -301,7 +301,8 @@ class SymmetricBrownian(Schedule):
     r"""α = 1 and σ² = ∫₀ᵗ β with β symmetric about t = 1/2 (I²SB, 2302.05872, section 4.1).
 
     √β rises linearly, √β = √β_min + (√β_max - √β_min) t for t <= 1/2, and falls back as it
-    rose. The total ∫₀¹ β depends on no number of steps (0.141 for the default).
+    rose. β is greatest at t = 1/2, where it is ((√β_min + √β_max)/2)²: .1866 by default, and not
+    β_max. The total ∫₀¹ β depends on no number of steps (0.141 for the default).
     """
 
     beta_min: float = 0.1

@@ -17,7 +17,9 @@ from torch import Tensor
 from sfumato.data.degrade import Jpeg, JpegFile, Rounding
 from sfumato.data.degrade.jpeg import (
     BACKWARD,
+    CHROMA,
     FORWARD,
+    LUMA,
     blocks,
     cosines,
     quality_of,
@@ -50,6 +52,18 @@ def saved_tables(quality: int) -> list[np.ndarray]:
     with Image.open(file) as opened:
         both = opened.quantization  # type: ignore[attr-defined]
     return [np.array(both[k]).reshape(8, 8) for k in (0, 1)]
+
+
+def test_the_floor_of_libjpeg_differs_from_the_published_arithmetic_for_34_qualities() -> None:
+    annex = torch.tensor([LUMA, CHROMA], dtype=F64)
+    differ, most = [], 0.0
+    for q in range(1, 96):
+        published = ((5000 / q if q < 50 else 200 - 2 * q) * annex + 50).div(100).floor()
+        gap = (published.clamp(1, 255) - torch.stack(tables(torch.tensor([q])), 1)[0]).abs().max()
+        if gap:
+            differ.append(q)
+            most = max(most, float(gap))
+    assert (len(differ), max(differ), most) == (34, 48, 2.0)
 
 
 def picture(levels: np.ndarray) -> Tensor:

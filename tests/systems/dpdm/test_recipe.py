@@ -76,9 +76,12 @@ def test_the_laws_of_the_times_are_the_papers() -> None:
     low, high = (2 / math.pi * math.atan(math.exp(s)) for s in (-6.5, 4.5))
     assert float(t.mean()) == pytest.approx((low + high) / 2, abs=0.01)
     assert float(t.std()) == pytest.approx((high - low) / math.sqrt(12), abs=0.01)
-    ve = levels(Parametrisation.VE).clamp(min=math.log(2e-3))
+    ve = levels(Parametrisation.VE)
     middle = (math.log(2e-3) + math.log(80)) / 2
-    assert float(ve.median()) == pytest.approx(middle, abs=0.1)  # log-uniform
+    assert float(ve.median()) == pytest.approx(middle, abs=0.1)  # log-uniform, but for the end:
+    below = float((ve < math.log(2e-3)).double().mean())
+    assert below == pytest.approx(math.log(2) / (2 * math.log(80 / 2e-3)), abs=0.003)  # 3.3 %
+    assert math.log(2.9e-5) < float(ve.min()) < math.log(1e-4)
 
 
 @pytest.mark.parametrize("epsilon", [0.2, 1, 10])

@@ -29,6 +29,7 @@ from sfumato.loss import Either, OneOf, Uniform
 from sfumato.metrics import psnr
 from sfumato.model.load import load_model, read_model
 from sfumato.nn import UNetConfig
+from sfumato.schedule import SymmetricBrownian
 from sfumato.seeds import generators
 from sfumato.systems.i2sb import recipe as i2sb
 from sfumato.systems.i2sb.model import Method, PinnedConfig, RestorationModel
@@ -99,6 +100,20 @@ def test_a_bridge_may_dwell_at_one() -> None:
             i2sb.Config(at_one=share)
         with pytest.raises(ValueError, match="share"):
             Either(OneOf((1.0,)), Uniform(), share)
+
+
+@pytest.mark.parametrize("beta_max", [0.3, 1.0])
+def test_the_greatest_beta_is_less_than_beta_max(beta_max: float) -> None:
+    """β = d(σ²)/dt begins and ends at .1 and is ((√.1 + √beta_max)/2)² in the middle, its peak."""
+    schedule = SymmetricBrownian(beta_max=beta_max)
+    t = torch.linspace(0, 1, 20_001, dtype=torch.float64)
+    beta = schedule.sigma(t).square().diff() / t.diff()
+    peak = ((0.1**0.5 + beta_max**0.5) / 2) ** 2
+    assert float(beta.max()) == pytest.approx(peak, rel=1e-4)
+    assert int(beta.argmax()) in (9_999, 10_000)
+    assert beta[[0, -1]].tolist() == pytest.approx([0.1, 0.1], rel=1e-3)
+    if beta_max == 0.3:
+        assert peak == pytest.approx(0.1866, abs=5e-5)
 
 
 def test_a_model_file_remembers_tasks_and_process(tmp_path: Path) -> None:

@@ -3,9 +3,9 @@ r"""JPEG: the published arithmetic, through which gradients can flow, and the re
 The arithmetic of I²SB's JPEG tasks (Liu et al. 2023, arXiv 2302.05872): BT.601 luma and chroma,
 chroma at half resolution by keeping every second pixel ("4:2:0 by dropping"), orthonormal 8 x 8
 cosine transforms, rounding of each coefficient to multiples of the tables of ITU-T T.81, annex K,
-scaled for quality q as the Independent JPEG Group does, and the way back. There is no rounding to
-bytes and no clamp. A real codec averages chroma instead of dropping it, smooths it when it is
-brought back, and rounds to bytes: `JpegFile`.
+scaled for quality q as the Independent JPEG Group does (`tables`), and the way back. There is no
+rounding to bytes and no clamp. A real codec averages chroma instead of dropping it, smooths it
+when it is brought back, and rounds to bytes: `JpegFile`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class Rounding(Enum):
 def tables(quality: Tensor) -> tuple[Tensor, Tensor]:
     """Luma and chroma tables (B, 8, 8) for qualities (B,): ⌊(s Q + 50)/100⌋ within 1 ... 255.
 
-    s = 5000/q below 50 and 200 - 2q from there on.
+    s = ⌊5000/q⌋ below 50 and 200 - 2q from there on. The floor is libjpeg's, so that the tables are
+    those of files; the published arithmetic has 5000/q. They differ for 34 qualities, all below
+    49, by at most 2.
     """
     q = quality.double()
     s = torch.where(q < 50, torch.floor(5000 / q), 200 - 2 * q)[:, None, None]

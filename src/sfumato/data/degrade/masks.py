@@ -48,7 +48,7 @@ def with_hole(x: Tensor, hole: Tensor, generator: Generators = None) -> Degraded
 @final
 @dataclass(frozen=True)
 class CentreMask(Degradation):
-    """The square from h/4 to 3h/4 is lost: a quarter of the picture."""
+    """⌊H/2⌋ rows from row ⌊H/4⌋ and ⌊W/2⌋ columns from column ⌊W/4⌋ are lost, as published."""
 
     @property
     def card(self) -> DegradationCard:
@@ -64,7 +64,7 @@ class CentreMask(Degradation):
         """1 where the picture is lost, (1, 1, H, W)."""
         h, w = x.shape[2:]
         hole = torch.zeros(1, 1, h, w, dtype=x.dtype, device=x.device)
-        hole[..., h // 4 : h - h // 4, w // 4 : w - w // 4] = 1
+        hole[..., h // 4 : h // 4 + h // 2, w // 4 : w // 4 + w // 2] = 1
         return hole
 
     def observe(self, x: Tensor, generator: Generators = None) -> Tensor:

@@ -62,7 +62,8 @@ class Config:
         pairs: a folder or zip with pictures good/NAME and bad/NAME instead: the degradation is
             what lies between them, and the only task.
         resolution: side of the crops in pixels.
-        beta_max: peak of the bridge's β; more noise on the way makes samples more varied.
+        beta_max: sets the bridge's β, which begins and ends at .1 and is ((√.1 + √beta_max)/2)² in
+            the middle (.1866 for .3); more noise on the way makes samples more varied.
         deterministic: no noise on the way (OT-ODE), in training and in sampling.
         conditional: let the network see the bad picture beside the state.
         told: tell the network the task.
