@@ -1,6 +1,6 @@
 r"""The gradient of every record's own loss, for little more than that of their sum costs.
 
-How little depends on the draws of each record: docs/private.md has the figures.
+How little depends on the draws of each record: docs/dpdm.md has the figures.
 
 For record i with draws r_{i1} ... r_{iK} the gradient is g_i = ∇ (1/K) Σ_k ℓ(x_i; r_ik). All
 records' forward and backward passes run together as usual; only where a weight meets an

@@ -1,8 +1,8 @@
 """Restoration: a Schrödinger bridge against a conditional diffusion and a regression.
 
-    python benchmarks/restoration.py --bridge runs/i2sb-bridge --diffusion runs/i2sb-diffusion \
+    python benchmarks/i2sb.py --bridge runs/i2sb-bridge --diffusion runs/i2sb-diffusion \
         --regression runs/i2sb-regression
-    python benchmarks/restoration.py ... --quick
+    python benchmarks/i2sb.py ... --quick
 
 Three models with the same network, data and training budget undo five degradations of pictures that
 none of them was trained on: crops of scikit-image's photographs, emoji of other things, other
@@ -13,9 +13,9 @@ ancestral one, which Palette used. `input` is the bad picture itself. Distances 
 between the restored pictures and the good ones they came from. Accuracy is that of the shipped
 classifier of avatars, after halving to its 32 pixels.
 
-Rows are kept as they are measured in `benchmarks/results/restoration.json`; the same command goes
-on where it stopped. Ends with a plot, `docs/img/restoration-nfe.png`, and a sheet,
-`docs/img/restoration-methods.webp`.
+Rows are kept as they are measured in `benchmarks/results/i2sb.json`; the same command goes
+on where it stopped. Ends with a plot, `docs/img/i2sb-nfe.png`, and a sheet,
+`docs/img/i2sb-methods.webp`.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def measure(options: Options, console: Console) -> dict[str, Any]:
     faces: ImageSet = avatars("test", model.shape[-1], n)
     face, labels = faces.batch(np.arange(n))
     assert labels is not None  # noqa: S101
-    path = options.results / "restoration.json"
+    path = options.results / "i2sb.json"
     kept: dict[str, Any] = {}
     if path.is_file() and not options.quick:
         kept = {r["key"]: r for r in json.loads(path.read_text())["results"]["rows"]}
@@ -329,7 +329,7 @@ def plot(rows: list[dict[str, Any]], tasks: tuple[str, ...], img: Path) -> None:
     figure.supxlabel("network evaluations")
     figure.tight_layout()
     img.mkdir(parents=True, exist_ok=True)
-    figure.savefig(img / "restoration-nfe.png", dpi=90)
+    figure.savefig(img / "i2sb-nfe.png", dpi=90)
     plt.close(figure)
 
 
@@ -356,7 +356,7 @@ def sheet(
         row_labels=names,
         column_labels=columns,
     )
-    picture.save(options.img / "restoration-methods.webp", quality=90)  # lossy: under 300 kB
+    picture.save(options.img / "i2sb-methods.webp", quality=90)  # lossy: under 300 kB
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Audit the private training: how well can canaries that took part be told from those that did not?
 
-    python benchmarks/private_audit.py                 writes benchmarks/results/private-audit.json
+    python benchmarks/dpdm_audit.py                 writes benchmarks/results/dpdm-audit.json
 
 Points in many dimensions, far from each other, so that a model can learn each by heart. Half of
 them, by a coin each, take part in a training at a small epsilon, and once more with the noise
@@ -40,7 +40,7 @@ from sfumato.train import TrainConfig, train
 sys.path.insert(0, str(Path(__file__).parent))
 from written import write
 
-OUT = Path(__file__).parent / "results" / "private-audit.json"
+OUT = Path(__file__).parent / "results" / "dpdm-audit.json"
 LAW = LogNormal(-0.5, 1.0)
 
 

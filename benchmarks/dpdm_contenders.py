@@ -1,4 +1,4 @@
-"""Who computes private gradients, and on which networks: for `private.py`.
+"""Who computes private gradients, and on which networks: for `dpdm.py`.
 
 All get the same network, inputs, targets and clipping; see there.
 """

@@ -1,10 +1,10 @@
 """How near the shipped inpainting model comes inside the holes, by evaluations.
 
-    python benchmarks/restoration_inpaint.py
+    python benchmarks/i2sb_inpaint.py
 
 Brush strokes over 10 to 40 % of held-out pictures of 64 pixels are painted. PSNR in the mask counts
 the pixels of the holes alone; `mean colour` fills them with the mean of what is known. Writes
-`benchmarks/results/restoration-inpaint.json`, in the form that `tools/ship.py --scores` reads.
+`benchmarks/results/i2sb-inpaint.json`, in the form that `tools/ship.py --scores` reads.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Options:
     n: int = 200
     nfe: tuple[int, ...] = (1, 2, 5, 10, 20)
     seed: int = 0
-    out: Path = ROOT / "benchmarks" / "results" / "restoration-inpaint.json"
+    out: Path = ROOT / "benchmarks" / "results" / "i2sb-inpaint.json"
 
 
 def main() -> None:

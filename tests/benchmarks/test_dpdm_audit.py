@@ -10,7 +10,7 @@ import pytest
 from loading import load
 
 pytest.importorskip("opacus", reason="the extra 'private' is not installed")
-PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "private_audit.py"
+PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "dpdm_audit.py"
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Large pictures: seams, time and memory of restoring in tiles.
 
-    python benchmarks/restoration_tiles.py
-    python benchmarks/restoration_tiles.py --model runs/i2sb-bridge --task denoise
+    python benchmarks/i2sb_tiles.py
+    python benchmarks/i2sb_tiles.py --model runs/i2sb-bridge --task denoise
 
 A photograph of 1024 x 768 pixels is restored three times with the shipped model: as usual, with
 the same seed and every tile moved by half a stride, and with another seed. Where tiles leave no
@@ -10,7 +10,7 @@ neighbouring pixels across the lines where tiles begin, over the mean step elsew
 the photograph itself stands beside it.
 
 Time and memory are those of processes of their own, one a size. Writes
-`benchmarks/results/restoration-tiles.json`.
+`benchmarks/results/i2sb-tiles.json`.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def main() -> None:
         done = subprocess.run(words, check=True, capture_output=True, text=True)
         rows.append(json.loads(done.stdout))
         print(rows[-1])
-    write(options.out / "restoration-tiles.json", options.seed, {**results, "rows": rows})
+    write(options.out / "i2sb-tiles.json", options.seed, {**results, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What a private gradient costs, beside a plain one and others' ways.
 
-    python benchmarks/private.py cost           # some twenty minutes of one core
-    python benchmarks/private.py cost --quick   # a check that it runs, into build/
+    python benchmarks/dpdm.py cost           # some twenty minutes of one core
+    python benchmarks/dpdm.py cost --quick   # a check that it runs, into build/
 
 `cost`: draws per second of one private gradient: K draws of every record, its gradient, clipping,
 the sum. All contenders get the same network, inputs, targets and clipping:
@@ -27,7 +27,7 @@ the process `waited` for others much of the time, trust the latter. `mib` is the
 of its own at 64 draws at once, above what it had after building the network and one plain step of
 one draw. `difference` is the largest relative distance of a record's gradient from ours, and for
 ours from that of one at a time.
-Results go to `benchmarks/results/private-cost.json`.
+Results go to `benchmarks/results/dpdm-cost.json`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ import torch
 from sfumato.nn import UNet
 
 sys.path.insert(0, str(Path(__file__).parent))
-from private_contenders import (
+from dpdm_contenders import (
     CHANNELS_LAST,
     CLIP,
     ROWS,
@@ -360,10 +360,10 @@ def main() -> None:
         }  # fmt: skip
         sizes = {n: sum(p.numel() for p in build(n).parameters()) for n in networks()}
         write(
-            out / "private-cost.json", SEED, rows, settings={**settings, "parameters": sizes},
+            out / "dpdm-cost.json", SEED, rows, settings={**settings, "parameters": sizes},
             table=side_by_side(rows), refused=refused,
         )  # fmt: skip
-        print(f"written to {out / 'private-cost.json'}")
+        print(f"written to {out / 'dpdm-cost.json'}")
 
 
 if __name__ == "__main__":

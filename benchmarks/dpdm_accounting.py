@@ -1,10 +1,10 @@
 """What privacy costs: epsilon of published settings, and the noise that a target asks for.
 
-    python benchmarks/private_accounting.py     # half a minute
+    python benchmarks/dpdm_accounting.py     # half a minute
 
 Epsilon of the settings published by Dockhorn et al. 2023 (arXiv 2210.09929), as we recall them, by
 our two accountants and by Google's dp-accounting; and the noise that each of ours asks for. Writes
-`benchmarks/results/private-accounting.json`.
+`benchmarks/results/dpdm-accounting.json`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sfumato.systems.dpdm.accounting import Accountant, epsilon, noise_for
 sys.path.insert(0, str(Path(__file__).parent))
 from written import write
 
-OUT = Path(__file__).parent / "results" / "private-accounting.json"
+OUT = Path(__file__).parent / "results" / "dpdm-accounting.json"
 
 
 @dataclass(frozen=True)

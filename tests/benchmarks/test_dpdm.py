@@ -10,7 +10,7 @@ import pytest
 from loading import load
 
 pytest.importorskip("opacus", reason="the extra 'private' is not installed")
-PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "private.py"
+PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "dpdm.py"
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,6 @@ def test_a_row_has_what_the_tables_show(bench) -> None:
 
 
 def test_the_published_settings() -> None:
-    mnist, *_, celeba = load(PATH.with_name("private_accounting.py")).PUBLISHED
+    mnist, *_, celeba = load(PATH.with_name("dpdm_accounting.py")).PUBLISHED
     assert (mnist.steps, mnist.rate) == (4500, 1 / 15)
     assert (celeba.steps, celeba.rate) == (24_000, 1 / 80)

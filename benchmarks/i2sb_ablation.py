@@ -1,10 +1,10 @@
 """Why a bridge's first estimate is behind a regression: one thing changed at a time.
 
-    python benchmarks/restoration_ablation.py "as published=runs/i2sb-bridge" \
+    python benchmarks/i2sb_ablation.py "as published=runs/i2sb-bridge" \
         "half at t = 1=runs/i2sb-bridge-at-one" "twice as long=runs/i2sb-bridge-14000"
 
-Each model restores the pictures of `benchmarks/restoration.py` from the same seeds, in one and in
-ten evaluations. Rows are kept in `benchmarks/results/restoration-ablation.json` as measured.
+Each model restores the pictures of `benchmarks/i2sb.py` from the same seeds, in one and in
+ten evaluations. Rows are kept in `benchmarks/results/i2sb-ablation.json` as measured.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rich.console import Console
 from sfumato.systems.i2sb.recipe import restoration_data
 
 sys.path.insert(0, str(Path(__file__).parent))
-from restoration import ROOT, SETS, SHOWN, WEIGHTS, Judge, Method, all_of, pivot, problems
+from i2sb import ROOT, SETS, SHOWN, WEIGHTS, Judge, Method, all_of, pivot, problems
 from written import write
 
 from sfumato.files.cards import find
@@ -59,7 +59,7 @@ def main() -> None:
     """Measure and write."""
     options = tyro.cli(Options, description=__doc__)
     console, judge = Console(), Judge.make()
-    path = options.results / "restoration-ablation.json"
+    path = options.results / "i2sb-ablation.json"
     kept = {}
     if path.is_file():
         kept = {r["key"]: r for r in json.loads(path.read_text())["results"]["rows"]}
