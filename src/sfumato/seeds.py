@@ -9,13 +9,53 @@ needs no stored generator state.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import final
 
 import torch
 from torch import Tensor
 
-Generators = torch.Generator | Sequence[torch.Generator] | None
-"""No generator (torch's global one), one for the whole batch, or one per sample."""
+
+class NumberSource(ABC):
+    """Numbers from elsewhere, wherever a generator may be given: in walks, noising and losses."""
+
+    @abstractmethod
+    def normal(self, shape: tuple[int, ...]) -> Tensor:
+        """Standard normal numbers of ``shape``, the batch first."""
+
+    def uniform(self, shape: tuple[int, ...]) -> Tensor:
+        """Uniform numbers in [0, 1) of ``shape``; by default those of torch's global generator."""
+        return torch.rand(shape, dtype=torch.float64)
+
+
+@final
+class Replay(NumberSource):
+    """Given draws, one after the other: those of another solver, or of one Brownian path.
+
+    Args:
+        draws: each as a step asks for it, (B, ...).
+
+    Raises:
+        ValueError: more draws are asked for than there are, or one of another shape.
+    """
+
+    def __init__(self, draws: Iterable[Tensor]) -> None:
+        self.draws = iter(draws)
+        self.count = 0
+
+    def normal(self, shape: tuple[int, ...]) -> Tensor:
+        """The next of the draws."""
+        made = next(self.draws, None)
+        if made is None or tuple(made.shape) != shape:
+            have = "no more" if made is None else f"one of shape {tuple(made.shape)}"
+            raise ValueError(f"expected draw {self.count} of shape {shape}, got {have}")
+        self.count += 1
+        return made
+
+
+Generators = torch.Generator | Sequence[torch.Generator] | NumberSource | None
+"""None (torch's global generator), one for the whole batch, one per sample, or other numbers."""
 
 
 def fold(seed: int, *path: int | str) -> int:
@@ -53,7 +93,7 @@ def rand(shape: Sequence[int], generator: Generators) -> Tensor:
 
     Args:
         shape: shape of the result, the batch first.
-        generator: ``None``, one generator, or one generator per sample.
+        generator: ``None``, one generator, one for each sample, or a `NumberSource`.
 
     Raises:
         ValueError: the number of generators is not the batch size.
@@ -62,6 +102,8 @@ def rand(shape: Sequence[int], generator: Generators) -> Tensor:
         device = "cpu" if generator is None else generator.device
         made = torch.rand(tuple(shape), generator=generator, dtype=torch.float64, device=device)
         return made.cpu()
+    if isinstance(generator, NumberSource):
+        return generator.uniform(tuple(shape)).double().cpu()
     _one_each(shape, generator)
     rows = [
         torch.rand(tuple(shape[1:]), generator=g, dtype=torch.float64, device=g.device).cpu()
@@ -84,7 +126,7 @@ def randn(
 
     Args:
         shape: shape of the result, the batch first.
-        generator: ``None``, one generator, or one generator per sample.
+        generator: ``None``, one generator, one for each sample, or a `NumberSource`.
         dtype: floating-point type of the result; numbers are drawn in float32 or wider.
         device: device of the result; numbers are drawn on the generator's own device.
 
@@ -97,6 +139,8 @@ def randn(
     if isinstance(generator, torch.Generator):
         z = torch.randn(tuple(shape), generator=generator, dtype=wide, device=generator.device)
         return z.to(device=device, dtype=dtype)
+    if isinstance(generator, NumberSource):
+        return generator.normal(tuple(shape)).to(device=device, dtype=dtype)
     _one_each(shape, generator)
     rows = [
         torch.randn(tuple(shape[1:]), generator=g, dtype=wide, device=g.device) for g in generator

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from sfumato.noise import Noise
-from sfumato.seeds import Generators, children
+from sfumato.seeds import Generators, NumberSource, children
 from sfumato.seeds import generator as stream
 from sfumato.systems.ddo.kernel import Covariance, Matern
 from sfumato.systems.ddo.nn.harmonic import (
@@ -228,9 +228,15 @@ class GaussianField(Noise):
         return tuple(x.shape[-self.dims :])
 
     def sample(self, like: Tensor, generator: Generators = None) -> Tensor:
-        """Draw fields on the grid of ``like``; channels and samples are independent."""
+        """Draw fields on the grid of ``like``; channels and samples are independent.
+
+        Numbers of a `NumberSource` are taken for those of the grid's harmonics.
+        """
         grid = self._grid(like)
         own, folded = self._both(grid)
+        if isinstance(generator, NumberSource):
+            numbers = generator.normal(tuple(like.shape)).to(like)
+            return self._synthesis(numbers * folded.sqrt().to(like))
         tail = (folded - own).clamp_min(0)
         seeds = children(len(like), generator)
         fields = like.shape[1 : like.ndim - self.dims].numel() * len(like) // len(seeds)

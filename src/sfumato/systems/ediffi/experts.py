@@ -26,7 +26,7 @@ from sfumato.denoise import Condition, Denoiser, in_parts, of_samples
 from sfumato.loss import Between, LogNormal
 from sfumato.process import Process
 from sfumato.schedule import Time, as_time
-from sfumato.seeds import Generators
+from sfumato.seeds import Generators, NumberSource
 
 
 @final
@@ -224,7 +224,7 @@ class Experts(Denoiser):
         which = self.asked(t)
         if len(set(which)) == 1:
             return self.expert(which[0])(x_t, t, cond, generator)
-        if isinstance(generator, torch.Generator):
+        if isinstance(generator, torch.Generator | NumberSource):
             raise ValueError("expected one generator for each sample, or none, got a common one")
 
         def one(expert: Denoiser, rows: Tensor, times: Tensor, cond: Condition) -> Tensor:
