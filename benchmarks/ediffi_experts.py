@@ -15,7 +15,8 @@ from ddo_shown import resident
 from ediffi_drawn import Prompts, draw
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser, ImageCondition
+from sfumato.condition import Given, ImageCondition
+from sfumato.denoise import Denoiser
 from sfumato.files.cards import find
 from sfumato.loss import Between, LogNormal, denoising_loss
 from sfumato.nn import best_dtype
@@ -65,7 +66,7 @@ def _loss(
     side, low = stage.model.network.resolution, stage.model.low
     random = generators(seed, index.tolist())
     x0 = lowered(pictures, side).to(stage.device)
-    cond: Condition = stage.hearing.prompt(said)
+    cond: Given = stage.hearing.prompt(said)
     if low:
         small = WORSE(lowered(pictures, low), random)
         cond = ImageCondition(enlarged(small, side), stage.hearing.prompt(said))

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from sfumato import Denoiser
-from sfumato.denoise import Condition, counted
+from sfumato.condition import Given
+from sfumato.denoise import counted
 from sfumato.errors import require
 from sfumato.times import schedule_of
 
@@ -88,7 +89,7 @@ class Peer(ABC):
         return evaluations
 
     def walk(
-        self, denoiser: Denoiser, x: Tensor, steps: int, cond: Condition = None
+        self, denoiser: Denoiser, x: Tensor, steps: int, cond: Given = None
     ) -> tuple[Tensor, int]:
         """(x_0, network evaluations) from the state x at the prior.
 

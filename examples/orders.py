@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import sfumato as sf
+from sfumato.condition import NOTHING, Condition
 from sfumato.seeds import Generators
 
 MEANS = torch.tensor([-1.0, 0.6], dtype=torch.float64)
@@ -32,7 +33,7 @@ class Mixture(sf.Denoiser):
         self,
         x_t: Tensor,
         t: float | Tensor,
-        cond: Tensor | None = None,
+        cond: Condition = NOTHING,
         generator: Generators = None,
     ) -> Tensor:
         """A mean over the components, weighted by how likely each is, given x_t (B, 1)."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import sfumato as sf
+from sfumato.condition import NOTHING, Condition
 from sfumato.noise import Noise
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
@@ -62,11 +63,11 @@ class Mixture(sf.Denoiser):
         return log, self.means + self.variances[:, None] * gain
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Tensor | None = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         log, means = self.responsibility(x_t, t)
-        if cond is not None:  # the components' labels: only those of the class asked for
-            log = log.masked_fill(self.labels[None] != cond[:, None], -math.inf)
+        if cond.labels is not None:  # the components' labels: only those of the class asked for
+            log = log.masked_fill(self.labels[None] != cond.labels[:, None], -math.inf)
         return (log.softmax(1)[..., None] * means).sum(1).to(x_t.dtype)
 
     labels = torch.tensor([0, 1, 1])
@@ -137,7 +138,7 @@ class Linear(sf.Denoiser):
         return torch.kron(m[0], self.mean), total
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Tensor | None = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         if isinstance(t, Tensor) and t.ndim:  # an adaptive solver's own time for each sample
             return torch.cat([self.forward(x[None], s) for x, s in zip(x_t, t, strict=True)])

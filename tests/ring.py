@@ -10,6 +10,7 @@ from torch import Tensor
 
 import sfumato as sf
 from analytic import F64
+from sfumato.condition import NOTHING, Condition
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
 
@@ -35,18 +36,18 @@ class Ring(sf.Denoiser):
         return -0.5 * rest.square().sum(-1) / total, self.means + gain[..., None] * rest
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Tensor | None = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         log, means = self.parts(x_t, t)
-        if cond is not None:
-            log = log.masked_fill(self.classes != cond[:, None], -1e4)
+        if cond.labels is not None:
+            log = log.masked_fill(self.classes != cond.labels[:, None], -1e4)
         return (log.softmax(1)[..., None] * means).sum(1)
 
-    def log_prob(self, x_t: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+    def log_prob(self, x_t: Tensor, t: Tensor, cond: Condition) -> Tensor:
         """log p(class | x_t), (B,)."""
         log = self.parts(x_t, t)[0]
-        assert cond is not None
-        mine = log.masked_fill(self.classes != cond[:, None], -1e4)
+        assert cond.labels is not None
+        mine = log.masked_fill(self.classes != cond.labels[:, None], -1e4)
         return mine.logsumexp(1) - log.logsumexp(1)
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:

@@ -13,8 +13,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "sfumato"
 
 CORE = {
-    "schedule", "noise", "process", "damped", "bridge", "denoise", "loss", "times", "seeds",
-    "sampling", "likelihood", "integrate",
+    "schedule", "noise", "process", "damped", "bridge", "condition", "denoise", "loss", "times",
+    "seeds", "sampling", "likelihood", "integrate",
 }  # fmt: skip
 # From below to above: what each layer may import of ours is itself and all that stands before it.
 LAYERS: tuple[set[str], ...] = (

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import sfumato as sf
+from sfumato.condition import NOTHING, Condition
 from sfumato.seeds import Generators
 from sfumato.systems.dsno.data import Description, fingerprint, scales
 from sfumato.systems.dsno.operator import Means, TrajectoryOperator
@@ -47,12 +48,12 @@ class Gaussian(sf.Denoiser):
         self,
         x_t: Tensor,
         t: float | Tensor,
-        cond: Tensor | None = None,
+        cond: Condition = NOTHING,
         generator: Generators = None,
     ) -> Tensor:
         q = self.process.marginal(t)
         a, var = q.A.reshape(-1, 1).to(x_t), q.cov.reshape(-1, 1).to(x_t)
-        centre, power = self.centre(x_t, cond), self.spread.to(x_t).square()
+        centre, power = self.centre(x_t, cond.labels), self.spread.to(x_t).square()
         return centre + a * power / (a.square() * power + var) * (x_t - a * centre)
 
     @torch.no_grad()

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sfumato import guide, solve, times
     from sfumato.bridge import Bridge
+    from sfumato.condition import Condition, ImageCondition
     from sfumato.damped import CriticallyDamped
-    from sfumato.denoise import Denoiser, ImageCondition, Preconditioned, Prediction
+    from sfumato.denoise import Denoiser, Preconditioned, Prediction
     from sfumato.likelihood import Trace, bits_per_dim, likelihood_bound, log_likelihood
     from sfumato.loss import LogNormal, OneOf, TimeLaw, Uniform, denoising_loss
     from sfumato.noise import Noise, White
@@ -73,6 +74,7 @@ __all__ = [
     "FixedCondition",
     "Experts",
     "MixedDerivative",
+    "Condition",
     "ImageCondition",
     "EDM",
     "VE",
@@ -142,7 +144,8 @@ _HOME = {
     "FixedCondition": "sfumato.systems.ediffi.fixed_condition",
     "Experts": "sfumato.systems.ediffi.experts",
     "MixedDerivative": "sfumato.systems.genie.guidance",
-    "ImageCondition": "sfumato.denoise",
+    "Condition": "sfumato.condition",
+    "ImageCondition": "sfumato.condition",
     "Blurred": "sfumato.systems.ddo.blurred",
     "Modes": "sfumato.systems.ddo.blurred",
     "OnGrid": "sfumato.systems.ddo.blurred",

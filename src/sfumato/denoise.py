@@ -37,75 +37,10 @@ from typing import TypeVar, final
 import torch
 from torch import Tensor, nn
 
-from sfumato.nn import Prompt
+from sfumato.condition import NOTHING, Condition, Given
 from sfumato.process import Process, _matrix, mix
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
-
-
-@final
-@dataclass(frozen=True)
-class ImageCondition:
-    """A picture that the network sees beside the state, on further channels; and labels, if any.
-
-    Args:
-        image: (B, C', ...) on the grid of the state, or (1, C', ...) for all samples alike.
-        labels: labels, an embedding or a prompt as without a picture, or None.
-    """
-
-    image: Tensor
-    labels: Tensor | Prompt | None = None
-
-
-Condition = Tensor | Prompt | ImageCondition | None
-"""Labels (int64, (B,) or (B, axes)), an embedding (float, (B, D)), a prompt, a picture, nothing."""
-
-
-def with_labels(cond: Condition, labels: Tensor | Prompt | None) -> Condition:
-    """The condition with other labels (an embedding, a prompt), and the picture as it was."""
-    return ImageCondition(cond.image, labels) if isinstance(cond, ImageCondition) else labels
-
-
-def unlabelled(cond: Condition) -> Condition:
-    """The condition without its labels: what classifier-free guidance goes away from."""
-    return with_labels(cond, None)
-
-
-def labels_of(labels: Tensor | Prompt | None, rows: Tensor) -> Tensor | Prompt | None:
-    """Labels, an embedding or a prompt of some samples, int64 numbers; one is that of all."""
-    if labels is None:
-        return None
-    return labels[torch.zeros_like(rows) if len(labels) == 1 else rows.to(_device(labels))]
-
-
-def _device(labels: Tensor | Prompt) -> torch.device:
-    return labels.device if isinstance(labels, Tensor) else labels.encoded[0].mask.device
-
-
-def of_samples(cond: Condition, rows: Tensor) -> Condition:
-    """The condition of some samples, int64 numbers; one for all is that of each."""
-    if not isinstance(cond, ImageCondition):
-        return labels_of(cond, rows)
-    image = cond.image if len(cond.image) == 1 else cond.image[rows.to(cond.image.device)]
-    return ImageCondition(image, labels_of(cond.labels, rows))
-
-
-def beside(x: Tensor, cond: Condition) -> tuple[Tensor, Tensor | Prompt | None]:
-    """What a network is called with: the state with the picture's channels joined on, and labels.
-
-    Raises:
-        ValueError: a picture of another size, or for another number of samples.
-    """
-    if not isinstance(cond, ImageCondition):
-        return x, cond
-    image = cond.image
-    if image.ndim != x.ndim or image.shape[2:] != x.shape[2:] or image.shape[0] not in (1, len(x)):
-        raise ValueError(
-            f"expected a picture beside of shape ({len(x)}, C, {str(tuple(x.shape[2:]))[1:-1]}), "
-            f"like the state, got {tuple(image.shape)}"
-        )
-    image = image.expand(len(x), *image.shape[1:]).to(x)
-    return torch.cat([x, image], dim=1), cond.labels
 
 
 class Prediction(Enum):
@@ -179,16 +114,19 @@ class Denoiser(nn.Module, ABC):
     process: Process
 
     def __call__(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Given = None, generator: Generators = None
     ) -> Tensor:
-        """`forward`, counted: a call that asks no other denoiser is one network evaluation."""
+        """`forward`, counted: a call that asks no other denoiser is one network evaluation.
+
+        Labels (integers), an embedding (floating) or a prompt become a `Condition` here.
+        """
         with evaluation():
-            made: Tensor = super().__call__(x_t, t, cond, generator)
+            made: Tensor = super().__call__(x_t, t, Condition.of(cond), generator)
         return made
 
     @abstractmethod
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """x̂_0 (B, C, ...) from the state x_t (B, kC, ...) at time t, () or (B,).
 
@@ -197,10 +135,10 @@ class Denoiser(nn.Module, ABC):
         """
 
     def residual(
-        self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Condition = None
+        self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Condition = NOTHING
     ) -> Tensor:
         """The error whose square is the loss; by default x̂_0 - x_0."""
-        return self.forward(x_t, t, cond) - x0
+        return self(x_t, t, cond) - x0
 
 
 @final
@@ -209,7 +147,7 @@ class Preconditioned(Denoiser):
 
     Args:
         network: called as ``network(scaled state (B, kC, ...), level (B,), cond)``, returns
-            something shaped like data, (B, C, ...). A picture `ImageCondition` is joined to the
+            something shaped like data, (B, C, ...). The picture of a condition is joined to the
             state on axis 1, so that the network then takes kC + C' channels.
         process: the process whose states come in.
         predicts: what the network's output means.
@@ -311,14 +249,13 @@ class Preconditioned(Denoiser):
         weight = next(self.network.parameters(), x_t)
         return mix(c_in, x_t).to(weight.dtype), level.expand(x_t.shape[0])
 
-    def predict(self, x_t: Tensor, t: Time, cond: Condition = None) -> Tensor:
+    def predict(self, x_t: Tensor, t: Time, cond: Condition = NOTHING) -> Tensor:
         """The network's own output F, in the type of x_t."""
         x, level = self.scaled(x_t, t)
-        x, labels = beside(x, cond)
-        return self.network(x, level, labels).to(x_t.dtype)
+        return self.network(cond.beside(x), level, cond.told).to(x_t.dtype)
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """x̂_0 = c_skip x_t + c_out F.
 
@@ -335,7 +272,7 @@ class Preconditioned(Denoiser):
         return mix(self.coefficients(t)[1], x_t, self.predict(x_t, t, cond))
 
     def residual(
-        self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Condition = None
+        self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Condition = NOTHING
     ) -> Tensor:
         """F minus its value for the true x_0 and ε."""
         return self.predict(x_t, t, cond) - mix(self.coefficients(t)[2], x0, eps)

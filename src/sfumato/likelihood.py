@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from sfumato.bridge import Bridge
-from sfumato.denoise import Condition, Denoiser
+from sfumato.condition import Given
+from sfumato.denoise import Denoiser
 from sfumato.integrate import integrate
 from sfumato.process import Process, mix
 from sfumato.sampling import enter
@@ -36,7 +37,7 @@ class Trace(Enum):
 
 
 def _divergence(
-    denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, probes: Tensor | None
+    denoiser: Denoiser, x: Tensor, t: Tensor, cond: Given, probes: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Velocity and its divergence (B,); ``probes`` (n, B, ...) or None for the exact trace."""
     with torch.enable_grad():
@@ -74,7 +75,7 @@ def log_likelihood(
     denoiser: Denoiser,
     x0: Tensor,
     *,
-    cond: Condition = None,
+    cond: Given = None,
     trace: Trace = Trace.HUTCHINSON,
     probes: int = 1,
     start: float = 1e-4,
@@ -107,7 +108,7 @@ def likelihood_bound(
     x0: Tensor,
     *,
     velocities: int = 1,
-    cond: Condition = None,
+    cond: Given = None,
     trace: Trace = Trace.HUTCHINSON,
     probes: int = 1,
     start: float = 1e-4,
@@ -151,7 +152,7 @@ def likelihood_bound(
 def _joint(
     denoiser: Denoiser,
     x0: Tensor,
-    cond: Condition,
+    cond: Given,
     trace: Trace,
     probes: int,
     start: float,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sfumato.bridge import Bridge
-from sfumato.denoise import Condition, Denoiser
+from sfumato.condition import Condition, Given
+from sfumato.denoise import Denoiser
 from sfumato.process import Process, Scheduled
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
@@ -22,7 +23,7 @@ def denoising_loss(
     t: Time,
     *,
     x1: Tensor | None = None,
-    cond: Condition = None,
+    cond: Given = None,
     generator: Generators = None,
     weight: Tensor | None = None,
     whiten: bool = False,
@@ -54,7 +55,7 @@ def denoising_loss(
             f"expected one time or one per sample ({x0.shape[0]},), got {tuple(t.shape)}"
         )
     x_t, eps = denoiser.process.perturb(x0, t, generator, x1)
-    error = denoiser.residual(x_t, t, x0, eps, cond)
+    error = denoiser.residual(x_t, t, x0, eps, Condition.of(cond))
     square = (denoiser.process.noise.whiten(error) if whiten else error).square()
     if weight is not None:
         square = square * weight

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser, counted
+from sfumato.condition import NOTHING, Condition, Given
+from sfumato.denoise import Denoiser, counted
 from sfumato.process import Coef, Process, mix
 from sfumato.seeds import Generators
 
@@ -35,7 +36,7 @@ class Ask:
 
     denoiser: Denoiser
     times: Tensor
-    cond: Condition = None
+    cond: Condition = NOTHING
     generator: Generators = None
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -89,13 +90,13 @@ def _walk(
     solver: Solver,
     times: Tensor,
     x: Tensor,
-    cond: Condition,
+    cond: Given,
     generator: Generators,
     callback: Callback | None,
     save_path: bool,
 ) -> Solution:
     path = [x] if save_path else []
-    ask = Ask(denoiser, times, cond, generator)
+    ask = Ask(denoiser, times, Condition.of(cond), generator)
     with torch.no_grad(), counted() as spent:
         carry = solver.init(x)
         for i in range(len(times) - 1):
@@ -128,7 +129,7 @@ def sample(
     times: Tensor,
     x: Tensor,
     *,
-    cond: Condition = None,
+    cond: Given = None,
     generator: Generators = None,
     callback: Callback | None = None,
     save_path: bool = False,
@@ -158,7 +159,7 @@ def encode(
     times: Tensor,
     x0: Tensor,
     *,
-    cond: Condition = None,
+    cond: Given = None,
     generator: Generators = None,
     callback: Callback | None = None,
     save_path: bool = False,
@@ -186,7 +187,7 @@ def edit(
     times: Tensor,
     x0: Tensor,
     *,
-    cond: Condition = None,
+    cond: Given = None,
     generator: Generators = None,
     callback: Callback | None = None,
     save_path: bool = False,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import sfumato as sf
-from sfumato.denoise import ImageCondition, beside, unlabelled
+from sfumato.condition import Condition, ImageCondition
 from sfumato.guide import ClassifierFree, Inpaint
 
 F64 = torch.float64
@@ -33,7 +33,7 @@ class Exact(sf.Denoiser):
         a, b = q.A[0].tolist()
         eye = torch.eye(2, dtype=F64)
         spread = float(q.cov) + (b * self.noise) ** 2
-        if cond is not None:
+        if cond is not None and cond.image is not None:
             y = cond.image
             prior, mean, rest, offset = S, y @ M.T + SHIFT, spread * eye, b * y
             gain = a * prior @ torch.linalg.pinv(a * a * prior + rest)
@@ -175,14 +175,14 @@ def test_guidance_takes_away_the_labels_and_leaves_the_picture() -> None:
     bound, free = denoiser(x, 0.5, told), denoiser(x, 0.5, ImageCondition(image))
     got = ClassifierFree(denoiser, 3.0)(x, 0.5, told)
     torch.testing.assert_close(got, free + 3 * (bound - free))
-    assert unlabelled(torch.zeros(2)) is None
+    assert Condition.of(torch.zeros(2)).unlabelled().told is None
     assert not torch.allclose(bound, free)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (3, 3, 4, 4), (2, 3, 4)])
 def test_a_picture_of_another_size_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected a picture beside of shape \(2, C, 4, 4\)"):
-        beside(torch.zeros(2, 2, 4, 4), ImageCondition(torch.zeros(shape)))
+        ImageCondition(torch.zeros(shape)).beside(torch.zeros(2, 2, 4, 4))
 
 
 def test_a_weighted_loss_is_the_mean_of_weighted_squares() -> None:

@@ -84,7 +84,7 @@ def test_guided_likelihood_is_that_of_the_guided_flow() -> None:
 
     def log_class(x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor | None) -> torch.Tensor:
         log = plain.responsibility(x, t)[0]
-        mine = log.masked_fill(plain.labels[None] != cond[:, None], -math.inf)
+        mine = log.masked_fill(plain.labels[None] != cond.labels[:, None], -math.inf)
         return mine.logsumexp(1) - log.logsumexp(1)
 
     guided = sf.guide.ClassifierGuided(plain, log_class, 1.0)

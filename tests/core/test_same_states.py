@@ -101,7 +101,7 @@ import torch
 from torch import Tensor
 
 import sfumato as sf
-from sfumato.denoise import Condition
+from sfumato.condition import NOTHING, Condition
 from sfumato.guide import ClassifierFree
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
@@ -121,13 +121,13 @@ class Rational(sf.Denoiser):
         self.process = process
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         time = torch.as_tensor(t, dtype=F64).reshape(-1, *[1] * (x_t.ndim - 1)).to(x_t)
         u = self.process.to_data(x_t) / (1 + time)
         shift: Tensor | float = 0.0
-        if isinstance(cond, Tensor):
-            shift = 0.1 * cond.to(x_t).reshape(-1, *[1] * (x_t.ndim - 1))
+        if cond.labels is not None:
+            shift = 0.1 * cond.labels.to(x_t).reshape(-1, *[1] * (x_t.ndim - 1))
         return 0.7 * u / (1 + u * u) + 0.2 + shift
 
 

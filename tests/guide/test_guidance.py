@@ -12,6 +12,7 @@ from torch import Tensor
 
 import sfumato as sf
 from analytic import F64, PROCESSES, Counted, Linear, Scripted, mixture, propagate
+from sfumato.condition import Condition
 from sfumato.denoise import counted
 from sfumato.guide import ClassifierFree, ClassifierGuided, Inpaint, Projected
 from sfumato.solve import Ancestral, DormandPrince, Exponential
@@ -61,10 +62,10 @@ def test_another_denoiser_may_be_the_weak_one() -> None:
 def classifier(denoiser: sf.Denoiser) -> ClassifierGuided:
     """log p(class | x_t) of the mixture, exactly."""
 
-    def log_prob(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+    def log_prob(x: Tensor, t: Tensor, cond: Condition) -> Tensor:
         assert t.shape == (len(x),)
         log = denoiser.responsibility(x, t)[0]
-        mine = log.masked_fill(denoiser.labels[None] != cond[:, None], -math.inf)
+        mine = log.masked_fill(denoiser.labels[None] != cond.labels[:, None], -math.inf)
         return mine.logsumexp(1) - log.logsumexp(1)
 
     return ClassifierGuided(denoiser, log_prob, 1.0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import sfumato as sf
 from analytic import F64, PROCESSES
-from sfumato.denoise import Condition, ImageCondition
+from sfumato.condition import NOTHING, Condition, ImageCondition
 from sfumato.guide import Inpaint, Tiled
 from sfumato.guide.tile import cuts
 from sfumato.schedule import Time
@@ -32,7 +32,7 @@ class Pointwise(sf.Denoiser):
         self.calls: list[int] = []
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         if self.size is not None:  # a tile: a mean needs no generator
             assert generator is None
@@ -41,11 +41,10 @@ class Pointwise(sf.Denoiser):
         alpha = self.process.marginal(t).A[..., 0, 0].to(x_t)
         x0 = self.process.to_data(x_t)
         x0 = 0.3 * x0 + 0.1 + alpha.reshape(-1, 1, 1, 1)
-        labels = cond
-        if isinstance(cond, ImageCondition):
+        labels = cond.labels
+        if cond.image is not None:
             assert cond.image.shape == (len(x_t), cond.image.shape[1], *x_t.shape[2:])
             x0 = x0 - 0.5 * cond.image[:, :1].to(x0)
-            labels = cond.labels
         if labels is not None:
             assert len(labels) == len(x_t)
             x0 = x0 + labels.reshape(-1, 1, 1, 1).to(x0)
@@ -63,7 +62,7 @@ class Local(Pointwise):
         self.radius = radius
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         return F.conv2d(x_t, self.kernel.to(x_t), padding=self.radius).tanh()
 
@@ -206,7 +205,7 @@ def test_small_pictures_are_mirrored_as_often_as_it_takes() -> None:
 
     class Watch(Pointwise):
         def forward(
-            self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+            self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
         ) -> Tensor:
             seen.append(x_t)
             return x_t

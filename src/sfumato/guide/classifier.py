@@ -8,7 +8,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser
+from sfumato.condition import NOTHING, Condition
+from sfumato.denoise import Denoiser
 from sfumato.nn.dispatch import has_tangent
 from sfumato.process import mix
 from sfumato.schedule import Time, as_time
@@ -52,7 +53,7 @@ class ClassifierGuided(Denoiser):
         self.share = share
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """The estimate, moved up the classifier's gradient."""
         x0 = self.denoiser(x_t, t, cond if self.share else None, generator)

@@ -6,7 +6,8 @@ from typing import final
 
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser, unlabelled
+from sfumato.condition import NOTHING, Condition
+from sfumato.denoise import Denoiser
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
 
@@ -33,12 +34,12 @@ class ClassifierFree(Denoiser):
         self.scale = scale
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """Extrapolate from the unconditional estimate to the conditional one."""
         if self.scale == 1:
             return self.denoiser(x_t, t, cond, generator)
-        free = self.other(x_t, t, unlabelled(cond), generator)
+        free = self.other(x_t, t, cond.unlabelled(), generator)
         if self.scale == 0:
             return free
         return free + self.scale * (self.denoiser(x_t, t, cond, generator) - free)

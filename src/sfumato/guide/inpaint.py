@@ -7,7 +7,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser
+from sfumato.condition import NOTHING, Condition
+from sfumato.denoise import Denoiser
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
 
@@ -49,7 +50,7 @@ class Inpaint(Denoiser):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """The estimate with the known part put in."""
         return torch.lerp(self.denoiser(x_t, t, cond, generator), self.known, self.mask)

@@ -7,7 +7,8 @@ from typing import final
 
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser
+from sfumato.condition import NOTHING, Condition
+from sfumato.denoise import Denoiser
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
 
@@ -42,7 +43,7 @@ class Projected(Denoiser):
         self.start, self.end = start, end
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """The projected estimate."""
         x0 = self.denoiser(x_t, t, cond, generator)

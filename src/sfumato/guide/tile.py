@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser, ImageCondition, in_parts, labels_of
+from sfumato.condition import NOTHING, Condition
+from sfumato.denoise import Denoiser, in_parts
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
 from sfumato.systems.ddgan.implicit import ImplicitDenoiser
@@ -89,10 +91,10 @@ def _padded(x: Tensor, axis: int, size: int) -> Tensor:
 class Tiled(Denoiser):
     """x̂_0 of a picture of any size, from a denoiser that was made for ``size`` x ``size``.
 
-    The state and a picture `ImageCondition` it are cut at the same places; labels are repeated for
-    each
-    tile. Tiles at the borders stay inside the picture. A picture smaller than a tile is padded by
-    reflection at its end (a single row or column by repetition) and the estimate is cropped.
+    The state and the picture of a condition are cut at the same places; labels are repeated for
+    each tile. Tiles at the borders stay inside the picture. A picture smaller than a tile is
+    padded by reflection at its end (a single row or column by repetition), and the estimate is
+    cropped.
 
     Args:
         denoiser: estimates a *mean* for states (B, kC, size, size).
@@ -131,7 +133,7 @@ class Tiled(Denoiser):
         self.shift = shift
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """x̂_0 (B, C, H, W) from the state (B, kC, H, W).
 
@@ -141,7 +143,7 @@ class Tiled(Denoiser):
         if x_t.ndim != 4 or 0 in x_t.shape:
             raise ValueError(f"expected a state (B, kC, H, W), got shape {tuple(x_t.shape)}")
         count, _, height, width = x_t.shape
-        image = cond.image if isinstance(cond, ImageCondition) else None
+        image = cond.image
         if image is not None and (
             image.ndim != 4 or image.shape[2:] != x_t.shape[2:] or len(image) not in (1, count)
         ):
@@ -153,8 +155,7 @@ class Tiled(Denoiser):
         if image is not None:
             image = _padded(_padded(image, 2, self.size), 3, self.size)
             image = image.expand(count, *image.shape[1:])
-        labels = cond.labels if isinstance(cond, ImageCondition) else cond
-        time = as_time(t)
+        words, time = replace(cond, image=None), as_time(t)
 
         rows = cuts(x_t.shape[2], self.size, self.overlap, self.shift[0])
         columns = cuts(x_t.shape[3], self.size, self.overlap, self.shift[1])
@@ -169,8 +170,8 @@ class Tiled(Denoiser):
             some = tiles[first : first + self.batch]
             who = torch.tensor([b for b, _, _ in some])
             corners = [(b, rows.starts[i], columns.starts[j]) for b, i, j in some]
-            words = labels_of(labels, who)
-            told = words if image is None else ImageCondition(self._cut(image, corners), words)
+            seen = None if image is None else self._cut(image, corners)
+            told = replace(words.rows(who), image=seen)
             when = time[who.to(time.device)] if time.ndim == 1 and len(time) > 1 else time
             guess = self.denoiser(self._cut(x_t, corners), when, told, None)
             if whole is None:

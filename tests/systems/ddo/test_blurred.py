@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import sfumato as sf
 from analytic import F64, slope
-from sfumato.denoise import ImageCondition
+from sfumato.condition import ImageCondition
 from sfumato.systems.ddo.nn.harmonic import Domain, places, to_grid, to_modes
 
 REFLECTING = Domain.REFLECTING

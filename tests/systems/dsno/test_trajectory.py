@@ -77,7 +77,7 @@ def test_at_first_every_frame_is_the_teachers_step(process):
             self.process = process
 
         def forward(self, x_t, t, cond=None, generator=None):
-            return means(len(x_t), cond) if float(t) == 1 else teacher(x_t, t, cond)
+            return means(len(x_t), cond.labels) if float(t) == 1 else teacher(x_t, t, cond)
 
     means, start = known_means(), float(sf.times.at_angle(process, torch.tensor(0.75), 0.7))
     two = TrajectoryOperator(blind, times, start, means)

@@ -17,11 +17,11 @@ from torch import Tensor
 
 import sfumato as sf
 from sfumato.cli import main
-from sfumato.denoise import Condition, Denoiser, ImageCondition
+from sfumato.condition import NOTHING, Condition, ImageCondition
+from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.loss import LogNormal
 from sfumato.model.load import load_model
-from sfumato.nn import Prompt
 from sfumato.systems.ediffi import recipe
 from sfumato.systems.ediffi.data import Captioned
 from sfumato.systems.ediffi.experts import Node
@@ -94,7 +94,7 @@ def test_the_loss_is_edm_s_given_prompt_and_worsened_picture(low: int) -> None:
     g = sf.generators(5, range(n))
     prompt = said.prompt(numbers[:, 0], g)
     x0 = lowered(x16, 8)
-    cond: Condition = prompt
+    cond = Condition(prompt=prompt)
     if low:
         cond = ImageCondition(enlarged(WORSE(lowered(x0, 4), g), 8), prompt)
     noise = sf.seeds.randn(x0.shape, g, dtype=torch.float32, device=torch.device("cpu"))
@@ -103,7 +103,7 @@ def test_the_loss_is_edm_s_given_prompt_and_worsened_picture(low: int) -> None:
     weight = (sigma**2 + 0.6**2) / (sigma * 0.6) ** 2
     want = (weight * error**2).mean((1, 2, 3))
     torch.testing.assert_close(got.double(), want, rtol=2e-3, atol=1e-5)
-    other = ImageCondition(cond.image) if isinstance(cond, ImageCondition) else None
+    other = cond.unlabelled()
     deaf = (denoiser(x0 + sigma.float() * noise, t, other).double() - x0) ** 2 * weight
     assert torch.equal(deaf.mean((1, 2, 3))[1:2], want[1:2])  # number 10 is told nothing
     assert not torch.allclose(deaf.mean((1, 2, 3)), want, rtol=2e-3)
@@ -117,7 +117,9 @@ class Told(Denoiser):
         self.process = sf.Scheduled(sf.EDM())
         self.cond: list[Condition] = []
 
-    def forward(self, x_t: Tensor, t: Any, cond: Condition = None, generator: Any = None) -> Tensor:
+    def forward(
+        self, x_t: Tensor, t: Any, cond: Condition = NOTHING, generator: Any = None
+    ) -> Tensor:
         self.cond.append(cond)
         return torch.zeros_like(x_t)
 
@@ -132,9 +134,9 @@ def test_prompts_go_where_the_pictures_are() -> None:
     )
     imagine_loss(model, said)(net, part)
     (cond,) = net.cond
-    assert isinstance(cond, ImageCondition) and isinstance(cond.labels, Prompt)
+    assert cond.image is not None and cond.prompt is not None
     assert cond.image.device.type == "meta"
-    for e in cond.labels.encoded:
+    for e in cond.prompt.encoded:
         assert e.tokens.device.type == e.mask.device.type == e.pooled.device.type == "meta"
     with pytest.raises(UsageError, match="no numbers"):
         imagine_loss(model, said)(net, part._replace(cond=None))

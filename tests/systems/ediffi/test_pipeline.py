@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 import sfumato as sf
-from sfumato.denoise import Denoiser, ImageCondition
+from sfumato.condition import ImageCondition
+from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.guide import ClassifierFree
 from sfumato.model.description import ModelConfig

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import sfumato as sf
-from sfumato.denoise import ImageCondition, Preconditioned
+from sfumato.condition import ImageCondition
+from sfumato.denoise import Preconditioned
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.loss import LogNormal
 from sfumato.model.description import CriticallyDampedConfig, Sampling, ScheduledConfig

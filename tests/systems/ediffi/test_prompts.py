@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 import sfumato as sf
-from sfumato.denoise import Condition, Denoiser, ImageCondition, counted
+from sfumato.condition import Condition, ImageCondition
+from sfumato.denoise import Denoiser, counted
 from sfumato.guide import ClassifierFree
 from sfumato.nn import ContextConfig, Encoded, EncoderWidths, Prompt, UNet, UNetConfig
 from sfumato.systems.ediffi.fixed_condition import ByEncoder, FixedCondition
@@ -42,7 +43,7 @@ class Heard(Denoiser):
 
     def forward(self, x_t: Tensor, t, cond=None, generator=None) -> Tensor:  # type: ignore[no-untyped-def]
         self.told.append(cond)
-        said = cond.labels if isinstance(cond, ImageCondition) else cond
+        said = cond.prompt
         value = torch.ones(len(x_t), dtype=x_t.dtype)
         if isinstance(said, Prompt):
             for i, e in enumerate(said.encoded):
@@ -83,7 +84,7 @@ def test_a_negative_prompt_is_what_guidance_goes_away_from() -> None:
         X, 0.01, ImageCondition(image, said)
     )
     torch.testing.assert_close(got, torch.full_like(X, 3.0 * 111 - 2.0 * 11))
-    assert all(isinstance(c, ImageCondition) and c.image is image for c in net.told)
+    assert all(c.image is image for c in net.told)
 
 
 def test_the_map_of_strokes() -> None:
@@ -104,13 +105,13 @@ def test_the_weight_of_paint_grows_with_the_noise() -> None:
     painted = PaintWithWords(net, [Stroke(where, (3,))], 0.7)
     for t in (1e-6, 0.01, 1.0):
         painted(X, t, said)
-        heard = net.told[-1]
+        heard = net.told[-1].prompt
         assert isinstance(heard, Prompt) and heard.bias is not None
         want = 0.7 * math.log1p(80 * t) * where
         torch.testing.assert_close(heard.bias[1, 3], want, rtol=1e-5, atol=1e-9)
     each = torch.tensor([0.01, 0.5], dtype=F64)
     painted(X, each, said)
-    heard = net.told[-1]
+    heard = net.told[-1].prompt
     assert isinstance(heard, Prompt) and heard.bias is not None
     ratio = heard.bias[0, 3] / heard.bias[1, 3]
     torch.testing.assert_close(ratio, torch.full((4, 4), math.log1p(0.8) / math.log1p(40)))
@@ -122,13 +123,13 @@ def test_only_prompts_are_painted() -> None:
     strokes = [Stroke(torch.ones(4, 4), (0,))]
     ClassifierFree(PaintWithWords(net, strokes, 1.0), 2.0)(X, 0.1, ImageCondition(image, said))
     free, guided = net.told
-    assert isinstance(free, ImageCondition) and free.labels is None
-    assert isinstance(guided, ImageCondition) and isinstance(guided.labels, Prompt)
-    assert guided.labels.bias is not None and guided.image is image
+    assert free.image is image and free.told is None
+    assert guided.prompt is not None
+    assert guided.prompt.bias is not None and guided.image is image
     PaintWithWords(net, strokes, 0.0)(X, 0.1, said)
-    assert net.told[-1] is said
+    assert net.told[-1].prompt is said
     PaintWithWords(net, strokes, 1.0)(X, 0.1, None)
-    assert net.told[-1] is None
+    assert net.told[-1].told is None
 
 
 def test_paint_moves_what_a_network_says_where_it_is_painted() -> None:

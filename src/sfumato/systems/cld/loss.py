@@ -27,8 +27,9 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from sfumato.condition import Condition, Given
 from sfumato.damped import CriticallyDamped
-from sfumato.denoise import Condition, Denoiser, Preconditioned, Prediction
+from sfumato.denoise import Denoiser, Preconditioned, Prediction
 from sfumato.process import Gaussian, _cat, mix
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
@@ -67,7 +68,7 @@ def damped_loss(
     *,
     matching: Matching = Matching.HYBRID,
     weighting: Weighting = Weighting.REWEIGHTED_V2,
-    cond: Condition = None,
+    cond: Given = None,
     generator: Generators = None,
 ) -> Tensor:
     """Weighted score matching of the velocity, one value per sample, (B,).
@@ -95,7 +96,7 @@ def damped_loss(
             f"expected a network that predicts {Prediction.VELOCITY_NOISE.value!r}, "
             f"got {type(denoiser).__name__}"
         )
-    t = as_time(t)
+    told, t = Condition.of(cond), as_time(t)
     if t.ndim and t.shape != (x0.shape[0],):
         raise ValueError(
             f"expected one time or one per sample ({x0.shape[0]},), got {tuple(t.shape)}"
@@ -103,9 +104,9 @@ def damped_loss(
     q = process.marginal(t)
     if matching is Matching.HYBRID:
         x_t, eps = process.perturb(x0, t, generator)
-        error = denoiser.residual(x_t, t, x0, eps, cond)
+        error = denoiser.residual(x_t, t, x0, eps, told)
     else:
-        error, q = _plain(denoiser, process, q, x0, t, cond, generator)
+        error, q = _plain(denoiser, process, q, x0, t, told, generator)
     weight = weighting.weight(process, t, q).to(error)
     return weight * error.square().flatten(1).mean(1)
 

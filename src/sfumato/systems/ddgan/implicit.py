@@ -52,7 +52,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.denoise import Condition, Denoiser, Preconditioned, Prediction
+from sfumato.condition import NOTHING, Condition, Given
+from sfumato.denoise import Denoiser, Preconditioned, Prediction
 from sfumato.process import Process, Scheduled, mix
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators, randn
@@ -81,7 +82,7 @@ class PairDiscriminator(Protocol):
     """A discriminator: logits (B,) that x_s is a step back from x_t on real data."""
 
     def __call__(
-        self, x_s: Tensor, x_t: Tensor, noise_level: Tensor, cond: Condition = None
+        self, x_s: Tensor, x_t: Tensor, noise_level: Tensor, cond: Tensor | None = None
     ) -> Tensor:
         """High for real."""
         ...
@@ -159,16 +160,16 @@ class ImplicitDenoiser(Denoiser):
         shape = (x_t.shape[0], self.latent)
         return randn(shape, generator, dtype=torch.float32, device=x_t.device)
 
-    def generate(self, x_t: Tensor, t: Time, z: Tensor | None, cond: Condition = None) -> Tensor:
+    def generate(self, x_t: Tensor, t: Time, z: Tensor | None, cond: Given = None) -> Tensor:
         """G(x_t, t, z): the x_0 that this z means."""
         c_in, c_out, _ = self._scaling.coefficients(as_time(t))
         weight = next(self.network.parameters(), x_t)
         x = mix(c_in, x_t).to(weight.dtype)
-        y = self.network(x, self.level(t, x_t), cond, z).to(x_t.dtype)
+        y = self.network(x, self.level(t, x_t), Condition.of(cond).told, z).to(x_t.dtype)
         return self.bound(mix(c_out, x_t, y))
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """A draw of x_0 given x_t."""
         return self.generate(x_t, t, self.draw(x_t, generator), cond)
@@ -177,12 +178,12 @@ class ImplicitDenoiser(Denoiser):
         self,
         x_t: Tensor,
         t: Time,
-        cond: Condition = None,
+        cond: Given = None,
         generator: Generators = None,
         nearest: float = 0.0,
     ) -> Tensor:
         """A differentiable ancestral step to `before` (t, nearest): the pair's fake x_s."""
-        return self.back(x_t, self.forward(x_t, t, cond, generator), t, generator, nearest)
+        return self.back(x_t, self(x_t, t, cond, generator), t, generator, nearest)
 
     def back(
         self,
@@ -224,7 +225,7 @@ def generator_loss(
     relativistic: bool = False,
     energy: float = 0.0,
     nearest: float = 0.0,
-    cond: Condition = None,
+    cond: Tensor | None = None,
     generator: Generators = None,
 ) -> Tensor:
     """softplus(-D(fake x_s, x_t, t)), (B,): the generator wants to be taken for real.
@@ -258,7 +259,7 @@ def discriminator_loss(
     penalty: float = 0.0,
     relativistic: bool = False,
     nearest: float = 0.0,
-    cond: Condition = None,
+    cond: Tensor | None = None,
     generator: Generators = None,
 ) -> Tensor:
     """softplus(-D(real)) + softplus(D(fake)) + R1, or the ``relativistic`` loss, (B,).

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser, in_parts, of_samples
+from sfumato.condition import NOTHING, Condition
+from sfumato.denoise import Denoiser, in_parts
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.model.export import pack_model
 from sfumato.model.load import read_saved
@@ -45,7 +46,7 @@ class _Watched(Denoiser):
         self.factors: list[tuple[tuple[float, ...], ...]] = []
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """The estimate with this level's factors."""
         grid = tuple(x_t.shape[2:])
@@ -53,7 +54,7 @@ class _Watched(Denoiser):
         parts = []
         for first in in_parts(range(0, len(x_t), size)):
             rows = torch.arange(first, min(first + size, len(x_t)))
-            parts.append(self.inner(x_t[rows], t, of_samples(cond, rows)))
+            parts.append(self.inner(x_t[rows], t, cond.rows(rows)))
             self.advance(len(rows))
         x0 = torch.cat(parts)
         if not bool(x0.isfinite().all()):

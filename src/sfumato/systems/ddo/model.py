@@ -9,8 +9,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from sfumato.condition import Condition, ImageCondition
 from sfumato.data import LabelAxis
-from sfumato.denoise import Denoiser, ImageCondition, Preconditioned, Prediction
+from sfumato.denoise import Denoiser, Preconditioned, Prediction
 from sfumato.errors import UsageError
 from sfumato.model.description import ModelDescription, Sampling, ScheduledConfig, initial
 from sfumato.noise import White
@@ -166,7 +167,7 @@ class FieldModel(ModelDescription):
         mean, deviation = _columns(self.scales, x)
         return x * deviation + mean
 
-    def told(self, given: Tensor | None) -> ImageCondition | None:
+    def told(self, given: Tensor | None) -> Condition | None:
         """What the network is told: given quantities (B, G, *grid) in their units.
 
         Raises:

@@ -20,7 +20,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser
+from sfumato.condition import NOTHING, Condition
+from sfumato.denoise import Denoiser
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
 from sfumato.systems.ddo.nn.harmonic import cardinal, evaluate, filtered
@@ -101,7 +102,7 @@ class PointObservations(Denoiser):
         return spread, 0.5 * (gram + gram.mT) + self.noise**2 * eye
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """x̂_0 + R H* (H R H* + τ²)⁻¹ (y - H x̂_0) in the observed channel."""
         x0 = self.denoiser(x_t, t, cond, generator)

@@ -23,8 +23,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sfumato.condition import ImageCondition
 from sfumato.data.sets import Indices
-from sfumato.denoise import Denoiser, ImageCondition, Prediction
+from sfumato.denoise import Denoiser, Prediction
 from sfumato.errors import UsageError
 from sfumato.loss import LogNormal, denoising_loss
 from sfumato.model.fit import fit
@@ -146,7 +147,7 @@ def normalised(data: FieldSet, model: FieldModel) -> Normalised:
     drawn = [names.index(q.name) for q in model.frame.quantities]
     x = model.normalised(torch.from_numpy(data.values[:, drawn]))
     beside = model.told(told_values(data, [q.name for q in model.given]) if model.given else None)
-    return Normalised(data.name, x if beside is None else torch.cat([x, beside.image], 1))
+    return Normalised(data.name, x if beside is None else beside.beside(x))
 
 
 def moved(x: Tensor, g: Generators) -> Tensor:

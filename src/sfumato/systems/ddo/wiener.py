@@ -46,7 +46,8 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from sfumato.denoise import Condition, Denoiser, beside
+from sfumato.condition import NOTHING, Condition
+from sfumato.denoise import Denoiser
 from sfumato.process import Process
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
@@ -98,9 +99,8 @@ class Wiener(Denoiser):
     """x̂_0 = G x_t + c_out (σ²C)^{1/2} S F(3 functions, level); see the module's text.
 
     Args:
-        network: takes 3C channels (and those of a picture `ImageCondition`) to C, on any grid;
-        None is the
-            filter alone, which is exact for Gaussian data.
+        network: takes 3C channels (and those of a condition's picture) to C, on any grid; None
+            is the filter alone, which is exact for Gaussian data.
         process: of one block, driven by a `GaussianField`.
         data: the law N(0, K) of variance 1 that has the data's spectrum; one for all channels, or
             one for each.
@@ -197,7 +197,7 @@ class Wiener(Denoiser):
         t: Time,
         here: Spectra,
         scales: Scales,
-        cond: Condition = None,
+        cond: Condition = NOTHING,
     ) -> Tensor:
         """F, in the type of x_t.
 
@@ -209,14 +209,14 @@ class Wiener(Denoiser):
         white = self._filtered(x_t, here.whitening)
         known = self._filtered(white, here.share) * scales.known.to(x_t)
         white = white * math.prod(self.reference) ** -0.5
-        x, labels = beside(torch.cat([white, known, scales.linear.to(x_t) * linear], 1), cond)
+        x = cond.beside(torch.cat([white, known, scales.linear.to(x_t) * linear], 1))
         weight = next(self.network.parameters(), x)
         level = self.process.noise_level(as_time(t)).to(device=x.device, dtype=torch.float32)
-        made: Tensor = self.network(x.to(weight.dtype), level.expand(len(x)), labels)
+        made: Tensor = self.network(x.to(weight.dtype), level.expand(len(x)), cond.told)
         return made.to(x_t.dtype)
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """G x_t + c_out (σ²C)^{1/2} S F, and a x_t."""
         made = self._estimate(x_t, t, cond)
@@ -237,7 +237,7 @@ class Wiener(Denoiser):
         return linear + self._filtered(said, root)
 
     def residual(
-        self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Condition = None
+        self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Condition = NOTHING
     ) -> Tensor:
         """S F - (σ²C)^{-1/2}(x_0 - G x_t)/c_out."""
         here, scales = self._both(x_t, t)

@@ -27,7 +27,8 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from sfumato.denoise import Condition, Denoiser, Preconditioned
+from sfumato.condition import NOTHING, Condition, Given
+from sfumato.denoise import Denoiser, Preconditioned
 from sfumato.errors import UsageError
 from sfumato.process import Scheduled, mix
 from sfumato.schedule import Time, as_time
@@ -121,7 +122,7 @@ class TrajectoryOperator(Denoiser):
             raise UsageError(f"expected the last time to be 0, got {float(self.times[-1])}")
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """x_0 (B, C, ...) at the end of the way from x_1.
 
@@ -136,7 +137,7 @@ class TrajectoryOperator(Denoiser):
         return self.estimates(x_t, self.times, cond)[:, -1]
 
     def path(
-        self, x_1: Tensor, times: Sequence[float] | Tensor | None = None, cond: Condition = None
+        self, x_1: Tensor, times: Sequence[float] | Tensor | None = None, cond: Given = None
     ) -> Tensor:
         """The states x(t), (B, T, C, ...), at ``times``, falling; ``self.times`` by default.
 
@@ -147,13 +148,13 @@ class TrajectoryOperator(Denoiser):
         phi, c = self.weights(grid, x_1)
         return phi * x_1[:, None] + c * self.estimates(x_1, grid, cond)
 
-    def estimates(self, x_1: Tensor, times: Tensor, cond: Condition = None) -> Tensor:
+    def estimates(self, x_1: Tensor, times: Tensor, cond: Given = None) -> Tensor:
         """x̄_0(t), (B, T, C, ...)."""
         batch, s = len(x_1), torch.tensor(self.start, dtype=torch.float64)
-        x_s = x_1
+        told, x_s = Condition.of(cond).told, x_1
         if self.means is not None:
             step = self.process.transport(torch.ones_like(s), s)
-            x_s = mix(step, x_1, self.means(batch, cond).to(x_1))
+            x_s = mix(step, x_1, self.means(batch, told).to(x_1))
         c_in, out, _ = self.backbone.coefficients(s)
         level = self.process.noise_level(s).to(device=x_1.device, dtype=torch.float32)
         weight = next(self.backbone.parameters(), x_1)
@@ -164,7 +165,7 @@ class TrajectoryOperator(Denoiser):
             mix(c_in, x_s).to(weight.dtype),
             level.expand(batch),
             places.to(device=x_1.device, dtype=torch.float32),
-            cond,
+            told,
         ).to(x_1.dtype)
         skip, scale = out[0].tolist()
         return skip * x_s[:, None] + scale * f

@@ -22,7 +22,8 @@ from typing import cast, final
 import torch
 from torch import Tensor, nn
 
-from sfumato.denoise import Condition, Denoiser, in_parts, of_samples
+from sfumato.condition import NOTHING, Condition
+from sfumato.denoise import Denoiser, in_parts
 from sfumato.loss import Between, LogNormal
 from sfumato.process import Process
 from sfumato.schedule import Time, as_time
@@ -214,7 +215,7 @@ class Experts(Denoiser):
         return [self.route(r) for r in ratio.tolist()]
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """x̂_0 by the expert at t; where times differ between samples, by several.
 
@@ -234,7 +235,7 @@ class Experts(Denoiser):
         return self._in_parts(which, t, cond, one)
 
     def residual(
-        self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Condition = None
+        self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Condition = NOTHING
     ) -> Tensor:
         """That of the experts at t."""
 
@@ -257,6 +258,6 @@ class Experts(Denoiser):
         found, order = [], []
         for i in in_parts(sorted(set(which))):
             rows = torch.tensor([b for b, e in enumerate(which) if e == i])
-            found.append(one(self.expert(i), rows, times[rows], of_samples(cond, rows)))
+            found.append(one(self.expert(i), rows, times[rows], cond.rows(rows)))
             order.append(rows)
         return torch.cat(found)[torch.cat(order).argsort()]

@@ -8,7 +8,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser, ImageCondition, labels_of, unlabelled, with_labels
+from sfumato.condition import NOTHING, Condition
+from sfumato.denoise import Denoiser
 from sfumato.nn import Prompt
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
@@ -32,11 +33,11 @@ class FixedCondition(Denoiser):
         self.process = denoiser.process
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """The denoiser's, told its own labels; a picture beside is that of the caller."""
-        labels = labels_of(self.labels, torch.arange(len(x_t)))
-        return self.denoiser(x_t, t, with_labels(cond, labels), generator)
+        labels = Condition.of(self.labels).rows(torch.arange(len(x_t))).told
+        return self.denoiser(x_t, t, cond.telling(labels), generator)
 
 
 @final
@@ -78,24 +79,24 @@ class ByEncoder(Denoiser):
         return tuple((heard, f) for heard, f in factors.items() if f != 0)
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """The sum.
 
         Raises:
             ValueError: no prompt, or one by another number of encoders.
         """
-        prompt = cond.labels if isinstance(cond, ImageCondition) else cond
-        if not isinstance(prompt, Prompt) or len(prompt.encoded) != len(self.scales):
-            have = len(prompt.encoded) if isinstance(prompt, Prompt) else "none"
+        prompt = cond.prompt
+        if prompt is None or len(prompt.encoded) != len(self.scales):
+            have = len(prompt.encoded) if prompt is not None else "none"
             raise ValueError(f"expected a prompt by {len(self.scales)} encoders, got {have}")
         total = torch.zeros_like(x_t[:, : x_t.shape[1] // self.process.k])
         for heard, factor in self.terms:
             if heard:
                 kept = torch.zeros(len(prompt), len(self.scales), dtype=torch.bool)
                 kept[:, :heard] = True
-                told = with_labels(cond, prompt.keeping(kept))
+                told = cond.telling(prompt.keeping(kept))
                 total = total + factor * self.denoiser(x_t, t, told, generator)
             else:
-                total = total + factor * self.other(x_t, t, unlabelled(cond), generator)
+                total = total + factor * self.other(x_t, t, cond.unlabelled(), generator)
         return total

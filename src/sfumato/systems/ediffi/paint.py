@@ -18,8 +18,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser, ImageCondition, with_labels
-from sfumato.nn import Prompt
+from sfumato.condition import NOTHING, Condition
+from sfumato.denoise import Denoiser
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
 
@@ -107,17 +107,17 @@ class PaintWithWords(Denoiser):
         return self.strength * (q.cov[..., 0, 0].sqrt() / q.A[..., 0, 0]).log1p()
 
     def _painted(self, cond: Condition, t: Time) -> Condition:
-        prompt = cond.labels if isinstance(cond, ImageCondition) else cond
-        if not isinstance(prompt, Prompt) or self.strength == 0:
+        prompt = cond.prompt
+        if prompt is None or self.strength == 0:
             return cond
         tokens = sum(e.tokens.shape[1] for e in prompt.encoded)
         a = attention_map(self.strokes, tokens, len(prompt))
         factor = self.weight(t).reshape(-1, 1, 1, 1).to(a)
         bias = (factor * a).to(prompt.encoded[0].tokens.device)
-        return with_labels(cond, prompt.biased(bias))
+        return cond.telling(prompt.biased(bias))
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """The denoiser's, with painted attention.
 

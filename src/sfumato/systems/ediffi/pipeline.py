@@ -9,7 +9,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser, ImageCondition
+from sfumato.condition import Given, ImageCondition
+from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.guide import ClassifierFree
 from sfumato.nn import Prompt
@@ -318,7 +319,7 @@ def draw(
         for number, stage in enumerate(cascade.stages):
             side, process = stage.model.network.resolution, stage.denoiser.process
             wanted = of(stage, range(first, first + len(here)))
-            cond: Condition = wanted.prompt
+            cond: Given = wanted.prompt
             if x is not None:
                 cond = ImageCondition(enlarged(x.clamp(-1, 1), side), wanted.prompt)
             random = generators(fold(seed, "stage", number) if number else seed, here)

@@ -23,10 +23,11 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
+from sfumato.condition import Given, ImageCondition
 from sfumato.data import to_uint8
 from sfumato.data.degrade import Blur, BlurKernel, Chain, Noisy
 from sfumato.data.sets import Indices
-from sfumato.denoise import Condition, Denoiser, ImageCondition
+from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
 from sfumato.files import pictures
 from sfumato.guide import ClassifierFree
@@ -307,7 +308,7 @@ def imagine_loss(model: PromptedModel, sayings: Sayings) -> Loss:
             prompt = sayings.prompt(part.cond[:, 0], part.generators)
         x0 = lowered(part.x0, side)
         prompt = prompt.to(x0.device)
-        cond: Condition = prompt
+        cond: Given = prompt
         if model.low:
             small = WORSE(lowered(x0, model.low), part.generators)
             cond = ImageCondition(enlarged(small, side), prompt)
@@ -330,7 +331,7 @@ def imagine_sheet(
     def draw(denoiser: Denoiser) -> Image.Image:
         device = next(denoiser.parameters()).device
         prompt = hearing.prompt([s for s in said for _ in range(copies)]).to(device)
-        cond: Condition = prompt if beside is None else ImageCondition(beside.to(device), prompt)
+        cond: Given = prompt if beside is None else ImageCondition(beside.to(device), prompt)
         process, seeds = denoiser.process, generators(0, range(len(small)))  # always the same
         x = process.prior_sample((len(small), *model.shape), seeds, device=device)
         made = sample(

@@ -32,15 +32,8 @@ from typing import NamedTuple, Self, cast, final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import (
-    Condition,
-    Denoiser,
-    Preconditioned,
-    beside,
-    counted,
-    evaluation,
-    spend,
-)
+from sfumato.condition import NOTHING, Condition, Given
+from sfumato.denoise import Denoiser, Preconditioned, counted, evaluation, spend
 from sfumato.errors import UsageError
 from sfumato.nn import MLP, Prompt, UNet
 from sfumato.process import Process, Scheduled, _cat, _matrix, mix
@@ -72,7 +65,7 @@ class Differentiable(Denoiser):
 
     @final
     def with_derivative(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Given = None, generator: Generators = None
     ) -> tuple[Tensor, Tensor]:
         """x̂_0 and d_γ ε̂, both (B, C, ...), at the state x_t (B, C, ...) at time t, () or (B,).
 
@@ -82,7 +75,7 @@ class Differentiable(Denoiser):
         if not bool(self.process.clock(t).isfinite().all()):
             raise ValueError(f"γ = σ/α or its inverse is infinite at t = {t}: differentiate inside")
         with evaluation():
-            return self.differentiate(x_t, t, cond, generator)
+            return self.differentiate(x_t, t, Condition.of(cond), generator)
 
 
 def gamma(process: Process, t: Time) -> Tensor:
@@ -125,7 +118,7 @@ class ExactDerivative(Differentiable):
         self.denoiser = denoiser
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """The denoiser's own estimate."""
         return self.denoiser(x_t, t, cond, generator)
@@ -199,7 +192,7 @@ class LearnedDerivative(Differentiable):
         return self
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """The backbone's estimate."""
         return self.backbone(x_t, t, cond, generator)
@@ -216,7 +209,7 @@ class LearnedDerivative(Differentiable):
         """x̂_0, and what the network computed on the way."""
         network = self.network
         x, level = self.backbone.scaled(x_t, t)
-        x, labels = beside(x, cond)
+        x, labels = cond.beside(x), cond.told
         if isinstance(labels, Prompt):
             raise ValueError("a derivative head knows labels and embeddings, not prompts")
         e = network.conditioning(level, labels)
@@ -242,7 +235,7 @@ class LearnedDerivative(Differentiable):
 
 
 def along(
-    denoiser: Denoiser, x_t: Tensor, t: Time, x0: Tensor, cond: Condition = None, h: float = 0.03
+    denoiser: Denoiser, x_t: Tensor, t: Time, x0: Tensor, cond: Given = None, h: float = 0.03
 ) -> Tensor:
     """d_γ ε̂ by a central difference of x̂_0 over ln γ ± h along the flow; two evaluations.
 
@@ -269,7 +262,7 @@ def derivative_loss(
     x0: Tensor,
     t: Time,
     *,
-    cond: Condition = None,
+    cond: Given = None,
     generator: Generators = None,
     target: Target = Target.EXACT,
     published: bool = False,
@@ -294,7 +287,7 @@ def derivative_loss(
     process, backbone = denoiser.process, denoiser.backbone
     x_t, true = process.perturb(x0, t, generator)
     with torch.no_grad(), torch.autocast(x_t.device.type, enabled=False):
-        estimate, tapped = denoiser.tap(x_t, t, cond)
+        estimate, tapped = denoiser.tap(x_t, t, Condition.of(cond))
         eps = true if published else noise_estimate(process, t, x_t, estimate)
         if target is Target.EXACT:
             slope = ExactDerivative(backbone).with_derivative(x_t, t, cond)[1]

@@ -7,7 +7,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser, unlabelled
+from sfumato.condition import NOTHING, Condition
+from sfumato.denoise import Denoiser
 from sfumato.guide import ClassifierFree
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
@@ -42,12 +43,12 @@ class MixedDerivative(Differentiable):
         self.scale = scale
 
     def forward(
-        self, x_t: Tensor, t: Time, cond: Condition = None, generator: Generators = None
+        self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """Extrapolate from the unconditional estimate to the conditional one."""
         if self.scale == 1:
             return self.denoiser(x_t, t, cond, generator)
-        free = self.denoiser(x_t, t, unlabelled(cond), generator)
+        free = self.denoiser(x_t, t, cond.unlabelled(), generator)
         if self.scale == 0:
             return free
         return torch.lerp(free, self.denoiser(x_t, t, cond, generator), self.scale)
@@ -59,7 +60,7 @@ class MixedDerivative(Differentiable):
         ask = self.denoiser.with_derivative
         if self.scale == 1:
             return ask(x_t, t, cond, generator)
-        free, free_slope = ask(x_t, t, unlabelled(cond), generator)
+        free, free_slope = ask(x_t, t, cond.unlabelled(), generator)
         if self.scale == 0:
             return free, free_slope
         bound, bound_slope = ask(x_t, t, cond, generator)

@@ -16,7 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sfumato.denoise import Condition, Denoiser
+from sfumato.condition import Given
+from sfumato.denoise import Denoiser
 from sfumato.sampling import Solver, sample
 from sfumato.times import schedule_of
 
@@ -28,7 +29,7 @@ def refine(
     x: Tensor,
     goal: Tensor,
     *,
-    cond: Condition = None,
+    cond: Given = None,
     rounds: int = 4,
     share: float = 0.4,
     progress: Callable[[int, float], None] | None = None,

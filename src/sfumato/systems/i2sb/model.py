@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from sfumato.bridge import Bridge
+from sfumato.condition import Condition, ImageCondition
 from sfumato.data import LabelAxis
 from sfumato.data.degrade import Problem, Task
-from sfumato.denoise import ImageCondition, Preconditioned, Prediction
+from sfumato.denoise import Preconditioned, Prediction
 from sfumato.errors import UsageError
 from sfumato.model.description import (
     ModelDescription,
@@ -150,7 +151,7 @@ class RestorationModel(ModelDescription):
             made = UNet(self.network)
         return Preconditioned(made, self.process.build(), self.prediction, self.sigma_data)
 
-    def cond(self, problem: Problem, labels: Tensor | None) -> ImageCondition | Tensor | None:
+    def cond(self, problem: Problem, labels: Tensor | None) -> Condition | Tensor | None:
         """What the network is told: the picture beside the state, and labels (B, 1)."""
         labels = labels if self.told else None
         parts = [problem.beside] * self.conditional + [problem.known] * self.masked
