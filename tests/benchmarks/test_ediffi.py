@@ -35,7 +35,7 @@ pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
 pytest.importorskip("resvg_py", reason="needs the extra: pip install 'sfumato[data]'")
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-bench = import_module("imagine")
+bench = import_module("ediffi")
 drawn = import_module("ediffi_drawn")
 experts = import_module("ediffi_experts")
 judged = import_module("ediffi_judged")
@@ -96,7 +96,7 @@ def test_the_reader_is_trained_with_gradients(
         raise SfumatoError("far enough")
 
     monkeypatch.setattr(bench, "train_scene_reader", trained)
-    monkeypatch.setattr(sys, "argv", ["imagine.py", "reader", "--reader", str(tmp_path / "none")])
+    monkeypatch.setattr(sys, "argv", ["ediffi.py", "reader", "--reader", str(tmp_path / "none")])
     with pytest.raises(SystemExit, match="far enough"):
         bench.main()
     assert with_gradients == [True]
@@ -294,7 +294,7 @@ def work(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(work: Path, part: str, *words: str) -> dict[str, Any]:
-    argv = ["imagine.py", part, *words, "--steps", "2", "--reader", str(work / "reader"),
+    argv = ["ediffi.py", part, *words, "--steps", "2", "--reader", str(work / "reader"),
             "--results", str(work / "results"), "--img", str(work / "img")]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", argv)
