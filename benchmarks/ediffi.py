@@ -27,6 +27,9 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 from rich.console import Console
+from scene_reader.emoji import NAMES, scene_set, train_scene_reader
+from scene_reader.reading import SceneReader, load_reader
+from scene_reader.scores import boxed, exact_hits, object_hits, overlap, scores
 from torch import Tensor
 
 from sfumato.errors import SfumatoError, UsageError
@@ -34,11 +37,8 @@ from sfumato.files.cards import find
 from sfumato.files.progress import show
 from sfumato.nn import best_dtype
 from sfumato.systems.ediffi.data.layout import plan, sentences
-from sfumato.systems.ediffi.metrics.scenes import SceneReader, load_reader
-from sfumato.systems.ediffi.metrics.scores import boxed, exact_hits, object_hits, overlap, scores
 from sfumato.systems.ediffi.model import Modality
 from sfumato.systems.ediffi.pipeline import Cascade, open_cascade
-from sfumato.systems.ediffi.reader import NAMES, scene_set, train_scene_reader
 
 sys.path.insert(0, str(Path(__file__).parent))
 from ediffi_drawn import Prompts, draw

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from ddo_shown import resident
 from ediffi_drawn import Prompts, draw
+from scene_reader.emoji import FINE
 from torch import Tensor
 
 from sfumato.condition import Given, ImageCondition
@@ -24,7 +25,6 @@ from sfumato.seeds import fold, generator, generators
 from sfumato.systems.ediffi.data import Scenes, scenes
 from sfumato.systems.ediffi.experts import Experts, Node
 from sfumato.systems.ediffi.pipeline import Cascade, Stage, open_cascade
-from sfumato.systems.ediffi.reader import FINE
 from sfumato.systems.ediffi.recipe import WORSE, enlarged, lowered
 
 LEVEL = 3
@@ -51,7 +51,7 @@ def losses(stages: Sequence[Stage], n: int, seed: int, batch: int = 50) -> list[
         parts: list[list[Tensor]] = [[] for _ in stages]
         for first in range(0, n, batch):
             index = np.arange(first, min(first + batch, n))
-            pictures, said = data.batch(index)[0], data.said(index, seed)
+            pictures, said = data.batch(index)[0], data.draw_captions(index, seed)
             for stage, part in zip(stages, parts, strict=True):
                 part.append(_loss(stage, pictures, said, times[index], own, index))
         for mine, part in zip(found, parts, strict=True):

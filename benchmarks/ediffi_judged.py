@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from scene_reader.emoji import FINE, asked_for
+from scene_reader.reading import SceneFeatures, SceneReader, SceneReading
+from scene_reader.scores import PromptContent, scores
 from torch import Tensor
 
 from sfumato.errors import UsageError
 from sfumato.metrics import Score, extract, frechet_distance
 from sfumato.systems.ediffi.data import Scenes, scenes
-from sfumato.systems.ediffi.metrics.scenes import SceneFeatures, SceneReader, SceneReading
-from sfumato.systems.ediffi.metrics.scores import PromptContent, scores
 from sfumato.systems.ediffi.model import Modality
 from sfumato.systems.ediffi.pipeline import Cascade
 from sfumato.systems.ediffi.prompt_encoder import place_of
-from sfumato.systems.ediffi.reader import FINE, asked_for
 from sfumato.systems.ediffi.recipe import lowered
 from sfumato.systems.ediffi.text.encoders import PictureEncoder, Transformer
 
@@ -48,7 +48,7 @@ class Captions:
 def captions(n: int, seed: int) -> Captions:
     """One sentence of each of the first n test scenes."""
     every = Scenes("test", FINE, n)
-    said = scenes(every).said(np.arange(n), seed)
+    said = scenes(every).draw_captions(np.arange(n), seed)
     return Captions(every, said, tuple(asked_for(s) for s in said))
 
 

@@ -10,17 +10,9 @@ import numpy as np
 import torch
 from ediffi_drawn import Place, Prompts, draw
 from ediffi_judged import mean, real_pictures
-from torch import Tensor
-
-from sfumato.data.emoji import VENDORS
-from sfumato.errors import SfumatoError, UsageError
-from sfumato.seeds import fold
-from sfumato.systems.ediffi.data import THINGS, Scenes
-from sfumato.systems.ediffi.data.grounds import GROUNDS
-from sfumato.systems.ediffi.data.layout import GRID, Cell
-from sfumato.systems.ediffi.data.things import pairs_for_test, places_for_test, places_seen
-from sfumato.systems.ediffi.metrics.scenes import SceneReader, SceneReading
-from sfumato.systems.ediffi.metrics.scores import (
+from scene_reader.emoji import FINE
+from scene_reader.reading import SceneReader, SceneReading
+from scene_reader.scores import (
     PromptContent,
     boxed,
     exact_hits,
@@ -30,9 +22,22 @@ from sfumato.systems.ediffi.metrics.scores import (
     share,
     vendor_hits,
 )
+from torch import Tensor
+
+from sfumato.data.emoji import VENDORS
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.seeds import fold
+from sfumato.systems.ediffi.data import THINGS, Scenes
+from sfumato.systems.ediffi.data.grounds import GROUNDS
+from sfumato.systems.ediffi.data.layout import (
+    GRID,
+    Cell,
+    pairs_for_test,
+    places_for_test,
+    places_seen,
+)
 from sfumato.systems.ediffi.model import Modality
 from sfumato.systems.ediffi.pipeline import Cascade
-from sfumato.systems.ediffi.reader import FINE
 
 SIDES = (11, 14)
 """Least and most side of a painted box, in 1/32 of the picture; scenes of two have 10 to 15."""

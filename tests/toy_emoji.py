@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from sfumato.data.emoji import VENDORS
-from sfumato.systems.ediffi.data.things import THINGS
+from sfumato.systems.ediffi.data.layout import THINGS
 
 COLOUR = "#ff00ff"  # no ground has a colour near it
 SHAPES = {

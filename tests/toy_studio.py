@@ -22,6 +22,7 @@ from sfumato.studio.serve import application, listening
 from sfumato.systems.ediffi.model import PromptedModel
 from sfumato.systems.ediffi.pipeline import Cascade
 from sfumato.systems.ediffi.prompt_encoder import listener
+from sfumato.systems.ediffi.studio.tab import ImagineTab
 from sfumato.systems.ediffi.text.dual import DualConfig, save_dual, train_dual
 from sfumato.train.checkpoint import pack_json, pack_tensors
 from toy_captioned import squares
@@ -63,7 +64,7 @@ def served(cascade: Cascade, limits: Limits, name: str = "toy") -> Iterator[str]
     import uvicorn
 
     with listening("127.0.0.1", 0) as place:
-        app = application(cascade, limits, name, "127.0.0.1")
+        app = application([ImagineTab(cascade, name)], limits, "127.0.0.1")
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
         server.config.timeout_graceful_shutdown = 1
         thread = threading.Thread(target=server.run, kwargs={"sockets": [place]}, daemon=True)

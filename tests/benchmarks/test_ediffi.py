@@ -13,28 +13,26 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from scene_reader.emoji import NAMES, asked_for, train_scene_reader
+from scene_reader.reading import SceneReading
+from scene_reader.scores import scores
+from scene_reader.training import ReaderTraining
 from torch import Tensor
 
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.loss import LogNormal
-from sfumato.systems.ediffi.data.layout import plan
-from sfumato.systems.ediffi.data.things import pair_split, place_split
+from sfumato.systems.ediffi.data.layout import pair_split, place_split, plan
 from sfumato.systems.ediffi.experts import Experts, Node
-from sfumato.systems.ediffi.metrics.scenes import SceneReading
-from sfumato.systems.ediffi.metrics.scores import scores
-from sfumato.systems.ediffi.metrics.training import ReaderTraining
 from sfumato.systems.ediffi.model import PromptedModel
 from sfumato.systems.ediffi.pipeline import Cascade, ImageRequest, Paint, Stage, imagine
 from sfumato.systems.ediffi.prompt_encoder import PromptEncoder
-from sfumato.systems.ediffi.reader import NAMES, asked_for, train_scene_reader
 from tiny_prompted import encoder, filled, picture, save_model, tiny_model
 from toy_emoji import write_toy_emoji
 
 pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
 pytest.importorskip("resvg_py", reason="needs the extra: pip install 'sfumato[data]'")
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 bench = import_module("ediffi")
 drawn = import_module("ediffi_drawn")
 experts = import_module("ediffi_experts")

@@ -60,13 +60,13 @@ def tab(tmp_path: Path) -> Iterator[Tab]:
 @pytest.fixture
 def asks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The wishes that the page has sent."""
-    seen, plain = [], requests.asked
+    seen, plain = [], requests.parse_request
 
     def watched(*words: Any) -> Any:
         seen.append(plain(*words))
         return seen[-1]
 
-    monkeypatch.setattr("sfumato.systems.ediffi.studio.page.asked", watched)
+    monkeypatch.setattr("sfumato.systems.ediffi.studio.tab.parse_request", watched)
     return seen
 
 
@@ -131,22 +131,22 @@ def test_type_paint_draw_download(
     shoot(tab, "wide-drawn")
 
     (ask,) = asks
-    assert ask.wish.prompt == "a red square and a blue square" and ask.n == 4
-    red, blue = ask.wish.paint
+    assert ask.image.prompt == "a red square and a blue square" and ask.n == 4
+    red, blue = ask.image.paint
     assert (red.phrase, blue.phrase) == ("red square", "blue square")
     # A brush of 56 of 384 pixels is 4.7 of 32: columns 3 to 6 and a third of those beside them.
     assert float(red.where[7:25, 3:7].min()) > 0.999
     assert red.where[7:25, [2, 7]].numpy() == pytest.approx(1 / 3, abs=0.03)
     assert float(red.where[:, :2].max()) < 1e-3 > float(red.where[:, 8:].max())
     assert float(blue.where[:, :17].max()) < 1e-3 and float(blue.where[9, 21:30].min()) > 0.99
-    assert ask.wish.style is not None and tuple(ask.wish.style.shape) == (3, 90, 90)
-    want = to_uint8(imagine(toy, ask.wish, 0, range(4), ask.steps, batch=1).pictures).numpy()
+    assert ask.image.style is not None and tuple(ask.image.style.shape) == (3, 90, 90)
+    want = to_uint8(imagine(toy, ask.image, 0, range(4), ask.steps, batch=1).pictures).numpy()
 
     tab.click(".sf-file:nth-of-type(1)")
     sheet = downloaded(tmp_path / "downloads", "seed-0.png")
     assert Image.open(io.BytesIO(sheet)).convert("RGB").tobytes() == pictures.sheet(want).tobytes()
     about = json.loads(pictures.described(tmp_path / "downloads" / "seed-0.png"))
-    assert about["prompt"] == ask.wish.prompt and about["paint"] == ["red square", "blue square"]
+    assert about["prompt"] == ask.image.prompt and about["paint"] == ["red square", "blue square"]
     tab.click(".sf-file:nth-of-type(2)")
     with zipfile.ZipFile(io.BytesIO(downloaded(tmp_path / "downloads", "seed-0.zip"))) as archive:
         assert len(archive.namelist()) == 5
@@ -180,11 +180,11 @@ def test_what_is_wrong_is_said_and_nothing_is_lost(
     tab.type(".sf-phrase", "red")
     tab.click("#sf-draw")  # the paint is still there
     tab.until(DONE)
-    assert [p.phrase for p in asks[0].wish.paint] == ["red"]
+    assert [p.phrase for p in asks[0].image.paint] == ["red"]
     tab.click(".sf-clear")
     tab.js("document.querySelector('.sf-phrase').value = ''")
     again(tab)
-    assert asks[1].wish.paint == ()
+    assert asks[1].image.paint == ()
 
     wrong = "document.querySelector('.sf-wrong').textContent"
     files = {
@@ -205,7 +205,7 @@ def test_what_is_wrong_is_said_and_nothing_is_lost(
     tab.choose(".sf-chooser", tmp_path / "wide.jpg")
     tab.until("!document.querySelector('.sf-shown').hidden")
     again(tab)
-    assert tuple(asks[2].wish.style.shape) == (3, 512, 512)
+    assert tuple(asks[2].image.style.shape) == (3, 512, 512)
     alone(tab)
 
 
@@ -253,7 +253,7 @@ def test_a_full_queue_is_said(tab: Tab, toy: Cascade, monkeypatch: pytest.Monkey
             time.sleep(pause)
         tab.type("textarea", "a red square")
         tab.click("#sf-draw")
-        assert tab.until(TOAST) == "the queue is full (1); try again when some wishes are done"
+        assert tab.until(TOAST) == "the queue is full (1); try again when some are done"
         go.set()
         time.sleep(1)
         tab.click("#sf-draw")
@@ -280,7 +280,7 @@ def test_on_a_phone(tab: Tab, address: str, asks: list[Any]) -> None:
     tab.until(DONE)
     shoot(tab, "phone-drawn")
     (ask,) = asks
-    fox, bell = ask.wish.paint
+    fox, bell = ask.image.paint
     assert (fox.phrase, bell.phrase) == ("fox", "bell")
     assert float(fox.where[3:14, 3].min()) > 0.99 and float(fox.where[20, 9]) == 1
     assert float(bell.where[11, 23]) == 1 and float(bell.where[20, 9]) == 0

@@ -22,13 +22,13 @@ from PIL import Image
 from sfumato.data import to_uint8
 from sfumato.errors import UsageError
 from sfumato.files import pictures
-from sfumato.studio.gate import ASKED, READ
+from sfumato.studio.gate import addresses
 from sfumato.studio.limits import Limits
 from sfumato.studio.serve import listening, loopback
 from sfumato.systems.ediffi.pipeline import Cascade, DrawnImages, imagine, open_cascade
 from sfumato.systems.ediffi.studio import requests
 from sfumato.systems.ediffi.studio.colours import PALETTE
-from sfumato.systems.ediffi.studio.requests import Sent, asked
+from sfumato.systems.ediffi.studio.requests import RawRequest, parse_request
 from toy_studio import painting, png, served, url, write_toy
 
 pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
@@ -103,8 +103,8 @@ def read(data: bytes) -> np.ndarray:
 
 def test_a_drawing_is_that_of_imagine(toy: Cascade, address: str, tmp_path: Path) -> None:
     pieces = follow(address, join(address))
-    ask = asked(Sent(**PLAIN), toy, LIMITS)
-    want = to_uint8(imagine(toy, ask.wish, 5, range(3), 3, batch=1).pictures).numpy()
+    ask = parse_request(RawRequest(**PLAIN), toy, LIMITS)
+    want = to_uint8(imagine(toy, ask.image, 5, range(3), 3, batch=1).pictures).numpy()
     offered = files(pieces[-1])
     assert list(offered) == [f"seed-5-{i}.png" for i in range(3)] + ["seed-5.png", "seed-5.zip"]
     for i in range(3):
@@ -319,13 +319,15 @@ def test_nothing_else_can_be_asked(address: str, path: str) -> None:
 
 def test_the_gate_knows_what_the_page_needs() -> None:
     api = "/gradio_api"
+    read, asked = addresses(["draw", "edit"])
     for path in (
         "/", "/config", "/theme.css", "/assets/index-a_b.js", "/static/img/a.svg",
         f"{api}/queue/data", f"{api}/heartbeat/abc", f"{api}/info", f"{api}/call/draw/abc",
+        f"{api}/call/edit/abc",
     ):  # fmt: skip
-        assert READ.fullmatch(path)
+        assert read.fullmatch(path)
     for path in ("/gradio_api/queue/join", "/gradio_api/call/draw", "/gradio_api/cancel"):
-        assert ASKED.fullmatch(path) and not READ.fullmatch(path)
+        assert asked.fullmatch(path) and not read.fullmatch(path)
 
 
 def test_other_names_and_origins_are_refused(address: str) -> None:

@@ -13,7 +13,7 @@ _ABOUT = """A small page in the browser that draws what a sentence says.
 
 Words of the sentence are painted where they are to be; a picture shows the style. The page is for
 this machine alone unless --host is given, asks nobody else for anything, and keeps nothing. One
-wish is drawn at a time; the others wait.
+request is drawn at a time; the others wait.
 
 examples:
   sfumato studio
@@ -36,9 +36,9 @@ class StudioConfig:
     port: int = 7860
     """The port; 0 takes a free one."""
     queue: int = 16
-    """How many wishes may wait while one is drawn."""
+    """How many requests may wait while one is drawn."""
     max_n: int = 8
-    """The most pictures of one wish."""
+    """The most pictures of one request."""
     max_pixels: int = 24_000_000
     """The most pixels of a picture that is shown."""
     device: Device = DeviceName.AUTO
@@ -64,12 +64,15 @@ def run(config: StudioConfig) -> None:
     if not 0 <= config.port < 65536:
         raise UsageError(f"--port must be 0 to 65535, got {config.port}")
     from sfumato.studio.limits import Limits
-    from sfumato.systems.ediffi.commands import prompted
+    from sfumato.studio.serve import gradio, listening, loopback, serve
+    from sfumato.studio.tab import TabOptions
+    from sfumato.systems.ediffi.studio import open_tab
 
     limits = Limits(config.queue, config.max_n, pixels=config.max_pixels)
-    found = prompted.folders(config.model, config.enlarge)
-    from sfumato.console.options import torch_device
-    from sfumato.studio.serve import gradio, listening, loopback, serve
+    options = TabOptions(
+        config.model, config.enlarge, config.device, config.threads, config.download
+    )
+    openers = [open_tab(options, limits)]
 
     gradio()
     with listening(config.host, config.port) as place:
@@ -79,11 +82,9 @@ def run(config: StudioConfig) -> None:
                 "draw here, and what is sent is not encrypted",
                 file=sys.stderr,
             )
-        cascade = prompted.opened(found, config.device, config.threads, download=config.download)
-        # Two at a time cost a CPU a quarter more than all at once, and show what is done.
-        batch = 2 if torch_device(config.device).type == "cpu" else limits.n
+        tabs = [opened() for opened in openers]
         try:
-            serve(cascade, limits, found[0].name, place, batch, ready)
+            serve(tabs, limits, place, ready)
         except KeyboardInterrupt:
             print("stopped")
 

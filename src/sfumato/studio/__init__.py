@@ -1,5 +1,5 @@
-"""A small local page that draws what a sentence says; its words can be painted.
+"""A small local page, put together from the tabs that systems declare.
 
-Nothing that a person types, paints or shows is kept: a wish arrives in one request, and what was
-drawn leaves with its answer. `serve` runs the page, `page` builds it, `gate` stands before it.
+Nothing that a person types, paints or shows is kept: a request arrives whole, and what was drawn
+leaves with its answer. `serve` runs the page, `tab` is what a system adds, `gate` stands before it.
 """

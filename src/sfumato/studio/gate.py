@@ -20,14 +20,18 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
-READ: Final = re.compile(
-    r"/(config/?|theme\.css|favicon\.ico|robots\.txt|manifest\.json|(static|assets)/[\w@.+/-]+"
-    r"|gradio_api/(info/?|app_id/?|startup-events|theme\.css|queue/data|heartbeat/\w+"
-    r"|call/draw/\w+))?"
-)
-"""What may be read."""
-ASKED: Final = re.compile(r"/gradio_api/(queue/join|call/draw/?|cancel|reset/?)")
-"""What may be asked."""
+
+def addresses(endpoints: Collection[str]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """The paths that may be read (GET), and those that take requests (POST)."""
+    call = f"call/({'|'.join(map(re.escape, endpoints))})"
+    read = (
+        r"/(config/?|theme\.css|favicon\.ico|robots\.txt|manifest\.json"
+        r"|(static|assets)/[\w@.+/-]+"
+        r"|gradio_api/(info/?|app_id/?|startup-events|theme\.css|queue/data|heartbeat/\w+"
+        rf"|{call}/\w+))?"
+    )
+    return re.compile(read), re.compile(rf"/gradio_api/(queue/join|{call}/?|cancel|reset/?)")
+
 
 HEADERS: Final = (
     (
@@ -43,7 +47,7 @@ HEADERS: Final = (
 )
 
 
-def gate(app: App, limits: Limits, hosts: Collection[str]) -> App:
+def gate(app: App, limits: Limits, hosts: Collection[str], endpoints: Collection[str]) -> App:
     """The same application behind a gate.
 
     Args:
@@ -51,7 +55,9 @@ def gate(app: App, limits: Limits, hosts: Collection[str]) -> App:
         limits: of what is asked.
         hosts: names by which it may be called, so that a page elsewhere cannot reach a server
             that is bound to loopback by a name of its own; none for any name.
+        endpoints: names of the requests that may be made.
     """
+    read, asked = addresses(endpoints)
 
     async def gated(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -65,14 +71,14 @@ def gate(app: App, limits: Limits, hosts: Collection[str]) -> App:
         path, method = scope["path"], scope["method"]
         if ".." in path or "//" in path:
             return await _refuse(send, 404, "there is nothing here")
-        if method in ("GET", "HEAD") and READ.fullmatch(path):
+        if method in ("GET", "HEAD") and read.fullmatch(path):
             return await app(scope, receive, send)
-        if method != "POST" or not ASKED.fullmatch(path):
+        if method != "POST" or not asked.fullmatch(path):
             return await _refuse(send, 404, "there is nothing here")
         if (body := await _body(receive, headers, limits.request)) is None:
             most = limits.request / 1_000_000
             return await _refuse(send, 413, f"the request is too large; {most:g} MB are the most")
-        full = f"the queue is full ({limits.queue}); try again when some wishes are done"
+        full = f"the queue is full ({limits.queue}); try again when some are done"
         return await app(scope, _again(body, receive), _unless_full(send, full))
 
     return gated

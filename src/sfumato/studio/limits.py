@@ -1,15 +1,11 @@
-"""What one wish may ask for, checked where it arrives: each refusal is one sentence."""
+"""What one request may ask for, checked where it arrives: each refusal is one sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 from sfumato.errors import UsageError
-
-PHRASES = 4
-"""Painted phrases of a wish; as many as there are colours."""
 
 
 @final
@@ -18,8 +14,8 @@ class Limits:
     """The largest of everything.
 
     Args:
-        queue: wishes that wait while one is drawn.
-        n: pictures of a wish.
+        queue: requests that wait while one is drawn.
+        n: pictures of a request.
         steps: of the first model.
         letters: of the sentence, of the negative one, and of a phrase.
         scale: of guidance, guidance by style and the strength of paint.
@@ -84,17 +80,3 @@ def whole(value: Any, name: str, least: int, most: int) -> int:
     if not least <= value <= most:
         raise UsageError(f"{name}: expected {least} to {most}, got {value:g}")
     return int(value)
-
-
-def phrases(value: Any, limits: Limits) -> tuple[str, ...]:
-    """The phrases of the colours, in their order; "" where there is none.
-
-    Raises:
-        UsageError: no list of texts, or too many.
-    """
-    if value is None:
-        return ("",) * PHRASES
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) > PHRASES:
-        raise UsageError(f"phrases: expected a list of at most {PHRASES} texts")
-    found = tuple(sentence(text, "phrase", limits) for text in value)
-    return found + ("",) * (PHRASES - len(found))

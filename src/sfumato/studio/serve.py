@@ -8,15 +8,15 @@ import socket
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.resources import files
 from ipaddress import ip_address
 from typing import Any, Final
 
 from sfumato.errors import UsageError, require
 from sfumato.studio.gate import App, gate
 from sfumato.studio.limits import Limits
-from sfumato.systems.ediffi.pipeline import Cascade
-from sfumato.systems.ediffi.studio.page import look, page
+from sfumato.studio.tab import Tab
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 
@@ -71,25 +71,40 @@ def listening(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def application(cascade: Cascade, limits: Limits, name: str, host: str, batch: int = 1) -> App:
+def page(tabs: Sequence[Tab], limits: Limits) -> Any:
+    """The tabs as gradio's Blocks, with the queue; a single tab is the whole page."""
+    gr = require("gradio", "studio")
+    with gr.Blocks(title="sfumato studio", analytics_enabled=False) as blocks:
+        if len(tabs) == 1:
+            tabs[0].build(limits)
+        else:
+            with gr.Tabs():
+                for tab in tabs:
+                    with gr.Tab(tab.title):
+                        tab.build(limits)
+    return blocks.queue(
+        max_size=limits.queue, default_concurrency_limit=1, api_open=False, status_update_rate=1
+    )
+
+
+def application(tabs: Sequence[Tab], limits: Limits, host: str) -> App:
     """The page as an ASGI application, behind its gate.
 
     Args:
-        cascade: the models that draw.
+        tabs: one or more, with different endpoints.
         limits: of what may be asked.
-        name: of the model, as it is shown.
         host: that it will listen on.
-        batch: pictures drawn together.
 
     Raises:
         MissingExtra: gradio is not installed.
     """
     gr = gradio()
     fastapi: Any = require("fastapi", "studio")
+    sheet = (files(__package__) / "page.css").read_text(encoding="utf-8")
     outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     gr.mount_gradio_app(
         outer,
-        page(cascade, limits, name, batch),
+        page(tabs, limits),
         path="/",
         server_name=host,
         allowed_paths=[],
@@ -100,28 +115,27 @@ def application(cascade: Cascade, limits: Limits, name: str, host: str, batch: i
         enable_monitoring=False,
         pwa=False,
         footer_links=[],
-        css=look(),
+        css="".join([sheet, *(tab.css for tab in tabs)]),
         theme=gr.themes.Default(
             primary_hue="slate",
             font=("system-ui", "sans-serif"),
             font_mono=("ui-monospace", "monospace"),
         ),
     )
-    return gate(outer, limits, LOOPBACK if loopback(host) else ())
+    endpoints = [tab.endpoint for tab in tabs]
+    return gate(outer, limits, LOOPBACK if loopback(host) else (), endpoints)
 
 
 def serve(
-    cascade: Cascade,
+    tabs: Sequence[Tab],
     limits: Limits,
-    name: str,
     place: socket.socket,
-    batch: int = 1,
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Run the page until it is interrupted.
 
     Args:
-        cascade, limits, name, batch: as in `application`.
+        tabs, limits: as in `application`.
         place: where it listens, see `listening`.
         ready: is told the address.
 
@@ -130,7 +144,7 @@ def serve(
     """
     uvicorn: Any = require("uvicorn", "studio")
     host, port = place.getsockname()[:2]
-    app = application(cascade, limits, name, host, batch)
+    app = application(tabs, limits, host)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, ws="none"
     )

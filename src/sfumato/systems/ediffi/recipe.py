@@ -289,7 +289,7 @@ class Sayings:
         """A sentence and an example of style for each number (B,); nothing for the number N."""
         n = len(self.data)
         index = numbers.cpu().clamp(max=n - 1).numpy()
-        said = self.data.said(index, g)
+        said = self.data.draw_captions(index, g)
         rows = torch.as_tensor(self.examples(index, g))
         shown = [Encoded(e.tokens[rows], e.mask[rows], e.pooled[rows]) for e in self.seen]
         prompt = self.hearing.prompt(said, shown or None)

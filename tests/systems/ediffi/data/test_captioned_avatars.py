@@ -10,7 +10,7 @@ import pytest
 from sfumato.data.faces.choose import attributes_of
 from sfumato.data.faces.styles import AVATAR_AXES
 from sfumato.errors import UsageError
-from sfumato.systems.ediffi.data.avatars import avatar_sentences, captioned_avatars
+from sfumato.systems.ediffi.data.drawings import avatar_sentences, captioned_avatars
 
 MOUTHS = {"smile": ("smiling", "a smile", "smiles"), "serious": ("serious",),
           "open": ("open-mouthed", "an open mouth")}  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 from sfumato.data.lazy import Lazy
 from sfumato.data.sets import DataCard
 from sfumato.seeds import generator, generators
-from sfumato.systems.ediffi.data.base import Captioned, Made
+from sfumato.systems.ediffi.data.base import Captioned, LazySequence
 
 CARD = DataCard("toy", "nowhere", "none", "small")
 
@@ -37,7 +37,7 @@ def words(i: int) -> tuple[str, ...]:
 def toy(n: int = 9, lazy: bool = False) -> Captioned:
     images = Grey(n)
     if lazy:
-        return Captioned("toy", images, Made(n, words), CARD)
+        return Captioned("toy", images, LazySequence(n, words), CARD)
     return Captioned("toy", np.array(images[:]), tuple(words(i) for i in range(n)), CARD)
 
 
@@ -58,28 +58,28 @@ def test_pictures_come_as_those_of_other_sets(lazy: bool) -> None:
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_sentence_depends_on_seed_and_picture_alone(lazy: bool) -> None:
     data = toy(60, lazy)
-    everything = data.said(np.arange(60), 7)
+    everything = data.draw_captions(np.arange(60), 7)
     assert all(said in words(i) for i, said in enumerate(everything))
     order = np.random.default_rng(0).permutation(60)
-    assert data.said(order, 7) == tuple(everything[i] for i in order)
-    assert data.said([44], 7) == (everything[44],)
-    assert data.said(np.arange(60), 8) != everything
-    assert data.said([3, 4], generators(7, [3, 4])) == everything[3:5]
-    one = [data.said([2, 5, 8], generator(0, "train", step)) for step in (0, 0, 1, 2, 3)]
+    assert data.draw_captions(order, 7) == tuple(everything[i] for i in order)
+    assert data.draw_captions([44], 7) == (everything[44],)
+    assert data.draw_captions(np.arange(60), 8) != everything
+    assert data.draw_captions([3, 4], generators(7, [3, 4])) == everything[3:5]
+    one = [data.draw_captions([2, 5, 8], generator(0, "train", step)) for step in (0, 0, 1, 2, 3)]
     assert one[0] == one[1]
     assert len(set(one)) > 1
-    assert data.said([], 0) == ()
+    assert data.draw_captions([], 0) == ()
 
 
 def test_every_sentence_is_as_likely() -> None:
     data = toy(3)
-    counts = Counter(data.said([2], seed)[0] for seed in range(3000))
+    counts = Counter(data.draw_captions([2], seed)[0] for seed in range(3000))
     assert set(counts) == set(words(2))
     assert all(abs(k - 1000) < 5 * np.sqrt(3000 * 2 / 9) for k in counts.values())
 
 
 def test_sentences_made_when_asked_for_read_like_a_tuple() -> None:
-    said = Made(7, words)
+    said = LazySequence(7, words)
     assert tuple(said) == tuple(words(i) for i in range(7))
     assert said[-1] == words(6)
     assert said[2:6:2] == (words(2), words(4))
@@ -103,13 +103,13 @@ def test_what_does_not_go_together_is_refused() -> None:
         Captioned("toy", images, ("red", "blue"), CARD)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="image 0 has an empty caption"):
         Captioned("toy", images, (("a", " "), ("b",)), CARD)
-    silent = Captioned("toy", images, Made(2, lambda i: ("a",) * i), CARD)
-    assert silent.said([1], 0) == ("a",)
+    silent = Captioned("toy", images, LazySequence(2, lambda i: ("a",) * i), CARD)
+    assert silent.draw_captions([1], 0) == ("a",)
     with pytest.raises(ValueError, match="captions for image 0"):
-        silent.said([0], 0)
+        silent.draw_captions([0], 0)
     data = toy(2)
     for ask in (data.batch, data.said, data.subset):
         with pytest.raises(ValueError, match=r"toy: indices must lie in 0..1, got 2..2"):
             ask([2])
     with pytest.raises(ValueError, match="one generator per sample"):
-        data.said([0, 1], generators(0, [0]))
+        data.draw_captions([0, 1], generators(0, [0]))

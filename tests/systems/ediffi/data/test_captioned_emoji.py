@@ -15,7 +15,7 @@ from sfumato.data.emoji import VENDORS, emoji, emoji_names
 from sfumato.data.packages import EMOJI
 from sfumato.data.places import data_root
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.systems.ediffi.data.emoji import captioned_emoji, emoji_sentences, former_names
+from sfumato.systems.ediffi.data.drawings import captioned_emoji, emoji_sentences, former_names
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def test_a_text_beside_each_picture(top: Path) -> None:
     assert several.captions[0] == ("a blue square", "a picture of blue")
     assert several.captions[1] == ("ein rotes Viereck, größer", "red")
     assert data.card.size == "2 images, 8x8 RGB, 2 sentences"
-    assert several.said([0], 3)[0] in several.captions[0]
+    assert several.draw_captions([0], 3)[0] in several.captions[0]
 
 
 @pytest.mark.parametrize(

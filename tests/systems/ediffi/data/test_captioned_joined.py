@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sfumato.data.sets import DataCard
-from sfumato.systems.ediffi.data import Captioned, Made, joined_captioned
+from sfumato.systems.ediffi.data import Captioned, LazySequence, joined_captioned
 
 
 def numbered(name: str, n: int, first: int, lazy: bool = False, side: int = 4) -> Captioned:
@@ -20,7 +20,7 @@ def numbered(name: str, n: int, first: int, lazy: bool = False, side: int = 4) -
     def of(k: int) -> tuple[str, ...]:
         return f"{name} {first + k}", f"the number {first + k} of {name}"
 
-    captions = Made(n, of) if lazy else tuple(of(k) for k in range(n))
+    captions = LazySequence(n, of) if lazy else tuple(of(k) for k in range(n))
     return Captioned(name, images, captions, DataCard(name, f"made {name}", f"free {name}", "few"))
 
 
@@ -59,7 +59,7 @@ def test_it_reads_as_any_other_set() -> None:
     data = joined_captioned(A, B, C, weights=(2, 3, 1))
     order = np.random.default_rng(0).permutation(len(data))
     x, cond = data.batch(order)
-    said = data.said(order, 3)
+    said = data.draw_captions(order, 3)
     assert cond is None
     value = np.rint((x[:, 0, 0, 0].numpy() + 1) * 127.5).astype(int)
     assert [int(next(w for w in s.split() if w.isdigit())) for s in said] == value.tolist()

@@ -19,9 +19,8 @@ from sfumato.data.packages import EMOJI
 from sfumato.data.places import data_root
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.systems.ediffi.data.grounds import GROUNDS
-from sfumato.systems.ediffi.data.layout import plan, sentences
+from sfumato.systems.ediffi.data.layout import THINGS, pair_split, place_split, plan, sentences
 from sfumato.systems.ediffi.data.scenes import Scene, Scenes, scenes
-from sfumato.systems.ediffi.data.things import THINGS, pair_split, place_split
 from sfumato.systems.ediffi.text.phrases import spans
 
 WHERE: Final = {ground.phrase: ground.name for ground in GROUNDS}
@@ -148,7 +147,10 @@ def test_a_scene_depends_on_seed_split_and_number_alone(root: Path) -> None:
     assert data.captions[7] == made.scene(7).captions
     part = data.subset([30, 7])
     assert np.array_equal(part.images[1], everything[7])
-    assert part.said([0, 1], 5) == (part.said([0], 5)[0], part.said([1], 5)[0])
+    assert part.draw_captions([0, 1], 5) == (
+        part.draw_captions([0], 5)[0],
+        part.draw_captions([1], 5)[0],
+    )
     x, _ = data.batch([7])
     assert np.allclose((x[0].numpy() + 1) * 127.5, everything[7], atol=1e-3)
     assert sentences(plan(2))[0] == "a rocket right of a robot on a brick wall"  # for good

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sfumato.systems.ediffi.data.things import THINGS
+from sfumato.systems.ediffi.data.layout import THINGS
 from sfumato.systems.ediffi.data.words import article, noun_phrase, with_article, words_of
 
 AN = """

@@ -14,11 +14,17 @@ from PIL import Image
 
 from sfumato.errors import UsageError
 from sfumato.studio import limits as checks
+from sfumato.studio import uploads
 from sfumato.studio.limits import Limits
 from sfumato.systems.ediffi.pipeline import Cascade, open_cascade
-from sfumato.systems.ediffi.studio import reading
 from sfumato.systems.ediffi.studio.colours import PALETTE
-from sfumato.systems.ediffi.studio.requests import Sent, asked, drawn, painted
+from sfumato.systems.ediffi.studio.requests import (
+    RawRequest,
+    drawn,
+    painted,
+    parse_request,
+    phrases_of,
+)
 from toy_studio import painting, png, url, write_toy
 
 BLUE, ORANGE = PALETTE[0].rgb, PALETTE[1].rgb
@@ -30,25 +36,25 @@ NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
 
 def test_the_middle_square_of_a_style_upright() -> None:
-    found = reading.style(url(png(NOISE)), LIMITS)
+    found = uploads.square(url(png(NOISE)), "style", LIMITS)
     assert found is not None
     assert np.array_equal(found, NOISE[:, 10:50].transpose(2, 0, 1))
     turned = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter to the right
     Image.fromarray(NOISE).save(turned, "PNG", exif=exif)
-    found = reading.style(url(turned.getvalue()), LIMITS)
+    found = uploads.square(url(turned.getvalue()), "style", LIMITS)
     assert found is not None
     assert np.array_equal(found, np.rot90(NOISE, -1)[10:50].transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
 def test_three_kinds_are_taken(form: str) -> None:
-    found = reading.style(url(png(NOISE, form), "application/octet-stream"), LIMITS)
+    found = uploads.square(url(png(NOISE, form), "application/octet-stream"), "style", LIMITS)
     assert found is not None and found.shape == (3, 40, 40)
     clear = np.zeros((8, 8, 4), np.uint8)
     if form != "JPEG":
-        white = reading.style(url(png(clear, form)), LIMITS)
+        white = uploads.square(url(png(clear, form)), "style", LIMITS)
         assert white is not None and (white == 255).all()
 
 
@@ -89,14 +95,14 @@ def bomb(side: int) -> bytes:
 )
 def test_everything_else_is_refused(sent: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said) as error:
-        reading.style(sent, LIMITS)
+        uploads.square(sent, "style", LIMITS)
     assert str(error.value).startswith("style: ") and "\n" not in str(error.value)
 
 
 def test_a_painting_is_a_small_square() -> None:
-    assert reading.painting("", LIMITS) is None and reading.painting(None, LIMITS) is None
-    assert reading.painting(url(painting()), LIMITS) is None  # nothing on it
-    found = reading.painting(url(painting((slice(0, 9), slice(3, 5), BLUE))), LIMITS)
+    assert uploads.painting("", LIMITS) is None and uploads.painting(None, LIMITS) is None
+    assert uploads.painting(url(painting()), LIMITS) is None  # nothing on it
+    found = uploads.painting(url(painting((slice(0, 9), slice(3, 5), BLUE))), LIMITS)
     assert found is not None and found.shape == (64, 64, 4)
     assert (found[0:9, 3:5] == (*BLUE, 255)).all() and found[..., 3].sum() == 18 * 255
     for sent, said in (
@@ -105,7 +111,7 @@ def test_a_painting_is_a_small_square() -> None:
         (url(bomb(1025)), "1025x1025 pixels, more than 1,048,576"),
     ):
         with pytest.raises(UsageError, match=f"painting: .*{said}"):
-            reading.painting(sent, Limits(bytes=50_000))
+            uploads.painting(sent, Limits(bytes=50_000))
 
 
 # -------------------------------------------------------------------------------- texts and numbers
@@ -128,14 +134,12 @@ def test_numbers_and_texts() -> None:
     with pytest.raises(UsageError, match="sentence: expected a text"):
         checks.sentence({"a": 1}, "sentence", LIMITS)
     assert (
-        checks.phrases(["fox"], LIMITS)
-        == ("fox", "", "", "")
-        == checks.phrases(["fox ", "", None], LIMITS)
+        phrases_of(["fox"], LIMITS) == ("fox", "", "", "") == phrases_of(["fox ", "", None], LIMITS)
     )
-    assert checks.phrases(None, LIMITS) == ("",) * 4
+    assert phrases_of(None, LIMITS) == ("",) * 4
     for value in ("fox", 3, {"a": "fox"}, ["a"] * 5, [3]):
         with pytest.raises(UsageError, match="phrase"):
-            checks.phrases(value, LIMITS)
+            phrases_of(value, LIMITS)
 
 
 @pytest.mark.parametrize(("field", "option"), [("queue", "queue"), ("n", "max-n"),
@@ -184,15 +188,15 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Cascade:
 
 def test_a_wish_as_it_was_sent(toy: Cascade) -> None:
     file = url(painting((slice(0, 32), slice(0, 32), BLUE)))
-    sent = Sent("a red square", "blue", ["red"], file, url(png(NOISE)), 2, 3, 2, 1.5, 0.25, 7)
-    ask = asked(sent, toy, Limits())
-    assert (ask.n, ask.steps, ask.seed, ask.wish.prompt) == (2, 3, 7, "a red square")
-    (paint,) = ask.wish.paint
+    sent = RawRequest("a red square", "blue", ["red"], file, url(png(NOISE)), 2, 3, 2, 1.5, 0.25, 7)
+    ask = parse_request(sent, toy, Limits())
+    assert (ask.n, ask.steps, ask.seed, ask.image.prompt) == (2, 3, 7, "a red square")
+    (paint,) = ask.image.paint
     assert paint.where.shape == (16, 16) and float(paint.where.sum()) == 64
-    assert ask.wish.style is not None
+    assert ask.image.style is not None
     want = torch.from_numpy(NOISE[:, 10:50].transpose(2, 0, 1).copy()).float() / 127.5 - 1
-    assert torch.equal(ask.wish.style, want)
-    assert (ask.wish.guidance, ask.wish.style_guidance, ask.wish.strength) == (2, 1.5, 0.25)
+    assert torch.equal(ask.image.style, want)
+    assert (ask.image.guidance, ask.image.style_guidance, ask.image.strength) == (2, 1.5, 0.25)
     assert ask.about["paint"] == ["red"] and ask.about["style"] is True
     steps = list(drawn(toy, ask, 1))
     assert [len(some.pixels) for some in steps] == [0, 1, 2]
@@ -222,12 +226,14 @@ def test_a_wish_that_cannot_be(toy: Cascade, change: dict[str, Any], said: str) 
     if "phrases" in change:
         plain["painting"] = file
     with pytest.raises(UsageError, match=said):
-        asked(Sent(**{**plain, **change}), toy, Limits())
+        parse_request(RawRequest(**{**plain, **change}), toy, Limits())
 
 
 def test_a_style_for_a_model_that_sees_none(tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
     deaf = open_cascade([str(write_toy(tmp_path, pictures=False))])
-    ask = asked(Sent("a red square", style=url(png(NOISE)), n=1, steps=1), deaf, Limits())
+    ask = parse_request(
+        RawRequest("a red square", style=url(png(NOISE)), n=1, steps=1), deaf, Limits()
+    )
     with pytest.raises(UsageError, match="leave out the style"):
         list(drawn(deaf, ask, 1))

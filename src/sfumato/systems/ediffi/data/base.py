@@ -11,6 +11,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from sfumato.data.joined import Joined, joined_card
 from sfumato.data.lazy import Lazy
 from sfumato.data.sets import DataCard, Indices, _index
 from sfumato.seeds import Generators, generators, rand
@@ -24,7 +25,7 @@ _TOGETHER = 256
 
 
 @final
-class Made(Sequence[T]):
+class LazySequence(Sequence[T]):
     """What is known of n pictures, made when it is asked for.
 
     Args:
@@ -62,7 +63,7 @@ class Captioned:
     Args:
         name: short name.
         images: uint8 (N, 3, R, R); an array, a read-only memory map, or a `Lazy` array.
-        captions: N times one or more sentences; tuples of strings, or `Made`.
+        captions: N times one or more sentences; tuples of strings, or `LazySequence`.
         card: source, licence, size.
         styles: for each picture its style, such as who drew it; None if that is not known.
 
@@ -98,7 +99,7 @@ class Captioned:
             raise ValueError(
                 f"{self.name}: {shape[0]} images need as many styles, got {len(self.styles)}"
             )
-        if not isinstance(self.captions, Made):
+        if not isinstance(self.captions, LazySequence):
             for i, group in enumerate(self.captions):
                 self._check(i, group)
 
@@ -131,7 +132,9 @@ class Captioned:
         images = self.images[_index(indices, len(self), self.name)]
         return torch.from_numpy(images).float().div_(127.5).sub_(1.0), None
 
-    def said(self, indices: Indices, generator: Generators | int = None) -> tuple[str, ...]:
+    def draw_captions(
+        self, indices: Indices, generator: Generators | int = None
+    ) -> tuple[str, ...]:
         """One sentence for each picture at `indices`, in that order, each equally likely.
 
         Args:
@@ -176,3 +179,34 @@ class Captioned:
         captions = tuple(self.captions[i] for i in index.tolist())
         styles = None if self.styles is None else tuple(self.styles[i] for i in index.tolist())
         return replace(self, images=images, captions=captions, styles=styles)
+
+
+def joined_captioned(*sets: Captioned, weights: Sequence[float] | None = None) -> Captioned:
+    """Several sets as one, taking turns in stated proportions; nothing is copied.
+
+    Args:
+        sets: of one resolution.
+        weights: how often each set has its turn, relative to the others; equally often if None.
+
+    Returns:
+        a set; the style of a picture of a set that knows none is the name of that set.
+
+    Raises:
+        ValueError: no sets, different resolutions, or not one positive weight for each set.
+    """
+    if not sets:
+        raise ValueError("joined_captioned needs at least one set")
+    chosen = [1.0] * len(sets) if weights is None else list(weights)
+    images = Joined([s.images for s in sets], chosen)
+
+    def said(i: int) -> tuple[str, ...]:
+        part, place = images.origin([i])
+        return sets[int(part[0])].captions[int(place[0])]
+
+    def style(i: int) -> str:
+        part, place = images.origin([i])
+        one = sets[int(part[0])]
+        return one.name if one.styles is None else one.styles[int(place[0])]
+
+    card, n = joined_card(sets, chosen, images), len(images)
+    return Captioned(card.name, images, LazySequence(n, said), card, LazySequence(n, style))

@@ -1,8 +1,8 @@
-"""From what a page or a client sends to a `ImageRequest`, and pictures as they are done."""
+"""Requests of the page or of a client: checked, drawn, and their pictures as they are done."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -14,9 +14,9 @@ from torch.nn.functional import interpolate
 from sfumato.data import to_uint8
 from sfumato.errors import UsageError
 from sfumato.studio import limits as checks
+from sfumato.studio import uploads
 from sfumato.studio.limits import Limits
 from sfumato.systems.ediffi.pipeline import Cascade, ImageRequest, Paint, imagine, strokes
-from sfumato.systems.ediffi.studio import reading
 from sfumato.systems.ediffi.studio.colours import PALETTE, masks
 
 MAX_SEED = 2**31 - 1
@@ -24,8 +24,8 @@ MAX_SEED = 2**31 - 1
 
 @final
 @dataclass(frozen=True)
-class Sent:
-    """A request as it came: nothing of it is known to be as it should."""
+class RawRequest:
+    """The values of a request as they came, in their order; none is checked."""
 
     prompt: Any = ""
     negative: Any = ""
@@ -43,61 +43,73 @@ class Sent:
 @final
 @dataclass(frozen=True, eq=False)
 class StudioRequest:
-    """A wish that can be fulfilled, and how."""
+    """A valid request: what to draw, how many pictures n, with how many steps and which seed."""
 
-    wish: ImageRequest
+    image: ImageRequest
     n: int
     steps: int
     seed: int
-    phrases: tuple[str, ...]
 
     @property
     def about(self) -> dict[str, Any]:
         """How the pictures are made, as it is written into their files."""
         return {
             "sfumato": "studio",
-            "prompt": self.wish.prompt,
-            "negative": self.wish.negative,
-            "paint": [p.phrase for p in self.wish.paint],
-            "style": self.wish.style is not None,
+            "prompt": self.image.prompt,
+            "negative": self.image.negative,
+            "paint": [p.phrase for p in self.image.paint],
+            "style": self.image.style is not None,
             "seed": self.seed,
             "steps": self.steps,
-            "guidance": self.wish.guidance,
-            "style_guidance": self.wish.style_guidance,
-            "strength": self.wish.strength,
+            "guidance": self.image.guidance,
+            "style_guidance": self.image.style_guidance,
+            "strength": self.image.strength,
         }
 
 
-def asked(sent: Sent, cascade: Cascade, limits: Limits) -> StudioRequest:
-    """What was sent, checked.
+def parse_request(raw: RawRequest, cascade: Cascade, limits: Limits) -> StudioRequest:
+    """The request with every value checked.
 
     Raises:
-        UsageError: whatever is not as it should be, in one sentence.
+        UsageError: a value of another type or beyond a limit, or paint that does not fit.
     """
-    prompt = checks.sentence(sent.prompt, "sentence", limits)
+    prompt = checks.sentence(raw.prompt, "sentence", limits)
     if not prompt:
         raise UsageError("say what the picture shows; the sentence is empty")
-    negative = checks.sentence(sent.negative, "what to keep away from", limits)
-    phrases = checks.phrases(sent.phrases, limits)
-    n = checks.whole(sent.n, "pictures", 1, limits.n)
-    steps = checks.whole(sent.steps, "steps", 1, limits.steps)
-    seed = checks.whole(sent.seed, "seed", 0, MAX_SEED)
-    scales = [
+    negative = checks.sentence(raw.negative, "what to keep away from", limits)
+    phrases = phrases_of(raw.phrases, limits)
+    n = checks.whole(raw.n, "pictures", 1, limits.n)
+    steps = checks.whole(raw.steps, "steps", 1, limits.steps)
+    seed = checks.whole(raw.seed, "seed", 0, MAX_SEED)
+    strength, guidance, style_guidance = (
         checks.number(value, name, 0, limits.scale)
         for value, name in (
-            (sent.strength, "strength of the paint"),
-            (sent.guidance, "guidance"),
-            (sent.style_guidance, "guidance by style"),
+            (raw.strength, "strength of the paint"),
+            (raw.guidance, "guidance"),
+            (raw.style_guidance, "guidance by style"),
         )
-    ]
-    side = cascade.side
-    paint = painted(phrases, reading.painting(sent.painting, limits), side)
-    shown = reading.style(sent.style, limits)
-    picture = None if shown is None else torch.from_numpy(shown).float() / 127.5 - 1
-    wish = ImageRequest(prompt, negative, paint, scales[0], picture, scales[1], scales[2])
+    )
+    paint = painted(phrases, uploads.painting(raw.painting, limits), cascade.side)
+    square = uploads.square(raw.style, "style", limits)
+    style = None if square is None else torch.from_numpy(square).float() / 127.5 - 1
+    image = ImageRequest(prompt, negative, paint, strength, style, guidance, style_guidance)
     for stage in cascade.stages:
-        strokes(wish, stage.hearing)
-    return StudioRequest(wish, n, steps, seed, phrases)
+        strokes(image, stage.hearing)
+    return StudioRequest(image, n, steps, seed)
+
+
+def phrases_of(value: Any, limits: Limits) -> tuple[str, ...]:
+    """A phrase for each colour of the palette; "" where there is none.
+
+    Raises:
+        UsageError: no list of texts, or too many.
+    """
+    if value is None:
+        return ("",) * len(PALETTE)
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) > len(PALETTE):
+        raise UsageError(f"phrases: expected a list of at most {len(PALETTE)} texts")
+    found = tuple(checks.sentence(text, "phrase", limits) for text in value)
+    return found + ("",) * (len(PALETTE) - len(found))
 
 
 def painted(
@@ -141,7 +153,7 @@ class Some:
     nfe: int
 
 
-def drawn(cascade: Cascade, ask: StudioRequest, batch: int) -> Iterator[Some]:
+def drawn(cascade: Cascade, request: StudioRequest, batch: int) -> Iterator[Some]:
     """All pictures so far, first none, then after each ``batch`` of them.
 
     Raises:
@@ -150,8 +162,8 @@ def drawn(cascade: Cascade, ask: StudioRequest, batch: int) -> Iterator[Some]:
     side = cascade.side
     done: list[NDArray[np.uint8]] = [np.zeros((0, 3, side, side), np.uint8)]
     yield Some(done[0], 0)
-    for first in range(0, ask.n, batch):
-        here = range(first, min(first + batch, ask.n))
-        some = imagine(cascade, ask.wish, ask.seed, here, ask.steps, batch=batch)
+    for first in range(0, request.n, batch):
+        here = range(first, min(first + batch, request.n))
+        some = imagine(cascade, request.image, request.seed, here, request.steps, batch=batch)
         done.append(to_uint8(some.pictures).numpy())
         yield Some(np.concatenate(done), some.nfe)

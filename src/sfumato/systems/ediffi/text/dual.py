@@ -234,7 +234,7 @@ def train_dual(
             group["lr"] = rate
         g = generator(config.seed, "step", step)
         index = torch.randperm(n, generator=g)[: config.batch].numpy()
-        said = held.said(index, g)
+        said = held.draw_captions(index, g)
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             u, v = vectors(model, tokenizer, held.batch(index)[0], said, device)
         same = torch.tensor([[a == b for b in said] for a in said], device=u.device)

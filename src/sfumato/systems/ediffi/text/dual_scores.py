@@ -35,7 +35,7 @@ def retrieval(
     device = str(next(model.parameters()).device)
     for start in range(0, len(index) - among + 1, among):
         here = index[start : start + among]
-        said = data.said(here, seed)
+        said = data.draw_captions(here, seed)
         u, v = vectors(model, tokenizer, data.batch(here)[0], said, device)
         likeness = u @ v.T
         for axis in (1, 0):

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-
-from sfumato.systems.ediffi.segmenter import Segmented, Segmenter, SegmenterConfig
+from scene_reader.segmenter import Segmented, Segmenter, SegmenterConfig
 
 CONFIG = SegmenterConfig(3, 5, (4, 2), channels=16, multipliers=(1, 2, 3))
 

@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
-
-from sfumato.errors import UsageError
-from sfumato.systems.ediffi.metrics.scenes import Names, SceneReading
-from sfumato.systems.ediffi.metrics.scores import (
+from scene_reader.reading import Names, SceneReading
+from scene_reader.scores import (
     PromptContent,
     attribute_hits,
     boxed,
@@ -26,6 +24,8 @@ from sfumato.systems.ediffi.metrics.scores import (
     vendor_hits,
     way_between,
 )
+
+from sfumato.errors import UsageError
 
 NAMES = Names(
     ("red apple", "green apple", "blue heart", "red heart", "fox", "bell", "red"),

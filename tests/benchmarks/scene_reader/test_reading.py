@@ -11,15 +11,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
-from torch import Tensor
-
-from sfumato.errors import SfumatoError, UsageError
-from sfumato.files import store
-from sfumato.files.progress import Progress
-from sfumato.metrics.features import pixel_values
-from sfumato.seeds import generator
-from sfumato.systems.ediffi.data import Scenes
-from sfumato.systems.ediffi.metrics.scenes import (
+from scene_reader.emoji import FINE, NAMES, asked_for, scene_set
+from scene_reader.reading import (
     Names,
     SceneFeatures,
     SceneReader,
@@ -28,8 +21,9 @@ from sfumato.systems.ediffi.metrics.scenes import (
     lowered,
     save_reader,
 )
-from sfumato.systems.ediffi.metrics.scores import object_hits, scores
-from sfumato.systems.ediffi.metrics.training import (
+from scene_reader.scores import object_hits, scores
+from scene_reader.segmenter import Segmented, Segmenter, SegmenterConfig
+from scene_reader.training import (
     ReaderTraining,
     SceneSet,
     reader_loss,
@@ -37,8 +31,14 @@ from sfumato.systems.ediffi.metrics.training import (
     train_reader,
     worsened,
 )
-from sfumato.systems.ediffi.reader import FINE, NAMES, asked_for, scene_set
-from sfumato.systems.ediffi.segmenter import Segmented, Segmenter, SegmenterConfig
+from torch import Tensor
+
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.files import store
+from sfumato.files.progress import Progress
+from sfumato.metrics.features import pixel_values
+from sfumato.seeds import generator
+from sfumato.systems.ediffi.data import Scenes
 
 FEW = Names(("fox", "bell"), ("noto", "fluent"), ("sand", "snow", "night"))
 

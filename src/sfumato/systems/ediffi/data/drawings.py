@@ -1,18 +1,24 @@
-"""Emoji of four vendors on white, with what their names and categories say."""
+"""Captions for sets of drawings: emoji of four vendors, illustrated faces, stamps of Tux Paint."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Final
 
 from sfumato.data.emoji import CATEGORIES, VENDORS, _collections, emoji, emoji_names
+from sfumato.data.faces.cache import avatars
+from sfumato.data.faces.styles import AVATAR_AXES
 from sfumato.data.kept import Split
 from sfumato.data.places import data_root
 from sfumato.data.sets import DataCard
-from sfumato.systems.ediffi.data.base import Captioned
-from sfumato.systems.ediffi.data.words import noun_phrase, words_of
+from sfumato.data.stamps import stamp_captions, stamps
+from sfumato.seeds import fold
+from sfumato.systems.ediffi.data.base import Captioned, LazySequence
+from sfumato.systems.ediffi.data.words import article, noun_phrase, with_article, words_of
 
 _PLAIN: Final = re.compile(r"[a-z]+(-[a-z]+)*")
 _NO_NAMES: Final = frozenset(  # misspelt, another thing, or no English
@@ -122,3 +128,106 @@ def captioned_emoji(
         ),
         tuple(vendors) * (len(captions) // len(vendors)),
     )
+
+
+_MOUTHS: Final = {
+    "smile": ("smiling", "a smile", "smiles"),
+    "serious": ("serious", "a serious mouth", "is serious"),
+    "open": ("open-mouthed", "an open mouth", "has an open mouth"),
+}
+_ORDERS: Final = tuple(permutations(range(4)))
+
+
+def _listed(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def avatar_sentences(attributes: Mapping[str, str], number: int = 0) -> tuple[str, ...]:
+    """Four sentences, each of which says the value on every axis of `AVATAR_AXES`.
+
+    The first says only what there is; the others also say "no glasses" and "no facial hair".
+
+    Args:
+        attributes: the value on every axis.
+        number: chooses the orders in which skin, hair, glasses and facial hair are said; one of
+            24 for each sentence.
+    """
+    a = attributes
+    style = a["style"].replace("-", " ")
+    adjective, noun, verb = _MOUTHS[a["mouth"]]
+    glasses, beard = a["glasses"] != "none", a["facial_hair"] != "none"
+    said = (
+        f"{a['skin']} skin",
+        f"{a['hair']} {a['hair_colour']} hair",
+        "glasses" if glasses else "no glasses",
+        "facial hair" if beard else "no facial hair",
+    )
+
+    def ordered(k: int) -> list[str]:
+        order = _ORDERS[fold(number, "avatar sentence", k) % len(_ORDERS)]
+        return [said[i] for i in order]
+
+    ground = f"a {a['background']} background"
+    return (
+        f"{article(style)} {style} drawing of {with_article(f'{adjective} face')} with "
+        f"{_listed([s for s in ordered(3) if not s.startswith('no ')])} on {ground}",
+        f"{with_article(f'{adjective} face')} with {_listed(ordered(0))} on {ground}, "
+        f"{style} style",
+        f"{article(style)} {style} portrait on {ground}: {', '.join([noun, *ordered(1)])}",
+        f"on {ground}, a face with {_listed(ordered(2))} {verb}, drawn in {style} style",
+    )
+
+
+def captioned_avatars(
+    split: Split = "train",
+    resolution: int = 32,
+    n: int | None = None,
+    *,
+    root: Path | None = None,
+    workers: int = 1,
+    progress: bool = True,
+) -> Captioned:
+    """`avatars` with four sentences each, made from the labels when they are asked for.
+
+    Args:
+        split, resolution, n, root, workers, progress: as `avatars`.
+
+    Returns:
+        images uint8 (n, 3, R, R).
+
+    Raises:
+        UsageError, MissingExtra, SfumatoError: as `avatars`.
+    """
+    faces = avatars(split, resolution, n, root=root, workers=workers, progress=progress)
+    labels = faces.labels
+
+    def of(i: int) -> tuple[str, ...]:
+        row = [] if labels is None else labels[i].tolist()
+        values = {axis.name: axis.values[k] for axis, k in zip(AVATAR_AXES, row, strict=True)}
+        return avatar_sentences(values, i)
+
+    card = replace(faces.card, size=f"{faces.card.size}, 4 sentences each")
+    return Captioned("avatars", faces.images, LazySequence(len(faces), of), card)
+
+
+def captioned_stamps(
+    split: Split = "train",
+    resolution: int = 64,
+    root: Path | None = None,
+    progress: bool = True,
+) -> Captioned:
+    """`stamps` with the sentence that lies beside each: "A mandarin orange."
+
+    Args:
+        split, resolution, root, progress: as `stamps`.
+
+    Returns:
+        images uint8 (N, 3, R, R), one sentence each.
+
+    Raises:
+        UsageError, SfumatoError: as `stamps`.
+    """
+    images = stamps(split, resolution, root, progress)
+    captions = tuple((sentence,) for sentence in stamp_captions(split, root))
+    card = replace(images.card, size=images.card.size.replace(", 1 label axis", ""))
+    return Captioned("stamps", images.images, captions, card)

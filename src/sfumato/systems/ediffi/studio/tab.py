@@ -1,4 +1,4 @@
-"""The page: a sentence, painted words, a style, a few settings, and what was drawn."""
+"""The studio's tab for text to image: a sentence, painted words, a style, what was drawn."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from html import escape
 from importlib.resources import files
 from typing import Any, Final, final
 
-from sfumato.errors import SfumatoError, require
+from sfumato.errors import require
 from sfumato.studio import results
 from sfumato.studio.limits import Limits
+from sfumato.studio.tab import Tab, pieces_of
 from sfumato.systems.ediffi.model import Modality
 from sfumato.systems.ediffi.pipeline import Cascade
 from sfumato.systems.ediffi.studio.colours import PALETTE
-from sfumato.systems.ediffi.studio.requests import MAX_SEED, Sent, asked, drawn
+from sfumato.systems.ediffi.studio.requests import MAX_SEED, RawRequest, drawn, parse_request
 
 
 @final
@@ -55,45 +56,41 @@ SHOWN: Final = 1024
 """Larger pictures are made smaller by the browser before they are sent."""
 
 
-def page(cascade: Cascade, limits: Limits, name: str, batch: int) -> Any:
-    """The page as gradio's Blocks, with its queue.
+@final
+class ImagineTab(Tab):
+    """Text to image, with painted words and an example of the style.
 
     Args:
         cascade: the models that draw.
-        limits: of what may be asked.
         name: of the model, as it is shown.
         batch: pictures drawn together.
-
-    Raises:
-        MissingExtra: gradio is not installed.
     """
-    gr = require("gradio", "studio")
 
-    def draw(
-        prompt: str,
-        negative: str,
-        phrases: Any,
-        painting: str,
-        style: str,
-        n: float,
-        steps: float,
-        guidance: float,
-        style_guidance: float,
-        strength: float,
-        seed: float,
-    ) -> Iterator[str]:
-        """The drawing as a piece of the page, whenever a part of it is done."""
-        sent = Sent(
-            prompt, negative, phrases, painting, style, n, steps, guidance, style_guidance,
-            strength, seed,
-        )  # fmt: skip
-        yield from _safely(told(cascade, sent, limits, batch), gr.Error)
+    title = "Text to image"
+    endpoint = "draw"
 
-    usual = cascade.stages[0].model.sampling.steps
-    sees = any(one.ear is Modality.PICTURE for s in cascade.stages for one in s.hearing.listeners)
-    blocks = gr.Blocks(title="sfumato studio", analytics_enabled=False)
-    with blocks:
-        gr.HTML(head(name, cascade.side), apply_default_css=False)
+    def __init__(self, cascade: Cascade, name: str, batch: int = 1) -> None:
+        self.cascade, self.name, self.batch = cascade, name, batch
+
+    @property
+    def css(self) -> str:
+        """Rules for the painting and the slot for a style."""
+        return _read("tab.css")
+
+    def build(self, limits: Limits) -> None:
+        """See `Tab`."""
+        gr = require("gradio", "studio")
+        cascade = self.cascade
+
+        def draw(*values: Any) -> Iterator[str]:
+            pieces = progress(cascade, RawRequest(*values), limits, self.batch)
+            yield from pieces_of(pieces, gr.Error)
+
+        usual = cascade.stages[0].model.sampling.steps
+        sees = any(
+            one.ear is Modality.PICTURE for s in cascade.stages for one in s.hearing.listeners
+        )
+        gr.HTML(head(self.name, cascade.side), apply_default_css=False)
         with gr.Row():
             with gr.Column(min_width=320):
                 prompt = gr.Textbox(
@@ -149,8 +146,8 @@ def page(cascade: Cascade, limits: Limits, name: str, batch: int) -> Any:
              seed],
             out,
             js="(...values) => window.sfumato.send(values)",
-            api_name="draw",
-            preprocess=False,  # `asked` checks what came, in sentences of its own
+            api_name=self.endpoint,
+            preprocess=False,  # `parse_request` checks what came, in sentences of its own
             concurrency_limit=1,
             show_progress="full",
             trigger_mode="once",
@@ -172,48 +169,28 @@ def page(cascade: Cascade, limits: Limits, name: str, batch: int) -> Any:
                 js=f"() => window.sfumato.example({k})",
                 api_visibility="private",
             )
-    return blocks.queue(
-        max_size=limits.queue, default_concurrency_limit=1, api_open=False, status_update_rate=1
-    )
 
 
-def told(cascade: Cascade, sent: Sent, limits: Limits, batch: int) -> Iterator[str]:
-    """What the page shows while a wish is fulfilled, and at the end.
+def progress(cascade: Cascade, raw: RawRequest, limits: Limits, batch: int) -> Iterator[str]:
+    """HTML of the pictures so far, after each batch; the last has the files.
 
     Raises:
-        SfumatoError: what was sent is not as it should be, or cannot be drawn.
+        UsageError: the request is not valid.
+        SfumatoError: the pictures are not finite.
     """
-    ask = asked(sent, cascade, limits)
+    request = parse_request(raw, cascade, limits)
     began = time.perf_counter()
-    for some in drawn(cascade, ask, batch):
-        if len(some.pixels) < ask.n:
-            yield results.waiting(len(some.pixels), ask.n, some.pixels)
+    for some in drawn(cascade, request, batch):
+        if len(some.pixels) < request.n:
+            yield results.waiting(len(some.pixels), request.n, some.pixels)
             continue
         spent = time.perf_counter() - began
-        pictures = "1 picture" if ask.n == 1 else f"{ask.n} pictures"
-        said = (
+        pictures = "1 picture" if request.n == 1 else f"{request.n} pictures"
+        summary = (
             f"{pictures} of {cascade.side}x{cascade.side}, {some.nfe} network evaluations each, "
-            f"{spent:.1f} s, seed {ask.seed}"
+            f"{spent:.1f} s, seed {request.seed}"
         )
-        yield results.finished(some.pixels, ask.about, said)
-
-
-def _safely(pieces: Iterator[str], error: Any) -> Iterator[str]:
-    """The pieces; what goes wrong is said by gradio's kind of error, in one sentence."""
-    begun = ""
-    try:
-        for begun in pieces:
-            yield begun
-    except SfumatoError as found:
-        if begun:
-            yield results.EMPTY
-        text = escape(str(found), quote=False)
-        raise error(text, duration=20, print_exception=False) from found
-    except Exception as found:
-        if begun:
-            yield results.EMPTY
-        text = "this failed unexpectedly; the terminal in which the studio runs says where"
-        raise error(text, duration=20) from found
+        yield results.finished(some.pixels, request.about, summary)
 
 
 def head(name: str, side: int) -> str:
@@ -235,7 +212,7 @@ def tools(sees: bool) -> str:
         f'placeholder="{"words of the sentence" if k == 0 else ""}" autocomplete="off"></div>'
         for k, c in enumerate(PALETTE)
     )
-    text = _read("tools.html").replace("ROWS", rows).replace("SIDE", str(SIDE))
+    text = _read("tab.html").replace("ROWS", rows).replace("SIDE", str(SIDE))
     return text.replace("HIDDEN", "" if sees else "hidden")
 
 
@@ -249,12 +226,7 @@ def script(limits: Limits) -> str:
         "most": 8 * limits.bytes,
         "examples": [asdict(e) for e in EXAMPLES],
     }
-    return _read("page.js").replace("SETTINGS;", json.dumps(settings) + ";", 1)
-
-
-def look() -> str:
-    """The style sheet."""
-    return _read("page.css")
+    return _read("tab.js").replace("SETTINGS;", json.dumps(settings) + ";", 1)
 
 
 def _read(name: str) -> str:

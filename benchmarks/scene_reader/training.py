@@ -21,14 +21,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scene_reader.reading import Names, SceneReader
+from scene_reader.segmenter import Segmented, Segmenter, SegmenterConfig
 from sfumato.errors import UsageError
 from sfumato.files.progress import Progress
 from sfumato.metrics.accuracy import decaying
 from sfumato.metrics.features import pixel_values
 from sfumato.nn import best_dtype
 from sfumato.seeds import fold, generator
-from sfumato.systems.ediffi.metrics.scenes import Names, SceneReader
-from sfumato.systems.ediffi.segmenter import Segmented, Segmenter, SegmenterConfig
 
 
 @final

@@ -2,7 +2,7 @@
 
 A small network of its own, trained on real scenes and independent of every model whose pictures it
 reads. A thing is *found* where it is the most likely of all for at least so many pixels (`least`);
-it is where these pixels are. `ediffi.metrics.scores` compares with what was asked for.
+it is where these pixels are. `scene_reader.scores` compares with what was asked for.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
+from scene_reader.segmenter import Segmented, Segmenter, SegmenterConfig
 from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.metrics.features import Features, Images, pixel_values
 from sfumato.metrics.folders import read_network, write_network
-from sfumato.systems.ediffi.segmenter import Segmented, Segmenter, SegmenterConfig
 
 KIND = "scene reader"
 

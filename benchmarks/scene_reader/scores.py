@@ -13,10 +13,10 @@ from typing import Final, final
 import torch
 from torch import Tensor
 
+from scene_reader.reading import Names, SceneReading
 from sfumato.errors import UsageError
 from sfumato.metrics.accuracy import percentage
 from sfumato.metrics.score import Score
-from sfumato.systems.ediffi.metrics.scenes import Names, SceneReading
 
 COLOURS: Final = ("red", "orange", "yellow", "green", "blue", "purple")
 """First words of a thing's name that say its colour."""

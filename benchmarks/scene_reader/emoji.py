@@ -16,15 +16,15 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from scene_reader.reading import Names, SceneReader, save_reader
+from scene_reader.scores import WAYS, PromptContent
+from scene_reader.training import ReaderTraining, SceneSet, train_reader
 from sfumato.data.emoji import VENDORS
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.progress import Progress
 from sfumato.systems.ediffi.data import THINGS, Scene, Scenes
 from sfumato.systems.ediffi.data.grounds import GROUNDS
 from sfumato.systems.ediffi.data.scenes import scene_card
-from sfumato.systems.ediffi.metrics.scenes import Names, SceneReader, save_reader
-from sfumato.systems.ediffi.metrics.scores import WAYS, PromptContent
-from sfumato.systems.ediffi.metrics.training import ReaderTraining, SceneSet, train_reader
 
 NAMES: Final = Names(
     tuple(thing.words for thing in THINGS), VENDORS, tuple(ground.name for ground in GROUNDS)

@@ -1,4 +1,4 @@
-"""Pictures that arrive with a wish: as text, bounded before they are decoded, never as files."""
+"""Pictures that arrive with a request: as text, bounded before they are decoded, never as files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _megabytes(n: int) -> str:
     return f"{n / 1_000_000:g} MB"
 
 
-def style(value: Any, limits: Limits) -> NDArray[np.uint8] | None:
+def square(value: Any, name: str, limits: Limits) -> NDArray[np.uint8] | None:
     """The middle square of a picture, uint8 (3, H, H), or None where none came.
 
     Turned as its EXIF orientation says, transparent parts on white.
@@ -57,7 +57,7 @@ def style(value: Any, limits: Limits) -> NDArray[np.uint8] | None:
     Raises:
         UsageError: not a PNG, JPEG or WEBP picture, a damaged one, or one that is too large.
     """
-    data = read(value, "style", limits)
+    data = read(value, name, limits)
     if not data:
         return None
     try:
@@ -65,7 +65,7 @@ def style(value: Any, limits: Limits) -> NDArray[np.uint8] | None:
             _known(picture)
             pixels = np.asarray(flat(ImageOps.exif_transpose(picture), "RGB"))
     except BrokenImage as error:
-        raise UsageError(f"style: {error}") from error
+        raise UsageError(f"{name}: {error}") from error
     return np.ascontiguousarray(middle(pixels).transpose(2, 0, 1))
 
 

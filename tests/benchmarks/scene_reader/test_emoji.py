@@ -7,15 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from sfumato.errors import SfumatoError, UsageError
-from sfumato.files.progress import Progress
-from sfumato.systems.ediffi.data import Scene, Scenes
-from sfumato.systems.ediffi.data.layout import plan, relation, sentences
-from sfumato.systems.ediffi.metrics.scenes import SceneReading, load_reader
-from sfumato.systems.ediffi.metrics.scores import PromptContent, scores
-from sfumato.systems.ediffi.metrics.training import ReaderTraining
-from sfumato.systems.ediffi.reader import (
+from scene_reader.emoji import (
     NAMES,
     SEED,
     asked_for,
@@ -23,6 +15,14 @@ from sfumato.systems.ediffi.reader import (
     scene_set,
     train_scene_reader,
 )
+from scene_reader.reading import SceneReading, load_reader
+from scene_reader.scores import PromptContent, scores
+from scene_reader.training import ReaderTraining
+
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.files.progress import Progress
+from sfumato.systems.ediffi.data import Scene, Scenes
+from sfumato.systems.ediffi.data.layout import plan, relation, sentences
 from toy_emoji import write_toy_emoji
 
 
