@@ -108,7 +108,7 @@ def test_what_does_not_go_together_is_refused() -> None:
     with pytest.raises(ValueError, match="captions for image 0"):
         silent.draw_captions([0], 0)
     data = toy(2)
-    for ask in (data.batch, data.said, data.subset):
+    for ask in (data.batch, data.draw_captions, data.subset):
         with pytest.raises(ValueError, match=r"toy: indices must lie in 0..1, got 2..2"):
             ask([2])
     with pytest.raises(ValueError, match="one generator per sample"):
