@@ -92,7 +92,7 @@ def test_a_sheet_shows_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
         shown.append(values)
         return Image.new("L", (1, 1))
 
-    monkeypatch.setattr(fields, "sheet_of", keep)
+    monkeypatch.setattr(fields, "frame_sheet", keep)
     model = field_model(data, SMALL, sf.Matern(0.1, 0.75), ["h"])
     fields.field_sheet(model, data)(model.build().eval())
     assert shown[0].shape == (32, 2, 8, 16)

@@ -31,12 +31,12 @@ from sfumato.loss import LogNormal, denoising_loss
 from sfumato.model.fit import fit
 from sfumato.seeds import Generators, rand
 from sfumato.systems.ddo.data.base import FieldSet
-from sfumato.systems.ddo.data.sheets import sheet_of
 from sfumato.systems.ddo.datasets import FieldFileOptions, load_fields
 from sfumato.systems.ddo.kernel import Matern
 from sfumato.systems.ddo.model import FieldModel, field_model, told_values
 from sfumato.systems.ddo.nn.harmonic import Domain
 from sfumato.systems.ddo.nn.operator import FNOConfig, UNOConfig
+from sfumato.systems.ddo.pictures import frame_sheet
 from sfumato.systems.ddo.sampling import draw_fields
 from sfumato.systems.ddo.wiener import Wiener
 from sfumato.train import Loss, Microbatch, Sheet, TrainConfig
@@ -203,7 +203,7 @@ def field_sheet(model: FieldModel, data: FieldSet) -> Sheet:
         made = draw_fields(denoiser, model, model.grid, 0, range(2 * columns), given=given).values
         real = torch.from_numpy(shown.values[:, drawn])
         rows = ["data", "", "samples", ""]
-        return sheet_of(torch.cat([real, made]).numpy(), model.frame, columns, rows)
+        return frame_sheet(torch.cat([real, made]).numpy(), model.frame, columns, rows)
 
     return draw
 

@@ -85,9 +85,9 @@ def run(config: FieldDataConfig) -> None:
         return
     if config.out.suffix.lower() in PICTURES:
         from sfumato.files import pictures
-        from sfumato.systems.ddo.data.sheets import sheet_of
+        from sfumato.systems.ddo.pictures import frame_sheet
 
-        pictures.save(sheet_of(data.values[: config.n or 16], data.frame), config.out)
+        pictures.save(frame_sheet(data.values[: config.n or 16], data.frame), config.out)
     else:
         from sfumato.systems.ddo.data.files import write_fields
 

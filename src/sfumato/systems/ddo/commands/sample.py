@@ -266,7 +266,7 @@ def run(config: FieldSampleConfig) -> None:
     from sfumato.console.progress import bar
     from sfumato.files import pictures
     from sfumato.systems.ddo.data.files import write_fields
-    from sfumato.systems.ddo.data.sheets import sheet_of
+    from sfumato.systems.ddo.pictures import frame_sheet
     from sfumato.systems.ddo.sampling import draw_fields, observed
     from sfumato.systems.ddo.wiener import Wiener
 
@@ -294,7 +294,7 @@ def run(config: FieldSampleConfig) -> None:
     if picture is None:
         about = _about(config, config.drawing.name(model), len(walk.times) - 1)
         write_fields(config.out, (drawn.values, model.frame), about, config.force)
-    pictures.save(sheet_of(drawn.values[:24].numpy(), model.frame), beside)
+    pictures.save(frame_sheet(drawn.values[:24].numpy(), model.frame), beside)
     if not config.quiet:
         size = "x".join(map(str, grid))
         print(

@@ -8,13 +8,17 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sfumato.systems.ddo import plots as field_plots
 from sfumato.systems.ddo.metrics.fields import energy_spectrum
 from sfumato.systems.ddo.metrics.laws import moment_histograms, one_point_histogram
 from sfumato.systems.ddo.metrics.moments import pointwise_moments
 from sfumato.systems.ddo.metrics.structure import structure_function
 from sfumato.systems.ddo.nn.harmonic import Domain
-from sfumato.systems.ddo.plots import histogram_plot, report_figure, spectrum_plot, structure_plot
+from sfumato.systems.ddo.plots import (
+    plot_histograms,
+    plot_spectra,
+    plot_structures,
+    report_figure,
+)
 
 INK_BLUE, BLACK, WHITE = (0, 114, 178), (0, 0, 0), (255, 255, 255)
 
@@ -66,7 +70,7 @@ COLOURS = {"real": "#000000", "ours": "#0072B2"}
 
 def test_spectra_are_lines_through_their_points_with_bands() -> None:
     sets = {"ours": law(3.0), "real": law(1.0)}
-    drawn = panel(lambda a: field_plots._spectra(a, sets, COLOURS, 1, ("x", "y")))
+    drawn = panel(lambda a: plot_spectra(a, sets, COLOURS, 1))
     for k in (2.0, 5.0, 11.0, 2.5, 20.0):  # 2.5 lies between points, on a straight line
         assert drawn.like(k, k**-2, BLACK)
         assert drawn.like(k, 3 * k**-2, INK_BLUE)
@@ -79,14 +83,14 @@ def test_spectra_are_lines_through_their_points_with_bands() -> None:
     low, high = drawn.axes.get_xlim()
     assert 0 < low < 1 and 29 < high < 39  # neither the mean nor shells that are not complete
     nan = {"real": replace(law(1.0), error=np.full((2, 40), np.nan))}
-    bare = panel(lambda a: field_plots._spectra(a, nan, COLOURS, 1, ("x", "y")))
+    bare = panel(lambda a: plot_spectra(a, nan, COLOURS, 1))
     assert bare.like(5.0, 0.04, BLACK) and bare.like(5.0, 0.04 * 1.15, WHITE)
 
 
 def test_rounding_does_not_stretch_the_axis() -> None:
     s = law(1.0)
     s.power[1, 20] = 1e-33
-    drawn = panel(lambda a: field_plots._spectra(a, {"real": s}, COLOURS, 1, ("x", "y")))
+    drawn = panel(lambda a: plot_spectra(a, {"real": s}, COLOURS, 1))
     low, high = drawn.axes.get_ylim()
     assert low == pytest.approx(1e-12 / 1.25, abs=0) and high == pytest.approx(1.25)
 
@@ -102,7 +106,7 @@ def test_structure_functions_by_axis_and_order() -> None:
     r = np.array([0.5, 0.1, 0.2, 0.05])  # in any order
     value = np.stack([np.stack([9 * r, 9 * r]), np.stack([r**0.5, 4 * r**2])])[None]
     sets = {"real": Some(r, (2, 4), value, 0.01 * value)}
-    drawn = panel(lambda a: field_plots._structures(a, sets, COLOURS, (0, 1), ("x", "y")))
+    drawn = panel(lambda a: plot_structures(a, sets, COLOURS, 0, 1))
     for at in (0.05, 0.07, 0.1, 0.15, 0.4):
         assert drawn.like(at, at**0.5, BLACK)
         assert drawn.like(at, 9 * at, WHITE) or abs(9 * at / at**0.5 - 1) < 0.3
@@ -115,13 +119,13 @@ def test_structure_functions_by_axis_and_order() -> None:
 def test_histograms_are_steps(logarithmic: bool) -> None:
     x = torch.tensor([0.5] * 2 + [1.5] * 6 + [2.5] * 2)[None, None].expand(2, 1, 10)
     sets = {"real": one_point_histogram(x, torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0]))}
-    drawn = panel(lambda a: field_plots._histograms(a, sets, COLOURS, 0, ("x", "y"), logarithmic))
+    drawn = panel(lambda a: plot_histograms(a, sets, COLOURS, 0, logarithmic))
     for at, density in ((0.6, 0.2), (1.1, 0.6), (1.9, 0.6), (2.2, 0.2), (2.8, 0.2)):
         assert drawn.like(at, density, BLACK)
         assert drawn.like(at, 0.4, WHITE)
     assert drawn.like(1.0, 0.4, BLACK) and drawn.like(2.0, 0.4, BLACK)  # the risers
     rough = {"real": replace(sets["real"], error=0.3 * sets["real"].density)}
-    drawn = panel(lambda a: field_plots._histograms(a, rough, COLOURS, 0, ("x", "y"), logarithmic))
+    drawn = panel(lambda a: plot_histograms(a, rough, COLOURS, 0, logarithmic))
     for at, density in ((1.1, 0.6), (1.9, 0.6)):  # bands are steps too
         assert all(60 < drawn.at(at, density * share)[0] < 235 for share in (0.8, 1.2))
         assert drawn.like(at, density * 0.62, WHITE)
@@ -135,7 +139,8 @@ def test_labels_of_small_and_of_long_numbers_stay_apart(mean: float, scale: floa
     figure = Figure((2.4, 2), dpi=150, layout="constrained")  # as narrow as a report's panels
     canvas, axes = FigureCanvasAgg(figure), figure.subplots()
     sets = {"real": one_point_histogram(x, 24)}
-    field_plots._histograms(axes, sets, COLOURS, 0, ("mean, one field", ""), False)
+    plot_histograms(axes, sets, COLOURS, 0, False)
+    axes.set_xlabel("mean, one field")
     canvas.draw()
     low, high = axes.get_xlim()
     shown = [t for t in axes.get_xticklabels() if low <= t.get_position()[0] <= high]
@@ -151,30 +156,17 @@ def shares(picture) -> dict[str, float]:
     return {k: float((np.abs(pixels - v).max(1) < 12).mean()) for k, v in inks.items()}
 
 
-def test_the_reference_is_black_whatever_its_place() -> None:
-    """Two sets that change roles: black moves with the reference, in all three plots."""
-    low, high = law(1.0), law(100.0)
-    for reference, top_is in ((None, BLACK), ("b", BLACK), ("a", INK_BLUE)):
-        sets = {"b": high, "a": low} if reference is None else {"a": low, "b": high}
-        pixels = np.asarray(spectrum_plot(sets, channel=1, reference=reference)).astype(int)
-        start = pixels[8:380, 110:200]  # where the curves begin, away from the legend
-        first = {
-            ink: np.nonzero(np.abs(start - ink).max(2) < 12)[0].min() for ink in (BLACK, INK_BLUE)
-        }
-        assert first[top_is] == min(first.values()) < 40  # the one that starts highest
-        assert max(first.values()) > 80
-    with pytest.raises(ValueError, match="'c' is none"):
-        spectrum_plot({"a": low}, reference="c")
-    for plot in (spectrum_plot, structure_plot, histogram_plot):
-        with pytest.raises(ValueError, match="at least one set"):
-            plot({})
-
-
-def test_marks_are_few_and_inside() -> None:
-    assert field_plots._marks(0.9, 12) == pytest.approx([1, 2, 5, 10])
-    assert field_plots._marks(1e-4, 2) == pytest.approx([1e-4, 1e-3, 1e-2, 0.1, 1])
-    many = field_plots._marks(1e-12, 1)
-    assert 4 <= len(many) <= 8 and min(many) >= 1e-12 and max(many) <= 1
+@pytest.mark.parametrize(("low", "high", "marks"), [(0.9, 12, 4), (1e-4, 2, 5), (1e-12, 1, 7)])
+def test_marks_are_few_and_inside(low: float, high: float, marks: int) -> None:
+    """1, 2, 5 times powers of ten over two decades or less, powers of ten over more."""
+    axes = Figure((3, 2)).subplots()
+    s = law(1.0)
+    s.power[1, 1:30] = np.geomspace(1.25 * low, high / 1.25, 29)
+    plot_spectra(axes, {"real": s}, COLOURS, 1)
+    found = [y for y in axes.get_yticks() if low <= y <= high]
+    assert abs(len(found) - marks) <= 1
+    digits = {f"{y:.0e}"[0] for y in found}
+    assert digits == ({"1", "2", "5"} if high < 100 * low else {"1"})
 
 
 def test_the_report_has_every_panel_and_each_set_in_it() -> None:
@@ -188,7 +180,7 @@ def test_the_report_has_every_panel_and_each_set_in_it() -> None:
     edges = one_point_histogram(fields["real"], 20).edges
     laws = {k: one_point_histogram(x, edges) for k, x in fields.items()}
     moments = moment_histograms({k: pointwise_moments(x) for k, x in fields.items()})
-    picture = report_figure(spectra, structures, laws, moments, label="height [m]", title="all")
+    picture = report_figure(spectra, structures, laws, moments, label="height [m]")
     wide, tall = picture.size
     cut = round(tall * 1.45 / 2.45)
     boxes = [(i * wide // 3, 40, (i + 1) * wide // 3, cut) for i in range(3)]
@@ -198,9 +190,8 @@ def test_the_report_has_every_panel_and_each_set_in_it() -> None:
         assert all(share > 2e-4 for share in found.values()), (box, found)
     short = report_figure(spectra, structures, laws, {})
     assert short.height < 0.7 * tall
-    for plot, sets in ((structure_plot, structures), (histogram_plot, laws)):
-        found = shares(plot(sets))
-        assert all(share > 1e-3 for share in found.values())
+    other = report_figure(spectra, structures, laws, {}, reference="other")
+    assert np.abs(np.asarray(other).astype(int) - np.asarray(short)).max() > 100
     lacking = {k: v for k, v in structures.items() if k != "real"}
     with pytest.raises(ValueError, match="'real' is none"):
         report_figure(spectra, lacking, laws, moments)
