@@ -27,34 +27,14 @@ from sfumato.metrics.score import Score, plus_minus
 from sfumato.model.codec import encode
 from sfumato.model.export import export
 from sfumato.model.load import read_saved
+from sfumato.system import kinds, resolve, systems
 from sfumato.systems.ddo import datasets as field_data
 from sfumato.systems.ddo.commands import calibrate
-from sfumato.systems.ddo.model import FieldModel
 from sfumato.systems.dpdm import recipe as private
 from sfumato.systems.dpdm.certificate import read_promise
 from sfumato.systems.i2sb import recipe as i2sb
-from sfumato.systems.i2sb.model import RestorationModel
 
 ZOO = Path(__file__).resolve().parents[1] / "src" / "sfumato" / "zoo"
-SYSTEMS = {
-    "cld": ("CLD", "Dockhorn et al. 2022, arXiv 2112.07068"),
-    "cld-points": ("CLD", "Dockhorn et al. 2022, arXiv 2112.07068"),
-    "ddgan": ("DDGAN", "Xiao et al. 2022, arXiv 2112.07804"),
-    "dsno": ("DSNO", "Zheng et al. 2023, arXiv 2211.13449"),
-    "private": ("DPDM", "Dockhorn et al. 2023, arXiv 2210.09929"),
-    "i2sb": ("I²SB", "Liu et al. 2023, arXiv 2302.05872"),
-    "fields": ("DDO", "Lim et al. 2023, arXiv 2302.07400"),
-    "genie": ("GENIE", "Dockhorn et al. 2022, arXiv 2210.05475"),
-}
-"""The systems that recipes are instances of, and their papers; any other recipe is EDM's."""
-KINDS = {RestorationModel: "restorer", FieldModel: "field model"}
-"""What models are that are not sampled by ``sfumato sample``."""
-EDM = (
-    "EDM",
-    "Karras et al. 2022, arXiv 2206.00364 (process, preconditioning, law of the noise levels)",
-)
-
-
 RESTORATION = " + ".join(i2sb.Config().sets)
 """The data that the recipe i2sb trains on unless told otherwise."""
 
@@ -150,7 +130,7 @@ def card(run: Path, name: str, files: list[Path]) -> dict[str, Any]:
     recipe, config = read_run(run)
     told = json.loads((run / "config.json").read_text(encoding="utf-8"))["recipe"]
     model = read_saved(run).model
-    system, paper = SYSTEMS.get(told, EDM)
+    system = next(s for s in systems() if recipe in s.recipes)
     data, train, usual = data_card(model.data), config.train, model.sampling
     minutes = seconds(run / "log.jsonl") / 60
     note = f"run of {train.steps} steps of {train.batch} examples, seed {train.seed}; the averaged "
@@ -166,10 +146,10 @@ def card(run: Path, name: str, files: list[Path]) -> dict[str, Any]:
         )
     return {
         "name": name,
-        "system": system,
-        "kind": KINDS.get(type(model), "denoiser"),
+        "system": system.title,
+        "kind": next(k.card for k in kinds() if resolve(k.make) is type(model)),
         "data": data.name,
-        "source": paper,
+        "source": str(system.paper),
         "licence": f"weights Apache-2.0; data {data.licence}",
         "command": command(run, told, config, recipe.config()),
         "time": f"{minutes:.0f} min of training, one thread of a shared CPU",

@@ -10,6 +10,7 @@ from sfumato.system import (
     DataEntry,
     GridEntry,
     KindEntry,
+    ProcessEntry,
     SolverEntry,
     System,
 )
@@ -150,6 +151,33 @@ DATA = (
     ),
 )
 
+PROCESSES = (
+    ProcessEntry(
+        "EDM",
+        "sfumato.schedule:EDM",
+        "x = x_0 + σ ε up to σ = 80 (Karras et al. 2022)",
+        "EDM",
+        law="sfumato.loss:edm_times",
+    ),
+    ProcessEntry(
+        "VP", "sfumato.schedule:VPLinear", "variance preserving, β linear (Song et al. 2021)", "V"
+    ),
+    ProcessEntry(
+        "FLOW",
+        "sfumato.schedule:RectifiedFlow",
+        "straight paths (Liu et al. 2023)",
+        "FLOW",
+        start=1e-4,
+    ),
+    ProcessEntry(
+        "DAMPED",
+        "sfumato.model.description:CriticallyDampedConfig",
+        "critically-damped Langevin diffusion (Dockhorn et al. 2022)",
+        "VELOCITY_NOISE",
+        mixed=True,
+    ),
+)
+
 COMMANDS = (
     CommandEntry(
         "sample", "sfumato.cli.sample", "draw samples: a sheet, a folder of pictures or an npz"
@@ -173,6 +201,7 @@ LIBRARY = System(
     "library",
     solvers=SOLVERS,
     grids=GRIDS,
+    processes=PROCESSES,
     data=DATA,
     commands=COMMANDS,
     kinds=(KindEntry("sfumato.model.description:ModelConfig"),),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
@@ -203,3 +204,12 @@ class Either(TimeLaw):
         u = torch.rand(n, generator=generator, dtype=torch.float64)
         first, second = (law.draw(process, n, generator) for law in (self.first, self.second))
         return torch.where(u < self.share, first, second)
+
+
+def edm_times(sigma_data: float, mean: float = -1.2) -> LogNormal:
+    """EDM's law of the noise levels (Karras et al. 2022), moved to data of another σ_d.
+
+    ln(σ/σ_d) is normal with mean ``mean`` + ln 2 and deviation 1.2; ``mean`` is that of ln σ for
+    the paper's σ_d = 1/2.
+    """
+    return LogNormal(mean + math.log(2 * sigma_data), 1.2)

@@ -269,12 +269,15 @@ class KindEntry:
 @final
 @dataclass(frozen=True)
 class Paper:
-    """Where a system was published."""
+    """Where a system was published; as text, its citation."""
 
     title: str
     authors: str
     year: int
     arxiv: str
+
+    def __str__(self) -> str:
+        return f"{self.authors.partition(',')[0]} et al. {self.year}, arXiv {self.arxiv}"
 
 
 @final

@@ -11,7 +11,7 @@ import torch
 from sfumato.data import LabelAxis
 from sfumato.denoise import Prediction
 from sfumato.errors import UsageError
-from sfumato.model.codec import decode, encode
+from sfumato.model.codec import allowed_types, decode, encode
 from sfumato.model.description import CriticallyDampedConfig, ModelConfig, ScheduledConfig
 from sfumato.model.load import read_model
 from sfumato.nn import MLPConfig, UNetConfig
@@ -19,7 +19,6 @@ from sfumato.schedule import EDM, VE, RectifiedFlow, Shifted, VPCosine, VPLinear
 from sfumato.system import recipes
 from sfumato.systems.ddo.field import GaussianField
 from sfumato.systems.ddo.kernel import Matern
-from sfumato.systems.edm import avatars, digits, fashion, images, points
 
 AXIS = LabelAxis("class", ("a", "b"))
 POINTS = MLPConfig(width=8, blocks=1)
@@ -96,9 +95,9 @@ def test_a_file_cannot_name_a_class_of_its_own():
         read_model(bad)
 
 
-@pytest.mark.parametrize("recipe", [avatars, digits, fashion, images, points])
+@pytest.mark.parametrize("recipe", recipes().values(), ids=lambda recipe: recipe.name)
 def test_recipe_configurations_there_and_back(recipe):
-    config = recipe.Config()
-    back = decode(json.loads(json.dumps(encode(config))), recipe.Config)
-    assert back == config
-    assert recipes()[recipe.__name__.rpartition(".")[2]].run is recipe.run
+    config = recipe.config()
+    told = json.loads(json.dumps(encode(config)))
+    assert decode(told, recipe.config, allowed_types(told)) == config
+    assert callable(recipe.run)

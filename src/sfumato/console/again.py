@@ -25,4 +25,5 @@ def read_run(folder: Path | str) -> tuple[RecipeEntry, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SfumatoError(f"{path} does not say what was run: {error!r}") from error
     recipe = find("recipe", str(name), recipes())
+    config = {**config, "type": recipe.config.__name__}  # older runs have it by another name
     return recipe, decode(config, recipe.config, allowed_types(config), str(path))

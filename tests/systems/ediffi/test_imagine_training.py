@@ -20,7 +20,7 @@ from sfumato.cli import main
 from sfumato.condition import NOTHING, Condition, ImageCondition
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.loss import LogNormal
+from sfumato.loss import LogNormal, edm_times
 from sfumato.model.load import load_model
 from sfumato.systems.ediffi import recipe
 from sfumato.systems.ediffi.data import Captioned
@@ -37,7 +37,6 @@ from sfumato.systems.ediffi.recipe import (
     imagine_sheet,
     lowered,
 )
-from sfumato.systems.edm.recipe import edm_times
 from sfumato.train import Microbatch, TrainConfig, read_log
 from tiny_prompted import (
     captioned_squares,

@@ -18,12 +18,13 @@ from sfumato.console.again import read_run
 from sfumato.data import PointName
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.store import read_folder, write_folder
+from sfumato.loss import edm_times
 from sfumato.model.export import export
 from sfumato.model.fit import draw_samples, root_mean_square
 from sfumato.model.load import load_model
 from sfumato.nn import UNetConfig
-from sfumato.systems.edm import avatars, fashion, images, points
-from sfumato.systems.edm.recipe import edm_times
+from sfumato.system import processes
+from sfumato.systems.edm import images, points
 from sfumato.train import TrainConfig, read_log
 
 QUICK = TrainConfig(
@@ -61,9 +62,9 @@ def clothes(tmp_path) -> Path:
 
 
 def test_fashion_from_data_to_a_model_folder(clothes, tmp_path):
-    config = fashion.Config(out=tmp_path / "run", root=clothes, train=QUICK)
+    config = images.Fashion(out=tmp_path / "run", root=clothes, train=QUICK)
     config = replace(config, network=replace(SMALL, multipliers=(1, 2, 2)))
-    run = fashion.run(config)
+    run = images.run(config)
     assert sorted(os.listdir(run)) == ["checkpoints", "config.json", "log.jsonl", "sheets"]
     assert sorted(os.listdir(run / "sheets")) == ["step-00000002.png", "step-00000004.png"]
     with Image.open(run / "sheets" / "step-00000004.png") as sheet:
@@ -107,11 +108,11 @@ def test_fashion_from_data_to_a_model_folder(clothes, tmp_path):
         assert torch.allclose(rough, denoiser(x, 0.01, label), atol=1e-2)
 
     recipe, back = read_run(run)
-    assert back == config and recipe.run is fashion.run
+    assert back == config and recipe.run is images.run
     with pytest.raises(UsageError, match="already holds"):
-        fashion.run(config)
+        images.run(config)
     longer = replace(config, resume=True, train=replace(QUICK, steps=6))
-    fashion.run(longer)
+    images.run(longer)
     assert [line["step"] for line in read_log(run)] == [2, 4, 6]
 
 
@@ -119,18 +120,18 @@ def test_a_run_of_an_older_version_goes_on(clothes, tmp_path):
     """A setting that the checkpoint does not know yet has its default; it is no other model."""
     network = replace(SMALL, multipliers=(1, 2, 2))
     train = replace(QUICK, steps=2, sheet_every=0)
-    config = fashion.Config(out=tmp_path / "run", root=clothes, train=train, network=network)
-    fashion.run(config)
+    config = images.Fashion(out=tmp_path / "run", root=clothes, train=train, network=network)
+    images.run(config)
     folder = tmp_path / "run" / "checkpoints" / "step-00000002"
     files = read_folder(folder)
     model = json.loads(files["model.json"])
     del model["model"]["network"]["fir"]
     write_folder(folder, {**files, "model.json": json.dumps(model).encode()}, replace=True)
     again = replace(config, resume=True, train=replace(train, steps=3))
-    fashion.run(again)
+    images.run(again)
     other = replace(again, network=replace(network, fir=True))
     with pytest.raises(UsageError, match=r"network\.fir: False there, True here"):
-        fashion.run(other)
+        images.run(other)
 
 
 def test_a_damaged_run_description_is_refused(tmp_path):
@@ -141,7 +142,7 @@ def test_a_damaged_run_description_is_refused(tmp_path):
         read_run(tmp_path)
 
 
-@pytest.mark.parametrize("kind", list(points.Kind), ids=lambda k: k.value)
+@pytest.mark.parametrize("kind", processes())
 def test_points_learn_their_distribution(kind, tmp_path):
     """After a short training the samples' radii are those of the eight Gaussians on a circle."""
     train = replace(QUICK, steps=250, batch=128, lr=4e-3, warmup=20, sheet_every=0)
@@ -173,7 +174,7 @@ def test_a_folder_of_images(tmp_path, monkeypatch):
         for i in range(6):
             pixels = rng.integers(0, 255, (20, 24, 3)).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "pets" / name / f"{i}.png")
-    config = images.Config(
+    config = images.Images(
         path=tmp_path / "pets", out=tmp_path / "run", resolution=16, network=SMALL, train=QUICK
     )
     images.run(config)
@@ -187,16 +188,16 @@ def test_a_folder_of_images(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match=r"7\.png"):
         images.run(replace(broken, skip_broken=True))
     with pytest.raises(UsageError, match="--path"):
-        images.run(images.Config())
+        images.run(images.Images())
 
 
 def test_avatars(tmp_path, monkeypatch):
     pytest.importorskip("dicebear")
     monkeypatch.setenv("SFUMATO_DATA", str(tmp_path / "cache"))
-    config = avatars.Config(
+    config = images.Avatars(
         out=tmp_path / "run", n=24, resolution=16, network=SMALL, train=replace(QUICK, steps=2)
     )
-    model = load_model(avatars.run(config))[1]
+    model = load_model(images.run(config))[1]
     assert model.shape == (3, 16, 16) and model.axes[0].name == "style"
 
 

@@ -100,7 +100,7 @@ def test_models_that_take_no_head(runs: tuple[Path, Path], tmp_path: Path) -> No
     with pytest.raises(UsageError, match="is a DerivativeModel"):
         genie.run(genie.Config(out=tmp_path / "a", model=str(runs[1]), train=QUICK))
     damped = points.run(points.Config(
-        out=tmp_path / "damped", n=50, width=8, blocks=1, kind=points.Kind.DAMPED, train=QUICK
+        out=tmp_path / "damped", n=50, width=8, blocks=1, kind="DAMPED", train=QUICK
     ))  # fmt: skip
     with pytest.raises(UsageError, match="needs a scheduled process"):
         genie.run(genie.Config(out=tmp_path / "b", model=str(damped), train=QUICK))

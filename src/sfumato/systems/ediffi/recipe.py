@@ -31,7 +31,7 @@ from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
 from sfumato.files import pictures
 from sfumato.guide import ClassifierFree
-from sfumato.loss import LogNormal, TimeLaw, denoising_loss
+from sfumato.loss import LogNormal, TimeLaw, denoising_loss, edm_times
 from sfumato.model.fit import fit
 from sfumato.model.load import load_model
 from sfumato.nn import ContextConfig, Encoded, Prompt, UNetConfig
@@ -48,7 +48,6 @@ from sfumato.systems.ediffi.data import (
 from sfumato.systems.ediffi.experts import Node, Split
 from sfumato.systems.ediffi.model import Modality, PromptedModel, sized
 from sfumato.systems.ediffi.prompt_encoder import PromptEncoder, listener
-from sfumato.systems.edm.recipe import edm_times
 from sfumato.times import karras
 from sfumato.train import Loss, Microbatch, Sheet, TrainConfig
 

@@ -2,6 +2,8 @@
 
 from sfumato.system import Paper, RecipeEntry, System
 
+_IMAGES = "sfumato.systems.edm.images"
+
 SYSTEM = System(
     "edm",
     "EDM",
@@ -13,18 +15,10 @@ SYSTEM = System(
     ),
     "docs/training.md",
     recipes=(
-        RecipeEntry(
-            "fashion", "sfumato.systems.edm.fashion", "Fashion-MNIST 28x28, class-conditional EDM"
-        ),
-        RecipeEntry(
-            "avatars", "sfumato.systems.edm.avatars", "illustrated faces, conditional on attributes"
-        ),
-        RecipeEntry(
-            "digits",
-            "sfumato.systems.edm.digits",
-            "handwritten digits 28x28, class-conditional EDM",
-        ),
-        RecipeEntry("images", "sfumato.systems.edm.images", "your own folder or zip of images"),
+        RecipeEntry("fashion", _IMAGES, "Fashion-MNIST 28x28, class-conditional EDM", "Fashion"),
+        RecipeEntry("avatars", _IMAGES, "illustrated faces, conditional on attributes", "Avatars"),
+        RecipeEntry("digits", _IMAGES, "handwritten digits 28x28, class-conditional EDM", "Digits"),
+        RecipeEntry("images", _IMAGES, "your own folder or zip of images", "Images"),
         RecipeEntry(
             "points",
             "sfumato.systems.edm.points",

@@ -1,51 +1,24 @@
 """Two-dimensional point sets: a perceptron that trains in a minute and can be looked at.
 
-The process is chosen: EDM, variance preserving, rectified flow, or critically damped Langevin
-diffusion, each with the prediction that suits it.
+The process is chosen from the table, each with the prediction and the law of times that suit it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import final
+from typing import Annotated, final
 
+from sfumato.console.options import choice
 from sfumato.data import PointName, PointSet, points
 from sfumato.denoise import Prediction
-from sfumato.loss import TimeLaw, Uniform
-from sfumato.model.description import (
-    CriticallyDampedConfig,
-    ModelConfig,
-    ProcessConfig,
-    ScheduledConfig,
-)
+from sfumato.loss import TimeLaw
+from sfumato.model.description import ModelConfig, ProcessConfig, ScheduledConfig
 from sfumato.model.fit import fit, root_mean_square
 from sfumato.nn import MLPConfig
-from sfumato.schedule import EDM, RectifiedFlow, VPLinear
-from sfumato.systems.edm.recipe import edm_times
+from sfumato.schedule import Schedule
+from sfumato.system import find, processes, resolve
 from sfumato.train import TrainConfig
-
-
-class Kind(Enum):
-    """A process with the prediction that suits it."""
-
-    EDM = "edm"
-    VP = "vp"
-    FLOW = "flow"
-    DAMPED = "damped"
-
-    def parts(self, sigma_data: float) -> tuple[ProcessConfig, Prediction, TimeLaw]:
-        """The process, what the network predicts, and the law of the times."""
-        match self:
-            case Kind.EDM:
-                return ScheduledConfig(EDM()), Prediction.EDM, edm_times(sigma_data)
-            case Kind.VP:
-                return ScheduledConfig(VPLinear()), Prediction.V, Uniform()
-            case Kind.FLOW:
-                return ScheduledConfig(RectifiedFlow()), Prediction.FLOW, Uniform(1e-4)
-            case Kind.DAMPED:
-                return CriticallyDampedConfig(), Prediction.VELOCITY_NOISE, Uniform()
 
 
 @final
@@ -67,7 +40,7 @@ class Config:
     out: Path = Path("runs/points")
     name: PointName = PointName.SWISS_ROLL
     n: int = 20_000
-    kind: Kind = Kind.EDM
+    kind: Annotated[str, choice(processes(), "process")] = "EDM"
     width: int = 128
     blocks: int = 3
     train: TrainConfig = TrainConfig(
@@ -76,10 +49,12 @@ class Config:
     resume: bool = False
 
 
-def point_model(data: PointSet, kind: Kind, width: int, blocks: int) -> tuple[ModelConfig, TimeLaw]:
-    """A model that fits a point set, and the law of its times."""
+def point_model(data: PointSet, kind: str, width: int, blocks: int) -> tuple[ModelConfig, TimeLaw]:
+    """A model that fits a point set under the process of that name, and the law of its times."""
     sigma_data = root_mean_square(data)
-    process, prediction, law = kind.parts(sigma_data)
+    entry = find("process", kind, processes())
+    made = resolve(entry.make)()
+    process: ProcessConfig = ScheduledConfig(made) if isinstance(made, Schedule) else made
     d = data.dimension
     model = ModelConfig(
         data=data.name,
@@ -91,11 +66,12 @@ def point_model(data: PointSet, kind: Kind, width: int, blocks: int) -> tuple[Mo
             labels=tuple(len(axis.values) for axis in data.axes),
         ),
         process=process,
-        prediction=prediction,
-        mixed=kind is Kind.DAMPED,
+        prediction=Prediction[entry.prediction],
+        mixed=entry.mixed,
         sigma_data=sigma_data,
         axes=data.axes,
     )
+    law: TimeLaw = entry.times(sigma_data)
     return model, law
 
 
