@@ -11,7 +11,7 @@ SYSTEM = System(
         2023,
         "2210.09929",
     ),
-    "docs/private.md",
+    "docs/dpdm.md",
     recipes=(RecipeEntry("private", "sfumato.systems.dpdm.recipe"),),
     commands=(
         CommandEntry(

@@ -12,7 +12,7 @@ SYSTEM = System(
         2022,
         "2211.01324",
     ),
-    "docs/imagine.md",
+    "docs/ediffi.md",
     recipes=(
         RecipeEntry("clip", "sfumato.systems.ediffi.clip", "a small CLIP of captioned pictures"),
         RecipeEntry(

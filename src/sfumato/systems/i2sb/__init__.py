@@ -11,7 +11,7 @@ SYSTEM = System(
         2023,
         "2302.05872",
     ),
-    "docs/restoration.md",
+    "docs/i2sb.md",
     recipes=(
         RecipeEntry(
             "i2sb",
