@@ -293,7 +293,7 @@ class System:
         solvers, grids, processes, data, recipes, commands, kinds: its nouns.
         parts: references to the dataclasses that a ``model.json`` or a ``config.json`` may be
             made of besides the kinds; "module:*NAME" is a tuple of them.
-        tab: reference to the function that makes its page in the studio, or "".
+        tab: reference to a `sfumato.studio.tab.OpenTab`, its tab in the studio, or "".
     """
 
     name: str

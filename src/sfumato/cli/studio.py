@@ -66,13 +66,13 @@ def run(config: StudioConfig) -> None:
     from sfumato.studio.limits import Limits
     from sfumato.studio.serve import gradio, listening, loopback, serve
     from sfumato.studio.tab import TabOptions
-    from sfumato.systems.ediffi.studio import open_tab
+    from sfumato.system import resolve, systems
 
     limits = Limits(config.queue, config.max_n, pixels=config.max_pixels)
     options = TabOptions(
         config.model, config.enlarge, config.device, config.threads, config.download
     )
-    openers = [open_tab(options, limits)]
+    openers = [resolve(system.tab)(options, limits) for system in systems() if system.tab]
 
     gradio()
     with listening(config.host, config.port) as place:

@@ -33,5 +33,5 @@ SYSTEM = System(
     ),
     kinds=(KindEntry("sfumato.systems.ediffi.model:PromptedModel"),),
     parts=("sfumato.systems.ediffi.model:EncoderConfig", "sfumato.systems.ediffi.experts:Node"),
-    tab="sfumato.systems.ediffi.studio.page:page",
+    tab="sfumato.systems.ediffi.studio:open_tab",
 )
