@@ -18,7 +18,7 @@ from sfumato.nn import Encoded, EncoderWidths
 from sfumato.systems.ediffi.model import EncoderConfig, Modality
 from sfumato.systems.ediffi.prompt_encoder import ROOM, PromptEncoder, listener, place_of, silence
 from sfumato.systems.ediffi.text.dual import DualConfig, dual_model, save_dual, train_tokenizer
-from sfumato.systems.ediffi.text.encoders import PictureEncoder, Remembered, Transformer
+from sfumato.systems.ediffi.text.encoders import CachedTextEncoder, PictureEncoder, Transformer
 from tiny_prompted import WIDTHS, encoder, listeners, picture
 
 pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
@@ -169,7 +169,7 @@ def test_where_encoders_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_many_sentences_are_remembered_in_half(room: int, dtype: torch.dtype) -> None:
     hearing = PromptEncoder(listeners("bert"), room=room)
     (memory,) = hearing.encoders
-    assert isinstance(memory, Remembered) and memory.room == room
+    assert isinstance(memory, CachedTextEncoder) and memory.room == room
     with torch.autocast("cpu", torch.bfloat16):  # as in training
         first, again = (hearing.sentences(["a red square"])[0].encoded for _ in range(2))
     assert first.pooled.dtype == torch.float32

@@ -15,9 +15,9 @@ from sfumato.files import cards
 from sfumato.nn import Encoded, EncoderWidths, Prompt
 from sfumato.systems.ediffi.model import EncoderConfig, Modality
 from sfumato.systems.ediffi.text.encoders import (
+    CachedTextEncoder,
+    EncodedSentences,
     PictureEncoder,
-    Remembered,
-    Sentences,
     TextEncoder,
     Transformer,
 )
@@ -63,7 +63,7 @@ def _open(
     if ear is Modality.PICTURE:
         return PictureEncoder(place_of(source), device, download)
     encoder = Transformer(place_of(source), device=device, download=download)
-    return Remembered(encoder, room, torch.float32 if room <= ROOM else torch.float16)
+    return CachedTextEncoder(encoder, room, torch.float32 if room <= ROOM else torch.float16)
 
 
 @final
@@ -104,7 +104,7 @@ class PromptEncoder:
                     "it back, or let the model go on with it (sfumato train imagine --start)"
                 )
 
-    def sentences(self, said: Sequence[str]) -> list[Sentences]:
+    def sentences(self, said: Sequence[str]) -> list[EncodedSentences]:
         """What each encoder of sentences says, in order."""
         return [e.encode(said) for e in self.encoders if isinstance(e, TextEncoder)]
 

@@ -12,7 +12,7 @@ import torch
 import sfumato as sf
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.nn import EncoderWidths
-from sfumato.systems.ediffi.text.encoders import PictureEncoder, Remembered, Transformer
+from sfumato.systems.ediffi.text.encoders import CachedTextEncoder, PictureEncoder, Transformer
 from sfumato.systems.ediffi.text.phrases import tokens_of
 from tiny_prompted import word_tokenizer
 
@@ -131,7 +131,7 @@ def test_what_was_said_is_remembered(folders: dict[str, Path], monkeypatch: Any)
     monkeypatch.setattr(encoder, "encode", lambda s: (asked.extend(s), plain(s))[1])
     each = [plain([s]).encoded for s in SENTENCES[:2]]
     room = sum(e.tokens.nbytes + e.pooled.nbytes for e in each)
-    memory = Remembered(encoder, room)
+    memory = CachedTextEncoder(encoder, room)
     first = memory.encode([SENTENCES[0], SENTENCES[1], SENTENCES[0]])
     assert asked == SENTENCES[:2]
     again = memory.encode([SENTENCES[0]])
@@ -149,7 +149,7 @@ def test_what_was_said_is_remembered(folders: dict[str, Path], monkeypatch: Any)
     kept = list(memory.kept.values())
     assert memory.held == sum(k.bytes for k in kept) <= room
     assert all(k.tokens.untyped_storage().nbytes() == k.tokens.nbytes for k in kept)
-    nothing = Remembered(encoder, 0)  # what is forgotten at once is still said
+    nothing = CachedTextEncoder(encoder, 0)  # what is forgotten at once is still said
     torch.testing.assert_close(
         nothing.encode([SENTENCES[0]]).encoded.tokens, again.encoded.tokens, atol=1e-5, rtol=1e-5
     )

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from sfumato.errors import UsageError
-from sfumato.systems.ediffi.text.clip_tokens import read
-from sfumato.systems.ediffi.text.stable_diffusion import painted
+from sfumato.systems.ediffi.text.stable_diffusion import painted, tokenize
 from tiny_diffusion import (
     PROMPT,
     SQUARE,
@@ -81,7 +80,7 @@ def test_one_of_several_is_painted_if_it_is_said_which(pipe: Any) -> None:
         with recorded(pipe.unet) as seen, painted(pipe, prompt, {phrase: SQUARE["grass"]}, 1.0):
             draw(pipe, prompt=prompt)
         made += seen.outputs
-    assert read(pipe.tokenizer, prompt).ids[2] == other
+    assert tokenize(pipe.tokenizer, prompt).ids[2] == other
     assert torch.equal(made[0][0], made[1][0]) and not torch.equal(made[0][1], made[1][1])
 
 

@@ -1,7 +1,7 @@
-"""Encoders of sentences and pictures, as `transformers` knows them: T5, CLIP, BERT.
+"""Text and image encoders of `transformers`: T5, CLIP, BERT.
 
-What they say is an `Encoded`: one vector for each token, and one for the whole where the model has
-one. Models come from a folder, or by name from the Hugging Face hub, which is asked if allowed.
+Their output is an `Encoded`: one vector for each token, and a pooled one where the model has one.
+Models come from a folder, or by name from the Hugging Face hub if downloads are allowed.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from sfumato.nn import Encoded, EncoderWidths
 
 @final
 @dataclass(frozen=True, eq=False)
-class Sentences:
-    """Encoded sentences, and for each the characters that its tokens stand for."""
+class EncodedSentences:
+    """Encoded sentences, and the characters [from, to) of each of their tokens."""
 
     encoded: Encoded
     offsets: tuple[tuple[tuple[int, int], ...], ...]
 
 
 class TextEncoder(ABC):
-    """Sentences to vectors."""
+    """Sentences to vectors: widths are those of tokens and of the pooled vector."""
 
     widths: EncoderWidths
     name: str
@@ -41,11 +41,11 @@ class TextEncoder(ABC):
     @property
     @abstractmethod
     def weights(self) -> str:
-        """What tells its weights from others: see `digest`."""
+        """See `digest`."""
 
     @abstractmethod
-    def encode(self, sentences: Sequence[str]) -> Sentences:
-        """(B,) sentences, the shorter ones padded; an empty one is silence: no tokens at all."""
+    def encode(self, sentences: Sequence[str]) -> EncodedSentences:
+        """B sentences, padded on the right to the longest; an empty one has no tokens."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ _KINDS = {
 class Transformer(TextEncoder):
     """A text encoder of the families T5, CLIP and BERT.
 
-    The vectors of tokens are the last hidden state. The whole is: nothing (T5), the projected
-    embedding that is compared with pictures (CLIP), the mean over the tokens (BERT, as sentence
-    encoders are trained), the latter two of length √P, so that each number has variance about 1.
+    The vectors of tokens are the last hidden state. The pooled vector is empty (T5), the projected
+    embedding that is compared with pictures (CLIP), or the mean over the tokens (BERT, as sentence
+    encoders are trained); the latter two have length √P, so that each entry is about 1.
 
     Args:
         source: a folder with weights, configuration and tokeniser, or a name on the hub.
@@ -93,26 +93,15 @@ class Transformer(TextEncoder):
         device: torch.device | str = "cpu",
         download: bool = False,
     ) -> None:
-        library = require("transformers", "text")
-        _there(source, download)
-        how = {"local_files_only": not download}
-        try:
-            config = library.AutoConfig.from_pretrained(str(source), **how)
+        with _reading(source, download, "a text encoder") as (library, how):
+            config = library.AutoConfig.from_pretrained(**how)
             family = family or _family(config.model_type)
             if family not in _KINDS:
                 raise UsageError(f"expected a family of {', '.join(_KINDS)}, got {family!r}")
             self.kind = _KINDS[family]
-            self.tokenizer: Any = library.AutoTokenizer.from_pretrained(
-                str(source), use_fast=True, **how
-            )
-            with quiet(library):
-                self.model: Any = getattr(library, self.kind.model).from_pretrained(
-                    str(source), dtype=torch.float32, **how
-                )
-        except (OSError, ValueError) as error:
-            if isinstance(error, UsageError):
-                raise
-            raise SfumatoError(f"{source} cannot be read as a text encoder: {error}") from error
+            self.tokenizer: Any = library.AutoTokenizer.from_pretrained(use_fast=True, **how)
+            kind = getattr(library, self.kind.model)
+            self.model: Any = kind.from_pretrained(dtype=torch.float32, **how)
         if not self.tokenizer.is_fast:
             raise SfumatoError(
                 f"{source} has no fast tokeniser (tokenizer.json), without which phrases cannot be "
@@ -130,8 +119,8 @@ class Transformer(TextEncoder):
         return digest(self.model)
 
     @torch.no_grad()
-    def encode(self, sentences: Sequence[str]) -> Sentences:
-        """One pass over all."""
+    def encode(self, sentences: Sequence[str]) -> EncodedSentences:
+        """All in one batch."""
         words = [s.strip() for s in sentences]
         read = self.tokenizer(
             words,
@@ -154,12 +143,12 @@ class Transformer(TextEncoder):
         silent = torch.tensor([not w for w in words], device=self.device)
         mask = mask & ~silent[:, None]
         places = tuple(tuple((int(a), int(b)) for a, b in row) for row in offsets.tolist())
-        return Sentences(Encoded(tokens, mask, pooled), places)
+        return EncodedSentences(Encoded(tokens, mask, pooled), places)
 
 
 @final
 class PictureEncoder:
-    """The CLIP embedding of a picture: one token, and the same vector as the whole.
+    """The CLIP embedding of a picture, as one token and as the pooled vector.
 
     Args:
         source: a folder with a CLIP model, or a name on the hub.
@@ -175,20 +164,13 @@ class PictureEncoder:
         device: torch.device | str = "cpu",
         download: bool = False,
     ) -> None:
-        library = require("transformers", "text")
-        _there(source, download)
-        try:
-            kind = library.AutoConfig.from_pretrained(str(source), local_files_only=not download)
+        with _reading(source, download, "a CLIP model") as (library, how):
+            kind = library.AutoConfig.from_pretrained(**how)
             if not str(kind.model_type).startswith("clip"):
                 raise UsageError(f"{source} is a {kind.model_type}, which sees no pictures")
-            with quiet(library):
-                self.model: Any = library.CLIPVisionModelWithProjection.from_pretrained(
-                    str(source), dtype=torch.float32, local_files_only=not download
-                )
-        except (OSError, ValueError) as error:
-            if isinstance(error, UsageError):
-                raise
-            raise SfumatoError(f"{source} cannot be read as a CLIP model: {error}") from error
+            self.model: Any = library.CLIPVisionModelWithProjection.from_pretrained(
+                dtype=torch.float32, **how
+            )
         self.model.requires_grad_(requires_grad=False).eval().to(device)
         self.device = torch.device(device)
         self.name = f"clip-picture:{Path(str(source)).name}"
@@ -237,13 +219,13 @@ def picture_values(pictures: Tensor, side: int) -> Tensor:
 
 
 @final
-class Remembered(TextEncoder):
-    """An encoder that keeps what it said of the last sentences, on the CPU.
+class CachedTextEncoder(TextEncoder):
+    """An encoder with a cache of sentences on the CPU; the least recently used leave first.
 
     Args:
-        encoder: any.
-        room: bytes of what is kept, at most.
-        dtype: that it is kept in.
+        encoder: asked for sentences that are not in the cache.
+        room: bytes of the cache, at most.
+        dtype: of its entries.
     """
 
     def __init__(
@@ -251,26 +233,26 @@ class Remembered(TextEncoder):
     ) -> None:
         self.encoder, self.room, self.dtype = encoder, room, dtype
         self.name, self.widths = encoder.name, encoder.widths
-        self.kept: OrderedDict[str, _Kept] = OrderedDict()
+        self.kept: OrderedDict[str, _CacheEntry] = OrderedDict()
         self.held = 0
 
     @property
     def weights(self) -> str:
-        """The encoder's."""
+        """See `digest`."""
         return self.encoder.weights
 
-    def encode(self, sentences: Sequence[str]) -> Sentences:
-        """Those that are not known, by the encoder; all, padded to the longest."""
+    def encode(self, sentences: Sequence[str]) -> EncodedSentences:
+        """See `TextEncoder`; float32."""
         new = [s for s in dict.fromkeys(sentences) if s not in self.kept]
         if new:
-            said = self.encoder.encode(new)
+            made = self.encoder.encode(new)
             for i, s in enumerate(new):
-                n = int(said.encoded.mask[i].sum())  # padding is on the right
-                tokens, pooled = said.encoded.tokens[i, :n], said.encoded.pooled[i]
-                self.kept[s] = _Kept(
+                n = int(made.encoded.mask[i].sum())  # padding is on the right
+                tokens, pooled = made.encoded.tokens[i, :n], made.encoded.pooled[i]
+                self.kept[s] = _CacheEntry(
                     tokens.to("cpu", self.dtype, copy=True),  # not a view of the whole batch
                     pooled.to("cpu", self.dtype, copy=True),
-                    said.offsets[i][:n],
+                    made.offsets[i][:n],
                 )
                 self.held += self.kept[s].bytes
         rows = [self.kept[s] for s in sentences]
@@ -285,13 +267,13 @@ class Remembered(TextEncoder):
             tokens[i, : len(row.tokens)] = row.tokens
             mask[i, : len(row.tokens)] = True
         pooled = torch.stack([row.pooled.float() for row in rows])  # autocast stacks no float16
-        return Sentences(Encoded(tokens, mask, pooled), tuple(row.offsets for row in rows))
+        return EncodedSentences(Encoded(tokens, mask, pooled), tuple(row.offsets for row in rows))
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class _Kept:
-    """What was said of one sentence."""
+class _CacheEntry:
+    """One sentence: tokens (L, D), pooled (P,)."""
 
     tokens: Tensor
     pooled: Tensor
@@ -299,31 +281,49 @@ class _Kept:
 
     @property
     def bytes(self) -> int:
-        """Of the vectors."""
+        """Memory of the vectors."""
         return int(self.tokens.nbytes + self.pooled.nbytes)
 
 
 @contextmanager
 def quiet(library: Any) -> Iterator[None]:
-    """Inside, transformers says nothing of weights that one half of a model has no use for."""
-    said = library.utils.logging
-    level, shown = said.get_verbosity(), said.is_progress_bar_enabled()
-    said.set_verbosity_error()
-    said.disable_progress_bar()
+    """Turns off transformers' progress bars and its warnings of weights that are not used."""
+    log = library.utils.logging
+    level, bar = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
     try:
         yield
     finally:
-        said.set_verbosity(level)
-        if shown:
-            said.enable_progress_bar()
+        log.set_verbosity(level)
+        if bar:
+            log.enable_progress_bar()
 
 
-def _there(source: str | Path, download: bool) -> None:
+@contextmanager
+def _reading(source: str | Path, download: bool, what: str) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """transformers, made quiet, and the arguments of ``from_pretrained``.
+
+    Raises:
+        UsageError: no such folder, and the hub may not be asked.
+        SfumatoError: what is there cannot be read.
+    """
+    library = require("transformers", "text")
     if not download and not Path(source).is_dir():
         raise UsageError(
             f"there is no folder {str(source)!r}; give one with weights and tokeniser, or allow "
             "the hub to be asked"
         )
+    name = str(source)
+    try:
+        with quiet(library):
+            yield library, {
+                "pretrained_model_name_or_path": name, "local_files_only": not download
+            }  # fmt: skip
+    except UsageError:
+        raise
+    except (OSError, ValueError) as error:
+        raise SfumatoError(f"{name} cannot be read as {what}: {error}") from error
 
 
 def _family(model_type: str) -> str:

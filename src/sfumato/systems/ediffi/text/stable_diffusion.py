@@ -3,8 +3,7 @@ r"""Painting with words in Stable Diffusion, as `diffusers` has it.
 .. math:: \mathrm{softmax}\!\left(\frac{Q K^\top + w A}{\sqrt d}\right) V,
           \qquad w = w' \log(1 + \sigma/\alpha)\, \max(Q K^\top)
 
-(eDiff-I: Balaji et al. 2022, arXiv 2211.01324, section 5; `sfumato.guide.PaintWithWords` is the
-same for
+(eDiff-I: Balaji et al. 2022, arXiv 2211.01324, section 5; `sfumato.PaintWithWords` is the same for
 networks of ours). The processors that a pipeline has are kept: what is painted is given to them as
 an additive mask, w A/√d, so that fused attention stays fused::
 
@@ -15,18 +14,19 @@ an additive mask, w A/√d, so that fused attention stays fused::
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.errors import UsageError, require
+from sfumato.errors import SfumatoError, UsageError, require
 from sfumato.systems.ediffi.paint import Stroke, attention_map
-from sfumato.systems.ediffi.text.clip_tokens import Sentence, read
-from sfumato.systems.ediffi.text.phrases import tokens_of
+from sfumato.systems.ediffi.text.phrases import Offsets, tokens_of
 
 LEAST_SIGNAL = 2.0**-24
 """The least α² of a schedule that ends in noise alone, as diffusers has it for Euler's method."""
@@ -64,7 +64,7 @@ def painted(
         raise UsageError(
             f"expected painted phrases and a strength >= 0, got {len(masks)} and {strength}"
         )
-    sentence = read(pipeline.tokenizer, prompt)
+    sentence = tokenize(pipeline.tokenizer, prompt)
     painting = _Painting(pipeline, sentence, _strokes(sentence, masks), strength)
     with ExitStack() as undo:
         if strength > 0:
@@ -77,6 +77,59 @@ def painted(
             ):
                 undo.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
         yield
+
+
+@final
+@dataclass(frozen=True)
+class Sentence:
+    """A prompt as the text encoder reads it: the numbers of its tokens, and their characters."""
+
+    text: str
+    ids: tuple[int, ...]
+    offsets: Offsets
+
+
+def tokenize(tokenizer: Any, prompt: str) -> Sentence:
+    """A prompt, cut or filled up to what the text encoder reads (77 tokens).
+
+    A tokeniser of CLIP without offsets (`CLIPTokenizer` before transformers 5) is asked for the
+    tokens and a fast one, made from it, for their characters; both must agree.
+
+    Raises:
+        UsageError: no sentence.
+        SfumatoError: no fast tokeniser can be made, or it reads other tokens.
+    """
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise UsageError(f"expected a prompt in words, got {prompt!r}")
+    how = {
+        "padding": "max_length",
+        "truncation": True,
+        "max_length": tokenizer.model_max_length,
+    }
+    ids = tuple(tokenizer(prompt, **how)["input_ids"])
+    made = _fast(tokenizer)(prompt, return_offsets_mapping=True, **how)
+    if tuple(made["input_ids"]) != ids:
+        raise SfumatoError(
+            f"{type(tokenizer).__name__} and the fast tokeniser made from it read different tokens "
+            f"in {prompt!r}; give the pipeline a CLIPTokenizerFast"
+        )
+    return Sentence(prompt, ids, tuple((int(a), int(b)) for a, b in made["offset_mapping"]))
+
+
+def _fast(tokenizer: Any) -> Any:
+    """A tokeniser with offsets: itself, or one made from the files of a slow one of CLIP."""
+    if tokenizer.is_fast:
+        return tokenizer
+    library = require("transformers", "text")
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        try:
+            return library.CLIPTokenizerFast.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # whatever a package raises for files of another kind
+            raise SfumatoError(
+                f"{type(tokenizer).__name__} does not say where its tokens are, and no fast "
+                f"tokeniser can be made from it: {error}"
+            ) from error
 
 
 def noise_level(scheduler: Any, timestep: float | Tensor) -> float:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sfumato.errors import SfumatoError
-from sfumato.systems.ediffi.text.clip_tokens import read
 from sfumato.systems.ediffi.text.phrases import tokens_of
+from sfumato.systems.ediffi.text.stable_diffusion import tokenize
 from tiny_diffusion import END, PROMPT, START, tiny_tokenizer
 
 pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
@@ -27,9 +27,9 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_which_tokens_are_painted(tokenizer: Any) -> None:
     """CLIP's sub-words: "apple" is "app" and "le"; the rest is filled up."""
-    made = read(tokenizer, PROMPT)
+    made = tokenize(tokenizer, PROMPT)
     fits = "a, " * 36 + "red apple"
-    assert tokens_of(fits, "red apple", read(tokenizer, fits).offsets) == (73, 74, 75)
+    assert tokens_of(fits, "red apple", tokenize(tokenizer, fits).offsets) == (73, 74, 75)
     said = tokenizer.convert_ids_to_tokens(list(made.ids))
     assert said[:8] == [START, "a</w>", "red</w>", "app", "le</w>", "on</w>", "grass</w>", END]
     assert len(made.ids) == len(made.offsets) == 77 and made.offsets[7] == (0, 0)
@@ -58,9 +58,9 @@ class Strange(Slow):
 
 
 def test_a_slow_tokeniser(tokenizer: Any) -> None:
-    assert read(Slow(tokenizer), PROMPT) == read(tokenizer, PROMPT)
+    assert tokenize(Slow(tokenizer), PROMPT) == tokenize(tokenizer, PROMPT)
     with pytest.raises(SfumatoError, match="read different tokens"):
-        read(Slow(tokenizer, change=1), PROMPT)
+        tokenize(Slow(tokenizer, change=1), PROMPT)
     # Of other files some versions of transformers make a tokeniser without words, others fail.
     with pytest.raises(SfumatoError, match="Strange (and .* different|does not say where)"):
-        read(Strange(tokenizer), PROMPT)
+        tokenize(Strange(tokenizer), PROMPT)
