@@ -21,7 +21,7 @@ from sfumato.studio.limits import Limits
 from sfumato.studio.serve import application, listening
 from sfumato.systems.ediffi.model import PromptedModel
 from sfumato.systems.ediffi.pipeline import Cascade
-from sfumato.systems.ediffi.prompt_encoder import listener
+from sfumato.systems.ediffi.prompt_encoder import encoder_config
 from sfumato.systems.ediffi.studio.tab import ImagineTab
 from sfumato.systems.ediffi.text.dual import DualConfig, save_dual, train_dual
 from sfumato.train.checkpoint import pack_json, pack_tensors
@@ -39,8 +39,8 @@ def write_toy(root: Path, side: int = 16, pictures: bool = True) -> Path:
     if not clip.is_dir():
         clip.mkdir(parents=True)
         save_dual(*train_dual(squares(8), CLIP), clip)
-    heard = [listener(f"sentence:{clip}")]
-    heard += [listener(f"picture:{clip}")] if pictures else []
+    heard = [encoder_config(f"sentence:{clip}")]
+    heard += [encoder_config(f"picture:{clip}")] if pictures else []
     network = UNetConfig(
         3, 3, channels=8, multipliers=(1, 2), blocks=1, attention=(side // 2,), head_channels=0,
         resolution=side, context=ContextConfig(tuple(one.widths for one in heard), 16),

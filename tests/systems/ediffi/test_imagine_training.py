@@ -27,7 +27,7 @@ from sfumato.systems.ediffi.data import Captioned
 from sfumato.systems.ediffi.experts import Node
 from sfumato.systems.ediffi.model import PromptedModel, sized
 from sfumato.systems.ediffi.pipeline import ImageRequest, imagine, open_cascade
-from sfumato.systems.ediffi.prompt_encoder import PromptEncoder, listener
+from sfumato.systems.ediffi.prompt_encoder import PromptEncoder, encoder_config
 from sfumato.systems.ediffi.recipe import (
     WORSE,
     Config,
@@ -175,7 +175,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Tensor], list[dict[s
 
 def with_weights_of_now(model: PromptedModel) -> PromptedModel:
     """What a training makes of a model: it knows which weights its encoders had."""
-    heard = tuple(listener(one.name) for one in model.listeners)
+    heard = tuple(encoder_config(one.name) for one in model.listeners)
     assert all(one.weights for one in heard)
     return replace(model, listeners=heard)
 

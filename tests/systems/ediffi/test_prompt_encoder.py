@@ -16,7 +16,13 @@ from safetensors.torch import load_file, save_file
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.nn import Encoded, EncoderWidths
 from sfumato.systems.ediffi.model import EncoderConfig, Modality
-from sfumato.systems.ediffi.prompt_encoder import ROOM, PromptEncoder, listener, place_of, silence
+from sfumato.systems.ediffi.prompt_encoder import (
+    CACHE_BYTES,
+    PromptEncoder,
+    encoder_config,
+    masked,
+    place_of,
+)
 from sfumato.systems.ediffi.text.dual import DualConfig, dual_model, save_dual, train_tokenizer
 from sfumato.systems.ediffi.text.encoders import CachedTextEncoder, PictureEncoder, Transformer
 from tiny_prompted import WIDTHS, encoder, listeners, picture
@@ -74,20 +80,20 @@ def test_no_picture_is_silence() -> None:
     assert not bool(quiet.encoded[1].present.any())
     for a, b in zip(quiet.encoded, shown.encoded, strict=True):
         assert a.tokens.shape == b.tokens.shape and a.pooled.shape == b.pooled.shape
-    nothing = silence(EncoderWidths(5, 3), 2)
+    nothing = masked(EncoderWidths(5, 3), 2)
     assert not bool(nothing.present.any()) and nothing.pooled.shape == (2, 3)
 
 
 def test_a_listener_is_measured() -> None:
     for name in ("bert", "t5"):
-        made = listener(f"sentence:{encoder(name)}")
+        made = encoder_config(f"sentence:{encoder(name)}")
         assert replace(made, weights="") == listeners(name)[0]
-    found = listener(f"picture:{encoder('clip')}")
+    found = encoder_config(f"picture:{encoder('clip')}")
     assert replace(found, weights="") == EncoderConfig(
         Modality.PICTURE, encoder("clip"), WIDTHS["clip"]
     )
     assert re.fullmatch("[0-9a-f]{16}", found.weights)
-    assert listener(found.name) == found
+    assert encoder_config(found.name) == found
 
 
 @pytest.mark.parametrize(
@@ -95,7 +101,7 @@ def test_a_listener_is_measured() -> None:
 )
 def test_names_of_encoders(name: str) -> None:
     with pytest.raises(UsageError, match=r"such as sentence:minilm or picture:FOLDER, got '") as e:
-        listener(name)
+        encoder_config(name)
     assert str(e.value).endswith(repr(name))
 
 
@@ -121,12 +127,12 @@ def test_an_encoder_that_has_changed_is_refused(tmp_path: Path) -> None:
     )  # fmt: skip
     words = train_tokenizer(SAID, tiny)
     save_dual(dual_model(tiny, words), words, where)
-    seen, said = (listener(f"{ear}:{where}") for ear in ("picture", "sentence"))
+    seen, said = (encoder_config(f"{ear}:{where}") for ear in ("picture", "sentence"))
     PromptEncoder([seen, said])
     weights = load_file(where / "model.safetensors")
     halves = {k: w.half() if w.is_floating_point() else w for k, w in weights.items()}
     save_file(halves, where / "model.safetensors", {"format": "pt"})
-    seen, said = (listener(f"{ear}:{where}") for ear in ("picture", "sentence"))
+    seen, said = (encoder_config(f"{ear}:{where}") for ear in ("picture", "sentence"))
     plain = {k: w.float() if w.is_floating_point() else w for k, w in halves.items()}
     save_file(plain, where / "model.safetensors", {"format": "pt"})
     PromptEncoder([seen, said])
@@ -136,7 +142,7 @@ def test_an_encoder_that_has_changed_is_refused(tmp_path: Path) -> None:
     PromptEncoder([said])
     with pytest.raises(SfumatoError, match="picture:.* has other weights .* give it back") as e:
         PromptEncoder([said, seen])
-    changed = listener(seen.name)
+    changed = encoder_config(seen.name)
     assert seen.weights in str(e.value) and changed.weights in str(e.value)
     assert changed.weights != seen.weights and changed.widths == seen.widths
     PromptEncoder([said, changed, replace(seen, weights="")])  # or where it is not known
@@ -162,10 +168,12 @@ def test_where_encoders_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
     same(found[0], PictureEncoder(encoder("clip")).encode(torch.ones(1, 3, 8, 8)))
     with pytest.raises(UsageError, match="there is no folder 'elsewhere'"):
-        listener("sentence:elsewhere")
+        encoder_config("sentence:elsewhere")
 
 
-@pytest.mark.parametrize(("room", "dtype"), [(ROOM, torch.float32), (ROOM + 1, torch.float16)])
+@pytest.mark.parametrize(
+    ("room", "dtype"), [(CACHE_BYTES, torch.float32), (CACHE_BYTES + 1, torch.float16)]
+)
 def test_many_sentences_are_remembered_in_half(room: int, dtype: torch.dtype) -> None:
     hearing = PromptEncoder(listeners("bert"), room=room)
     (memory,) = hearing.encoders

@@ -1,4 +1,4 @@
-"""Sentences and pictures to the prompts of a model: opening its encoders, and asking them."""
+"""Prompt encoders: sentences and pictures of style to the `Prompt` that a model attends to."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from sfumato.systems.ediffi.text.encoders import (
 )
 
 MINILM = "minilm"
-ROOM = 2**27
-"""Bytes that each encoder of sentences remembers in, unless more is wanted."""
+CACHE_BYTES = 2**27
+"""Size of the cache of each text encoder, unless another one is given."""
 
 
 def place_of(source: str) -> str | Path:
-    """Where an encoder is: a folder, or a name for the hub.
+    """The folder of an encoder by its `EncoderConfig.source`, or its name on the hub.
 
     Raises:
         SfumatoError: it has to be fetched first.
@@ -40,41 +40,45 @@ def place_of(source: str) -> str | Path:
     return Path(source) if Path(source).is_dir() else source
 
 
-def listener(name: str, download: bool = False) -> EncoderConfig:
-    """A listener by its name, such as "sentence:minilm" or "picture:runs/clip".
+def encoder_config(name: str, download: bool = False) -> EncoderConfig:
+    """An encoder by its name, such as "sentence:minilm" or "picture:runs/clip", opened once.
 
     Raises:
-        UsageError: another kind of name.
+        UsageError: not of the form sentence:SOURCE or picture:SOURCE.
         MissingExtra, SfumatoError: it cannot be opened.
     """
-    ear, _, source = name.partition(":")
+    modality, _, source = name.partition(":")
     kinds = {e.value: e for e in Modality}
-    if ear not in kinds or not source:
+    if modality not in kinds or not source:
         raise UsageError(
             f"expected an encoder such as sentence:minilm or picture:FOLDER, got {name!r}"
         )
-    opened = _open(kinds[ear], source, "cpu", download)
-    return EncoderConfig(kinds[ear], source, opened.widths, opened.weights)
+    opened = _open(kinds[modality], source, "cpu", download)
+    return EncoderConfig(kinds[modality], source, opened.widths, opened.weights)
 
 
 def _open(
-    ear: Modality, source: str, device: torch.device | str, download: bool, room: int = ROOM
+    modality: Modality,
+    source: str,
+    device: torch.device | str,
+    download: bool,
+    room: int = CACHE_BYTES,
 ) -> TextEncoder | PictureEncoder:
-    if ear is Modality.PICTURE:
+    if modality is Modality.PICTURE:
         return PictureEncoder(place_of(source), device, download)
     encoder = Transformer(place_of(source), device=device, download=download)
-    return CachedTextEncoder(encoder, room, torch.float32 if room <= ROOM else torch.float16)
+    return CachedTextEncoder(encoder, room, torch.float32 if room <= CACHE_BYTES else torch.float16)
 
 
 @final
 class PromptEncoder:
-    """The opened encoders of a model.
+    """The encoders of a model, opened.
 
     Args:
-        listeners: in the model's order.
+        listeners: their configurations, in the model's order.
         device: where they run.
         download: ask the hub for those that are no folders.
-        room: bytes in which each encoder remembers sentences; in float16 if more than `ROOM`.
+        room: bytes of each text encoder's cache; its entries are float16 above `CACHE_BYTES`.
 
     Raises:
         MissingExtra, UsageError, SfumatoError: one cannot be opened, or is not the one that the
@@ -86,7 +90,7 @@ class PromptEncoder:
         listeners: Sequence[EncoderConfig],
         device: torch.device | str = "cpu",
         download: bool = False,
-        room: int = ROOM,
+        room: int = CACHE_BYTES,
     ) -> None:
         self.listeners = tuple(listeners)
         self.device = torch.device(device)
@@ -104,38 +108,38 @@ class PromptEncoder:
                     "it back, or let the model go on with it (sfumato train imagine --start)"
                 )
 
-    def sentences(self, said: Sequence[str]) -> list[EncodedSentences]:
-        """What each encoder of sentences says, in order."""
-        return [e.encode(said) for e in self.encoders if isinstance(e, TextEncoder)]
+    def sentences(self, sentences: Sequence[str]) -> list[EncodedSentences]:
+        """B sentences by each text encoder, in order."""
+        return [e.encode(sentences) for e in self.encoders if isinstance(e, TextEncoder)]
 
-    def pictures(self, shown: Tensor) -> list[Encoded]:
-        """What each encoder of pictures says of (B, 3, H, W) in [-1, 1], in order."""
-        return [e.encode(shown) for e in self.encoders if isinstance(e, PictureEncoder)]
+    def pictures(self, pictures: Tensor) -> list[Encoded]:
+        """Pictures (B, 3, H, W) in [-1, 1] by each picture encoder, in order."""
+        return [e.encode(pictures) for e in self.encoders if isinstance(e, PictureEncoder)]
 
     def prompt(
-        self, said: Sequence[str], shown: Tensor | Sequence[Encoded] | None = None
+        self, sentences: Sequence[str], pictures: Tensor | Sequence[Encoded] | None = None
     ) -> Prompt:
-        """A prompt of B sentences, and of B pictures if there are any.
+        """The prompt of B sentences, and of B pictures if there are any, on the device.
 
         Args:
-            said: sentences; an empty one says nothing.
-            shown: pictures as examples of style, or what `pictures` said of them.
+            sentences: an empty one has no tokens.
+            pictures: examples of style, (B, 3, H, W) in [-1, 1] or as `pictures` returns them.
         """
-        texts = iter(self.sentences(said))
-        if shown is None:
+        texts = iter(self.sentences(sentences))
+        if pictures is None:
             absent = [one.widths for one in self.listeners if one.ear is Modality.PICTURE]
-            seen = iter([silence(widths, len(said)) for widths in absent])
+            images = iter([masked(widths, len(sentences)) for widths in absent])
         else:
-            seen = iter(self.pictures(shown) if isinstance(shown, Tensor) else shown)
+            images = iter(self.pictures(pictures) if isinstance(pictures, Tensor) else pictures)
         found = [
-            next(texts).encoded if one.ear is Modality.SENTENCE else next(seen)
+            next(texts).encoded if one.ear is Modality.SENTENCE else next(images)
             for one in self.listeners
         ]
         return Prompt(tuple(found)).to(self.device)
 
 
-def silence(widths: EncoderWidths, n: int) -> Encoded:
-    """What an encoder of pictures says of n pictures that there are not."""
+def masked(widths: EncoderWidths, n: int) -> Encoded:
+    """The output of a picture encoder for n absent pictures: zeros, one masked token each."""
     return Encoded(
         torch.zeros(n, 1, widths.tokens),
         torch.zeros(n, 1, dtype=torch.bool),

@@ -47,7 +47,7 @@ from sfumato.systems.ediffi.data import (
 )
 from sfumato.systems.ediffi.experts import Node, Split
 from sfumato.systems.ediffi.model import Modality, PromptedModel, sized
-from sfumato.systems.ediffi.prompt_encoder import PromptEncoder, listener
+from sfumato.systems.ediffi.prompt_encoder import PromptEncoder, encoder_config
 from sfumato.times import karras
 from sfumato.train import Loss, Microbatch, Sheet, TrainConfig
 
@@ -215,7 +215,7 @@ def enlarged(x: Tensor, side: int) -> Tensor:
 
 def prompted_model(config: Config, data: Captioned, sigma_data: float) -> PromptedModel:
     """The model that a configuration describes, its encoders opened and measured."""
-    listeners = tuple(listener(name, config.download) for name in config.encoders)
+    listeners = tuple(encoder_config(name, config.download) for name in config.encoders)
     context = ContextConfig(tuple(one.widths for one in listeners), config.context)
     network = replace(sized(config.network, config.resolution, config.low), context=context)
     law = edm_times(sigma_data, config.log_noise)
@@ -375,7 +375,7 @@ def run(config: Config) -> Path:
         if not isinstance(found, PromptedModel) or found.split:
             raise UsageError(f"{config.start} is not one network that draws what a prompt says")
         wanted = replace(config, resolution=found.network.resolution, low=found.low)
-        heard = tuple(listener(one.name, config.download) for one in found.listeners)
+        heard = tuple(encoder_config(one.name, config.download) for one in found.listeners)
         model = replace(found, listeners=heard)  # with the weights that they have now
     else:
         sized(config.network, config.resolution, config.low)  # before anything is held
