@@ -36,7 +36,7 @@ from sfumato.systems.ddo.data.navier_stokes import NavierStokes
 from sfumato.systems.ddo.data.vorticity import STEPS, TIME, VISCOSITY, forcing
 from sfumato.systems.ddo.datasets import load_fields
 from sfumato.systems.ddo.metrics.compare import compare_fields
-from sfumato.systems.ddo.metrics.fields import energy_spectrum, spectrum_ratio
+from sfumato.systems.ddo.metrics.spectra import energy_spectrum, spectrum_ratio
 from sfumato.systems.ddo.model import FieldModel, told_values
 from sfumato.systems.ddo.nn.harmonic import Domain, resample
 from sfumato.systems.ddo.pictures import field_sheet

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 import sfumato as sf
-from sfumato.systems.ddo.metrics.fields import energy_spectrum
+from sfumato.systems.ddo.metrics.spectra import energy_spectrum
 from sfumato.systems.ddo.model import FieldModel
 
 WAVES = (2, 4, 8, 14, 20)

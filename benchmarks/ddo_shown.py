@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sfumato.systems.ddo.metrics.fields import Spectrum
+from sfumato.systems.ddo.metrics.spectra import Spectrum
 
 
 def plot_spectra(spectra: dict[str, Spectrum], path: Path) -> None:

@@ -24,7 +24,7 @@ from sfumato.systems.ddo.calibration import measured_drift, with_drift
 from sfumato.systems.ddo.data.base import Axis, Domain, FieldSet, Frame, Quantity
 from sfumato.systems.ddo.datasets import load_fields
 from sfumato.systems.ddo.drift import PowerCorrection
-from sfumato.systems.ddo.metrics.fields import complete_shells, shell_powers
+from sfumato.systems.ddo.metrics.spectra import complete_shells, shell_powers
 from sfumato.systems.ddo.model import FieldModel, field_model
 from sfumato.systems.ddo.nn.harmonic import resample
 from sfumato.systems.ddo.nn.operator import FNOConfig, UNOConfig

@@ -8,10 +8,12 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sfumato.systems.ddo.metrics.fields import energy_spectrum
-from sfumato.systems.ddo.metrics.laws import moment_histograms, one_point_histogram
-from sfumato.systems.ddo.metrics.moments import pointwise_moments
-from sfumato.systems.ddo.metrics.structure import structure_function
+from sfumato.systems.ddo.metrics.spectra import energy_spectrum, structure_function
+from sfumato.systems.ddo.metrics.statistics import (
+    moment_histograms,
+    one_point_histogram,
+    pointwise_moments,
+)
 from sfumato.systems.ddo.nn.harmonic import Domain
 from sfumato.systems.ddo.plots import (
     plot_histograms,

@@ -22,7 +22,7 @@ from sfumato.sampling import sample
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators, fold, generators
 from sfumato.systems.ddo.drift import PowerCorrection, waves_of
-from sfumato.systems.ddo.metrics.fields import complete_shells, shell_powers, shell_products
+from sfumato.systems.ddo.metrics.spectra import complete_shells, shell_powers, shell_products
 from sfumato.systems.ddo.model import FieldModel
 from sfumato.systems.ddo.nn.harmonic import filtered, resample
 from sfumato.systems.ddo.nn.operator import UNOConfig

@@ -2,79 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, final
 
+from sfumato.data.kept import Split
 from sfumato.errors import UsageError, unknown
 from sfumato.systems.ddo.data.base import FieldSet
 from sfumato.systems.ddo.nn.harmonic import Domain
 
-Split = Literal["train", "test"]
 Grid = tuple[int, ...]
 
 
-def _mixture(split: Split, grid: Grid) -> FieldSet:
-    from sfumato.systems.ddo.data.mixture import mixture
-
-    return mixture(split, 8_000 if split == "train" else 4_000, grid[0] if grid else 32)
-
-
-def _vorticity(split: Split, grid: Grid) -> FieldSet:
-    from sfumato.systems.ddo.data.vorticity import vorticity
-
-    return vorticity(split, 4_000 if split == "train" else 500, 64)
-
-
-def _darcy(split: Split, grid: Grid) -> FieldSet:
-    from sfumato.systems.ddo.data.darcy import darcy
-
-    return darcy(split, grid[0] if grid and split == "test" else 16)
-
-
-def _burgers(split: Split, grid: Grid) -> FieldSet:
-    from sfumato.systems.ddo.data.darcy import burgers
-
-    return burgers(split)
-
-
-def _digits(split: Split, grid: Grid) -> FieldSet:
-    from sfumato.systems.ddo.data.distance import digits_sdf
-
-    return digits_sdf(split)
-
-
-def _icons(split: Split, grid: Grid) -> FieldSet:
-    from sfumato.systems.ddo.data.distance import icons_sdf
-
-    return icons_sdf(split)
-
-
-@final
-@dataclass(frozen=True)
-class NamedFields:
-    """A set of fields that has a name; it is loaded, or made, when it is asked for."""
-
-    load: Callable[[Split, Grid], FieldSet]
-    summary: str
-
-
-NAMED: dict[str, NamedFields] = {
-    "mixture": NamedFields(
-        _mixture, "a mixture of two Gaussian random fields, known in closed form"
-    ),
-    "vorticity": NamedFields(
-        _vorticity, "2-D Navier-Stokes under random forces, simulated here once"
-    ),
-    "darcy": NamedFields(_darcy, "permeability and the pressure of Darcy flow, 16 and 32 points"),
-    "burgers": NamedFields(
-        _burgers, "Burgers' equation in 1-D: beginnings and what becomes of them"
-    ),
-    "digits-sdf": NamedFields(_digits, "signed distances to handwritten digits"),
-    "icons-sdf": NamedFields(_icons, "signed distances to the outlines of emoji"),
+NAMED: dict[str, str] = {
+    "mixture": "a mixture of two Gaussian random fields, known in closed form",
+    "vorticity": "2-D Navier-Stokes under random forces, simulated here once",
+    "darcy": "permeability and the pressure of Darcy flow, 16 and 32 points",
+    "burgers": "Burgers' equation in 1-D: beginnings and what becomes of them",
+    "digits-sdf": "signed distances to handwritten digits",
+    "icons-sdf": "signed distances to the outlines of emoji",
 }
-"""Sets of fields by name."""
+"""Sets of fields that have a name, and what they are."""
+
+
+def _named(name: str, split: Split, grid: Grid) -> FieldSet:
+    """The set; those that are made by a rule are made on the grid that is wanted."""
+    from sfumato.systems.ddo.data import darcy, distance, mixture, vorticity
+
+    training = split == "train"
+    match name:
+        case "mixture":
+            return mixture.mixture(split, 8_000 if training else 4_000, grid[0] if grid else 32)
+        case "vorticity":
+            return vorticity.vorticity(split, 4_000 if training else 500, 64)
+        case "darcy":
+            return darcy.darcy(split, grid[0] if grid and not training else 16)
+        case "burgers":
+            return darcy.burgers(split)
+        case "digits-sdf":
+            return distance.digits_sdf(split)
+        case _:
+            return distance.icons_sdf(split)
 
 
 @final
@@ -99,9 +67,9 @@ def load_fields(
     """A set by its name, or the fields in a file, of which every tenth is for tests.
 
     Args:
-        data: a name, or the path of a file.
+        data: a name of `NAMED`, or the path of a file.
         split: which part.
-        grid: points along each axis that are wanted; sets that are made by a rule are made there.
+        grid: points along each axis that are wanted; only sets that are made by a rule heed it.
         how: a file is read.
 
     Raises:
@@ -109,7 +77,7 @@ def load_fields(
         SfumatoError: data that is not there.
     """
     if data in NAMED:
-        return NAMED[data].load(split, grid)
+        return _named(data, split, grid)
     whole = load_file(data, how)
     if len(whole) < 10:
         raise UsageError(

@@ -16,9 +16,8 @@ from PIL import Image
 from sfumato.systems.ddo.pictures import rendered
 
 if TYPE_CHECKING:
-    from sfumato.systems.ddo.metrics.fields import Spectrum
-    from sfumato.systems.ddo.metrics.laws import Histogram
-    from sfumato.systems.ddo.metrics.structure import Structure
+    from sfumato.systems.ddo.metrics.spectra import Spectrum, Structure
+    from sfumato.systems.ddo.metrics.statistics import Histogram
 
 __all__ = ["plot_histograms", "plot_spectra", "plot_structures", "report_figure"]
 
@@ -45,7 +44,7 @@ def report_figure(
     Args:
         spectra, structures, histograms: of each set of fields, by its name.
         moments: for each statistic, a histogram over fields of each set, as
-            `ddo.metrics.laws.moment_histograms` returns them; one panel each.
+            `ddo.metrics.statistics.moment_histograms` returns them; one panel each.
         channel: of spectra, structure functions and histograms.
         axis: of the structure functions' separations.
         reference: a set that is in every panel; the first of the spectra if None.

@@ -9,16 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfumato.systems.ddo.metrics.laws import (
+from sfumato.systems.ddo.metrics.statistics import (
+    Statistics,
     bootstrap,
+    circular_moments,
+    joined,
     moment_histograms,
     one_point_distance,
     one_point_histogram,
-)
-from sfumato.systems.ddo.metrics.moments import (
-    Statistics,
-    circular_moments,
-    joined,
     pointwise_moments,
 )
 from sfumato.systems.ddo.nn.harmonic import Domain, coordinates, resample

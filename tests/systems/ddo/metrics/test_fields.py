@@ -7,8 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfumato.systems.ddo.metrics.fields import energy_spectrum, shell_powers, spectrum_ratio
-from sfumato.systems.ddo.metrics.structure import structure_function, structure_values
+from sfumato.systems.ddo.metrics.spectra import (
+    energy_spectrum,
+    shell_powers,
+    spectrum_ratio,
+    structure_function,
+    structure_values,
+)
 from sfumato.systems.ddo.nn.harmonic import Domain, coordinates, resample, to_grid
 
 PERIODIC, REFLECTING = Domain.PERIODIC, Domain.REFLECTING
@@ -126,14 +131,6 @@ def test_complete_shells_are_those_that_a_finer_grid_leaves_as_they_are(
     complete = energy_spectrum(torch.zeros(1, 1, *grid), domain, extent).complete
     same = (counts[0] == counts[1][: len(counts[0])]).tolist()
     assert all(same[:complete]) and not same[complete]
-
-
-def test_resolved_shells() -> None:
-    found = energy_spectrum(normal(0, 4, 2, 8, 8), PERIODIC)
-    assert found.complete == 4
-    cut = found.resolved()
-    assert torch.equal(cut.power, found.power[:, :4]) and torch.equal(cut.error, found.error[:, :4])
-    assert cut.wave_numbers.tolist() == [0, 1, 2, 3]
 
 
 def test_ratio_and_its_error() -> None:
@@ -254,7 +251,7 @@ def test_gaussian_field_with_known_covariance() -> None:
 def test_half_precision_is_widened_and_chunks_change_nothing(monkeypatch) -> None:
     x = normal(9, 7, 2, 12, 10)
     whole = energy_spectrum(x, REFLECTING), structure_values(x, REFLECTING)
-    monkeypatch.setattr("sfumato.systems.ddo.metrics.fields._CHUNK", 500)
+    monkeypatch.setattr("sfumato.systems.ddo.metrics.spectra._CHUNK", 500)
     assert torch.allclose(energy_spectrum(x, REFLECTING).power, whole[0].power, rtol=1e-12)
     assert torch.allclose(structure_values(x, REFLECTING), whole[1], rtol=1e-12)
     half = energy_spectrum(x.half(), REFLECTING).power

@@ -69,8 +69,8 @@ def run(config: FieldDataConfig) -> None:
     if config.split not in ("", "train", "test"):
         raise UsageError(f"--split must be train or test, got {config.split!r}")
     if not config.name:
-        for name, known in NAMED.items():
-            print(f"{name:<14}{known.summary}")
+        for name, summary in NAMED.items():
+            print(f"{name:<14}{summary}")
         return
     check_out(config.out, "out", (*PICTURES, *ENDINGS), config.force)
     data = _load(config)

@@ -196,10 +196,12 @@ def _real(
 
 def report(made: Tensor, real: Tensor, frame: Frame) -> Image.Image:
     """Spectra, structure functions, the law of a value and the moments, of the first quantity."""
-    from sfumato.systems.ddo.metrics.fields import energy_spectrum
-    from sfumato.systems.ddo.metrics.laws import moment_histograms, one_point_histogram
-    from sfumato.systems.ddo.metrics.moments import pointwise_moments
-    from sfumato.systems.ddo.metrics.structure import structure_function
+    from sfumato.systems.ddo.metrics.spectra import energy_spectrum, structure_function
+    from sfumato.systems.ddo.metrics.statistics import (
+        moment_histograms,
+        one_point_histogram,
+        pointwise_moments,
+    )
     from sfumato.systems.ddo.plots import report_figure
 
     sets = {"real": real[:, :1], "generated": made[:, :1]}

@@ -91,7 +91,7 @@ def read_content(path: Path) -> Content:
     if path.is_dir() != (ending == ".zarr"):
         kind = "a folder" if path.is_dir() else "a file"
         raise SfumatoError(f"{path}: {ending} should not be {kind}")
-    read = {".npz": _read_npz, ".nc": _read_netcdf, ".zarr": _read_zarr}.get(ending, _read_hdf5)
+    read = {".npz": _read_npz, ".zarr": _read_zarr}.get(ending, _read_hdf5)
     try:
         return read(path)
     except SfumatoError:
@@ -153,17 +153,13 @@ def _from_xarray(path: Path, **how: Any) -> Content:
         return Content(variables, {str(key): value for key, value in opened.attrs.items()})
 
 
-def _read_netcdf(path: Path) -> Content:
+def _read_hdf5(path: Path) -> Content:
+    """HDF5, NetCDF-4 or NetCDF 3: by xarray where axes have names, else as it lies there."""
     with path.open("rb") as file:
         start = file.read(4)
-    if start in (b"CDF\x01", b"CDF\x02"):
+    if path.suffix.lower() == ".nc" and start in (b"CDF\x01", b"CDF\x02"):
         require("scipy.io", _EXTRA)
         return _from_xarray(path, engine="scipy")
-    return _read_hdf5(path)
-
-
-def _read_hdf5(path: Path) -> Content:
-    """NetCDF-4 by xarray; HDF5 without named axes as it lies there."""
     h5py = require("h5py", _EXTRA)
     if not h5py.is_hdf5(path):
         raise _other_kind(path, "HDF5" if path.suffix.lower() in _HDF5 else "NetCDF")
@@ -176,7 +172,7 @@ def _read_hdf5(path: Path) -> Content:
                 "copy what is wanted to a file of its own"
             )
         if not all(_named_axes(item) for item in sets.values()):
-            return Content({name: _plain(item) for name, item in sets.items()}, _plain_texts(file))
+            return Content({name: _plain(item) for name, item in sets.items()}, _texts(file))
     require("h5netcdf", _EXTRA)
     return _from_xarray(path, engine="h5netcdf")
 
@@ -190,7 +186,7 @@ def _named_axes(item: Any) -> bool:
 
 def _plain(item: Any) -> Variable:
     """A dataset of HDF5 that knows nothing of NetCDF; its axes may have labels."""
-    attributes = _plain_texts(item)
+    attributes = _texts(item)
     values = np.asarray(item[()])
     for key in ("_FillValue", "missing_value"):
         if key in attributes and values.dtype.kind in "iuf":
@@ -199,7 +195,7 @@ def _plain(item: Any) -> Variable:
     return Variable(values, labels if all(labels) and labels else None, attributes)
 
 
-def _plain_texts(item: Any) -> dict[str, Any]:
+def _texts(item: Any) -> dict[str, Any]:
     return {
         key: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         for key, value in item.attrs.items()

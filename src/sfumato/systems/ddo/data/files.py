@@ -95,19 +95,22 @@ def read_fields(
         raise unknown("fill", fill, FILLS)
     content = read_content(path)
     layout = layout_of(path, content, variables, sample_dim)
-    domain = _domain(content, domain)
-    axes, turned = [], []
-    for dim in layout.space:
-        first = next(iter(layout.fields.values()))
-        axis, descending = axis_of(
-            path, dim, layout.coordinates.get(dim), first.shape[1 + layout.space.index(dim)], domain
-        )
-        axes.append(axis)
-        turned.append(descending)
-    flips = tuple(i + 1 for i, descending in enumerate(turned) if descending)
+    if domain is None:
+        written = str(content.attributes.get("domain", ""))
+        known = written in {d.value for d in Domain}
+        domain = Domain(written) if known else Domain.REFLECTING
+    sides = next(iter(layout.fields.values())).shape[1:]
+    axes, descending = zip(
+        *(
+            axis_of(path, dim, layout.coordinates.get(dim), n, domain)
+            for dim, n in zip(layout.space, sides, strict=True)
+        ),
+        strict=True,
+    )
+    flips = tuple(i for i, turned in enumerate(descending, 1) if turned)
     quantities = tuple(_quantity(content, name) for name in layout.fields)
     try:
-        frame = Frame(domain, tuple(axes), quantities)
+        frame = Frame(domain, axes, quantities)
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
     values = np.stack(
@@ -132,13 +135,6 @@ def read_fields(
     _warn_of_units(path, content, [*layout.fields, *layout.parameters, *layout.space])
     names = tuple(_quantity(content, name) for name in layout.parameters)
     return FieldSet(path.stem, values, frame, _card(path, content, values), parameters, names)
-
-
-def _domain(content: Content, domain: Domain | None) -> Domain:
-    if domain is not None:
-        return domain
-    said = str(content.attributes.get("domain", ""))
-    return Domain(said) if said in {d.value for d in Domain} else Domain.REFLECTING
 
 
 def _numbers(path: Path, name: str, values: np.ndarray) -> np.ndarray:
@@ -276,21 +272,12 @@ def write_fields(
         made[axis.name] = Variable(points, (axis.name,), {**_texts(axis), **box})
     dims = ("sample", *(a.name for a in frame.axes))
     for c, q in enumerate(frame.quantities):
-        made[q.name] = _variable(np.ascontiguousarray(values[:, c]), dims, q)
+        made[q.name] = Variable(np.ascontiguousarray(values[:, c]), dims, _texts(q))
     for q, column in parameters.items():
-        made[q.name] = _variable(np.ascontiguousarray(column), ("sample",), q)
+        made[q.name] = Variable(np.ascontiguousarray(column), ("sample",), _texts(q))
     order = [q.name for q in (*frame.quantities, *parameters)]
-    about = {
-        **texts,
-        **(attributes or {}),
-        "domain": frame.domain.value,
-        "order": json.dumps(order),
-    }
-    write_content(path, Content(made, about), overwrite)
-
-
-def _variable(values: np.ndarray, dims: tuple[str, ...], q: Quantity) -> Variable:
-    return Variable(values, dims, _texts(q))
+    own = {"domain": frame.domain.value, "order": json.dumps(order)}
+    write_content(path, Content(made, {**texts, **(attributes or {}), **own}), overwrite)
 
 
 def _texts(what: Axis | Quantity) -> dict[str, str]:

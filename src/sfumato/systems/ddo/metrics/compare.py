@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sfumato.metrics.score import Score
-from sfumato.systems.ddo.metrics.fields import (
+from sfumato.systems.ddo.metrics.spectra import (
     Spectrum,
     checked,
     complete_shells,
@@ -17,11 +17,17 @@ from sfumato.systems.ddo.metrics.fields import (
     shell_powers,
     shell_width,
     spectrum_ratio,
+    structure_values,
 )
-from sfumato.systems.ddo.metrics.laws import bootstrap, one_point_distance
-from sfumato.systems.ddo.metrics.moments import Statistics, joined, named, pointwise_moments
-from sfumato.systems.ddo.metrics.structure import structure_values
-from sfumato.systems.ddo.metrics.tests import column_tests, two_sample_test
+from sfumato.systems.ddo.metrics.statistics import (
+    Statistics,
+    bootstrap,
+    joined,
+    named,
+    one_point_distance,
+    pointwise_moments,
+)
+from sfumato.systems.ddo.metrics.two_sample import column_tests, two_sample_test
 from sfumato.systems.ddo.nn.harmonic import Domain
 
 __all__ = ["compare_fields", "field_statistics"]
@@ -140,6 +146,12 @@ def compare_fields(
     if generated.shape[2:] != real.shape[2:]:
         on += f" {'x'.join(map(str, real.shape[2:]))}"
     scores = []
+
+    def add(
+        metric: str, value: float, error: float | None, what: str, setting: str, unit: str = ""
+    ) -> None:
+        scores.append(Score(metric, value, error, n, what, f"{on}, {setting}", unit=unit))
+
     spectra = [energy_spectrum(x, domain, extent) for x in (generated, real)]
     powers = shell_powers(real, domain, extent)
     points = one_point_distance(generated, real, generator)
@@ -150,52 +162,26 @@ def compare_fields(
         worst = int(off.argmax())
         drawn = [bootstrap(powers[:, c, kept], size, _DRAWS, generator) for size in (n, m)]
         floor = float((drawn[0] / drawn[1] - 1).abs().amax(1).mean())
-        waves_of = ratio.wave_numbers
-        where = f"waves {waves_of[0]:g} to {waves_of[-1]:g}, worst at {waves_of[worst]:g}"
-        scores.append(
-            Score(
-                "worst spectrum error",
-                float(off[worst]),
-                float(ratio.error[c, worst]),
-                n,
-                name,
-                f"{on}, {where}, floor {floor:.3g}",
-            )
+        k = ratio.wave_numbers
+        where = f"waves {k[0]:g} to {k[-1]:g}, worst at {k[worst]:g}, floor {floor:.3g}"
+        error = float(ratio.error[c, worst])
+        add("worst spectrum error", float(off[worst]), error, name, where)
+        one = float(points.deviation[c]) or 1.0
+        value, error, floor = (
+            float(v[c]) / one for v in (points.value, points.error, points.floor)
         )
-        unit = float(points.deviation[c]) or 1.0
-        scores.append(
-            Score(
-                "one-point W1 over deviation",
-                float(points.value[c]) / unit,
-                float(points.error[c]) / unit,
-                n,
-                name,
-                f"{on}, floor {float(points.floor[c]) / unit:.3g}",
-            )
-        )
+        add("one-point W1 over deviation", value, error, name, f"floor {floor:.3g}")
         pair = [pointwise_moments(x[:, c : c + 1]) for x in (generated, real)]
-        scores.extend(
-            Score(
-                f"KS p of {t.name}",
-                t.p_value,
-                None,
-                n,
-                name,
-                f"{on}, D = {t.statistic:.2g}",
-                unit="p",
-            )
-            for t in column_tests(*_with_equal_means(pair, real[:, c : c + 1]))
-        )
+        for t in column_tests(*_with_equal_means(pair, real[:, c : c + 1])):
+            add(f"KS p of {t.name}", t.p_value, None, name, f"D = {t.statistic:.2g}", "p")
     features = [
         field_statistics(x, domain, extent, channels=channels, waves=waves)
         for x in (generated, real)
     ]
     a, b = _with_equal_means(features, real)
     test = two_sample_test(a, b, generator, permutations=permutations)
-    setting = f"{on}, {len(a.names)} features, {permutations} permutations"
-    scores.append(
-        Score("two-sample p", test.p_value, None, n, "field statistics", setting, unit="p")
-    )
+    setting = f"{len(a.names)} features, {permutations} permutations"
+    add("two-sample p", test.p_value, None, "field statistics", setting, "p")
     return scores
 
 
@@ -212,11 +198,7 @@ def _with_equal_means(pair: Sequence[Statistics], real: Tensor) -> tuple[Statist
 
 
 def _resolved(domain: Domain, extent: Sequence[float], *grids: Sequence[int]) -> float:
-    """6 waves, or as many as all the grids resolve.
-
-    Raises:
-        ValueError: a grid resolves none.
-    """
+    """6 waves, or as many as all the grids resolve; ValueError if one resolves none."""
     lengths = tuple(extent) or (1.0,) * len(grids[0])
     width = shell_width(domain, lengths)
     least = min(complete_shells(grid, domain, lengths) for grid in grids) - 1

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from sfumato.metrics.kernel import GaussianKernel
-from sfumato.metrics.points import wasserstein_1d
-from sfumato.systems.ddo.metrics.moments import Statistics
+from sfumato.systems.ddo.metrics.statistics import Statistics
 
 __all__ = [
     "ColumnTest",
@@ -72,24 +71,15 @@ def kolmogorov_tail(x: float) -> float:
 @final
 @dataclass(frozen=True)
 class ColumnTest:
-    """One statistic of two sets of samples.
-
-    Attributes:
-        name: of the statistic.
-        distance: W_1 between its values in the two sets, in its own units; exact.
-        relative: the same over the second set's standard deviation (infinite if that is 0).
-        statistic, p_value: of Kolmogorov and Smirnov.
-    """
+    """Kolmogorov-Smirnov test of one statistic: its name, D and the p-value."""
 
     name: str
-    distance: float
-    relative: float
     statistic: float
     p_value: float
 
 
 def column_tests(a: Statistics, b: Statistics) -> list[ColumnTest]:
-    """Each statistic's histogram in a against that in b, which is the reference.
+    """Each statistic's values in a against those in b.
 
     Raises:
         ValueError: other statistics in a than in b, or fewer than two samples in b.
@@ -97,14 +87,7 @@ def column_tests(a: Statistics, b: Statistics) -> list[ColumnTest]:
     _same(a, b)
     if len(b.values) < 2:
         raise ValueError(f"expected at least two samples, got {len(b.values)}")
-    made = []
-    for name in a.names:
-        x, y = a.column(name), b.column(name)
-        distance = float(wasserstein_1d(x[:, None], y[:, None], 1.0))
-        spread = float(y.std())
-        relative = distance / spread if spread > 0 else (math.inf if distance > 0 else 0.0)
-        made.append(ColumnTest(name, distance, relative, *kolmogorov_smirnov(x, y)))
-    return made
+    return [ColumnTest(x, *kolmogorov_smirnov(a.column(x), b.column(x))) for x in a.names]
 
 
 @final
