@@ -34,8 +34,9 @@ from sfumato.seeds import generator
 from sfumato.systems.dpdm.accounting import Accountant
 from sfumato.systems.dpdm.audit import epsilon_lower_bound, guesses_from_scores
 from sfumato.systems.dpdm.config import PrivacyConfig
+from sfumato.systems.dpdm.descent import private
 from sfumato.systems.dpdm.randomness import RandomSource
-from sfumato.train import TrainConfig, train
+from sfumato.train import TrainConfig, diffusion, train
 
 sys.path.insert(0, str(Path(__file__).parent))
 from written import write
@@ -105,7 +106,8 @@ def attack(audit: Audit, noise: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         if not noise:
             stack.enter_context(silence())
-        train(settings, denoiser, data, Path(folder) / "run", law=LAW, privacy=privacy)
+        player = diffusion(settings, denoiser, LAW)
+        train(settings, player, data, Path(folder) / "run", rule=private(privacy))
     gain = before - losses(denoiser.eval(), x)
     right = guesses_from_scores(gain, took_part, audit.guesses)
     bound = epsilon_lower_bound(audit.canaries, audit.guesses, right, privacy.delta)

@@ -16,7 +16,9 @@ from sfumato.model.description import ModelConfig
 from sfumato.nn import MLPConfig
 from sfumato.systems.dpdm.certificate import read_promise
 from sfumato.systems.dpdm.config import PrivacyConfig
-from sfumato.train import TrainConfig, train
+from sfumato.systems.dpdm.descent import private
+from sfumato.train import TrainConfig, diffusion, train
+from sfumato.train.rule import Descent, MakeRule
 
 
 def main(steps: int = 120) -> None:
@@ -28,18 +30,19 @@ def main(steps: int = 120) -> None:
         cpu=True, quiet=True, tensorboard=False,
     )  # fmt: skip
     for epsilon in (1.0, 8.0, None):
-        privacy = None
+        rule: MakeRule = Descent
         if epsilon is not None:
             # delta is below one over the number of records, or it would promise nothing
-            privacy = PrivacyConfig(epsilon=epsilon, delta=1e-5, multiplicity=4, physical=2_000)
+            rule = private(
+                PrivacyConfig(epsilon=epsilon, delta=1e-5, multiplicity=4, physical=2_000)
+            )
         model = ModelConfig("swiss-roll", MLPConfig(width=64, blocks=2), sigma_data=0.5)
         denoiser = model.build(seed=0)
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
-            law = sf.LogNormal(-1.5, 1.2)
-            about = model.to_json()
-            train(settings, denoiser, data, run, law=law, model=about, privacy=privacy)
-            made = "no promise" if privacy is None else f"epsilon {read_promise(run).epsilon:.2f}"
+            player = diffusion(settings, denoiser, sf.LogNormal(-1.5, 1.2))
+            train(settings, player, data, run, model=model.to_json(), rule=rule)
+            made = "no promise" if epsilon is None else f"epsilon {read_promise(run).epsilon:.2f}"
         seeds = sf.generators(0, range(1_000))
         start = denoiser.process.prior_sample((1_000, 2), seeds)
         times = sf.times.karras(denoiser.process, 15)

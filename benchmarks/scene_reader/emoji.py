@@ -79,6 +79,7 @@ def train_scene_reader(
     training: ReaderTraining | None = None,
     device: str = "cpu",
     replace: bool = False,
+    run: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> SceneReader:
     """Trains a reader and writes its folder.
@@ -87,6 +88,7 @@ def train_scene_reader(
         out: the folder.
         n: scenes that it is trained on.
         replace: overwrite an existing folder.
+        run: a folder of checkpoints and a log; goes on with what is in it. None keeps none.
         progress: of the training, once the scenes are drawn.
 
     Raises:
@@ -98,7 +100,7 @@ def train_scene_reader(
     began = time.monotonic()
     scenes = Scenes("train", FINE, n, seed=SEED)
     reader = train_reader(
-        scene_set(scenes, range(n)), NAMES, training, device=device, progress=progress
+        scene_set(scenes, range(n)), NAMES, training, device=device, run=run, progress=progress
     )
     seconds = time.monotonic() - began
     data = scene_card(n, FINE, "train")

@@ -11,10 +11,10 @@ those of models, which are never quite sharp, can be read as well.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import final
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple, final
 
 import numpy as np
 import torch
@@ -25,10 +25,18 @@ from scene_reader.reading import Names, SceneReader
 from scene_reader.segmenter import Segmented, Segmenter, SegmenterConfig
 from sfumato.errors import UsageError
 from sfumato.files.progress import Progress
-from sfumato.metrics.accuracy import decaying
 from sfumato.metrics.features import pixel_values
 from sfumato.nn import best_dtype
-from sfumato.seeds import fold, generator
+from sfumato.seeds import Generators, fold, rand, randn
+from sfumato.train import Part, Player, Task, small, train
+
+
+class SceneBatch(NamedTuple):
+    """Pictures (B, 3, R, R) in [-1, 1], int64 pixels (B, R, R), and vendor and ground (B,)."""
+
+    pictures: Tensor
+    pixels: Tensor
+    labels: tuple[Tensor, ...]
 
 
 @final
@@ -64,6 +72,14 @@ class SceneSet:
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def batch(self, indices: np.ndarray) -> SceneBatch:
+        """The scenes at these indices."""
+        pixels, vendor, ground = (
+            torch.from_numpy(known[indices]).long()
+            for known in (self.pixels, self.vendor, self.ground)
+        )
+        return SceneBatch(pixel_values(self.pictures[indices]), pixels, (vendor, ground))
 
 
 @final
@@ -113,6 +129,7 @@ def train_reader(
     *,
     name: str = "scene reader",
     device: str = "cpu",
+    run: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> SceneReader:
     """A trained reader. The global random state is left as it was.
@@ -122,11 +139,12 @@ def train_reader(
         names: of the numbers in them.
         name: of the reader.
         device: where it is trained.
+        run: a folder of checkpoints and a log; goes on with what is in it. None keeps none.
         progress: is told every 50 steps.
 
     Raises:
         UsageError: numbers without a name, or fewer pictures than a batch.
-        ArithmeticError: the loss is no longer finite.
+        SfumatoError: the loss is no longer finite.
     """
     for what, found, n in (
         ("pixels", scenes.pixels, len(names.things) + 1),
@@ -143,32 +161,62 @@ def train_reader(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fold(training.seed, "init"))
-        network = Segmenter(config).to(device)
-        _fit(network, scenes, training, device, progress)
+        network = Segmenter(config)
+    settings = small(
+        device, steps=training.steps, batch=training.batch, lr=training.rate,
+        weight_decay=training.decay, decay="one-cycle", warmup=round(0.15 * training.steps),
+        clip=1.0, seed=training.seed,
+        mixed_precision="bf16" if best_dtype(device) is torch.bfloat16 else "no",
+    )  # fmt: skip
+    player = Player(network, _Reading(training), decay_vectors=False)
+    about = {"training": asdict(training)}
+    train(settings, player, scenes, run, resume=True, progress=progress, model=about)
     side = scenes.pictures.shape[-1]
     return SceneReader(network.eval(), name, names, side, training.least)
+
+
+@final
+class _Reading(Task):
+    """The loss of the module's text, on pictures that are made worse."""
+
+    distinct = True
+
+    def __init__(self, training: ReaderTraining) -> None:
+        self.training = training
+
+    def prepare(self, part: Part) -> SceneBatch:
+        """With the pictures made worse."""
+        scenes: SceneBatch = part.batch
+        worse = worsened(scenes.pictures, self.training, part.generators)
+        return scenes._replace(pictures=worse)
+
+    def losses(self, module: Segmenter, part: SceneBatch) -> Tensor:
+        """(B,)."""
+        return reader_loss(module(part.pictures), part.pixels, part.labels, self.training.whole)
 
 
 def reader_loss(
     said: Segmented, pixels: Tensor, labels: tuple[Tensor, ...], whole: float
 ) -> Tensor:
-    """The loss of the module's text: pixels int64 (B, H, W), a label (B,) for each axis."""
+    """The losses (B,) of the module's text: pixels int64 (B, H, W), a label (B,) for each axis."""
     there = torch.zeros(len(pixels), 1 + said.present.shape[1], device=pixels.device)
     there = there.scatter_(1, pixels.flatten(1), 1.0)[:, 1:]
-    loss = F.cross_entropy(said.pixels.float(), pixels)
+    loss = F.cross_entropy(said.pixels.float(), pixels, reduction="none").flatten(1).mean(1)
     for logits, label in zip(said.labels, labels, strict=True):
-        loss = loss + whole * F.cross_entropy(logits.float(), label)
-    return loss + whole * F.binary_cross_entropy_with_logits(said.present.float(), there)
+        loss = loss + whole * F.cross_entropy(logits.float(), label, reduction="none")
+    present = said.present.float()
+    found = F.binary_cross_entropy_with_logits(present, there, reduction="none")
+    return loss + whole * found.mean(1)
 
 
-def worsened(x: Tensor, training: ReaderTraining, g: torch.Generator) -> Tensor:
+def worsened(x: Tensor, training: ReaderTraining, g: Generators) -> Tensor:
     """Pictures (B, 3, R, R), half of them smoothed, half of them noisy, each as much as drawn."""
-    u = torch.rand(4, len(x), 1, 1, 1, generator=g)
+    u = rand((len(x), 4), g).to(x).T[..., None, None, None]
     for _ in range(training.blur):
         amount = torch.where(u[0] < 0.5, u[1], 0.0)
         x = x + amount * (smoothed(x) - x)
     deviation = torch.where(u[2] < 0.5, training.noise * u[3], 0.0)
-    return x + deviation * torch.randn(x.shape, generator=g)
+    return x + deviation * randn(x.shape, g, dtype=x.dtype, device=x.device)
 
 
 def smoothed(x: Tensor) -> Tensor:
@@ -176,53 +224,3 @@ def smoothed(x: Tensor) -> Tensor:
     line = torch.tensor([0.25, 0.5, 0.25], dtype=x.dtype)
     kernel = torch.outer(line, line).expand(x.shape[1], 1, 3, 3)
     return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, groups=x.shape[1])
-
-
-def _fit(
-    network: Segmenter,
-    scenes: SceneSet,
-    training: ReaderTraining,
-    device: str,
-    progress: Callable[[Progress], None] | None,
-) -> None:
-    optimizer = decaying(network, training.rate, training.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, training.rate, total_steps=training.steps, pct_start=0.15
-    )
-    kind, dtype = torch.device(device).type, best_dtype(device)
-    network.train()
-    began, total, count = time.monotonic(), 0.0, 0
-    for step in range(training.steps):
-        index, g = _drawn(len(scenes), training, step)
-        x = worsened(pixel_values(scenes.pictures[index]), training, g).to(device)
-        pixels = torch.from_numpy(scenes.pixels[index]).long().to(device)
-        labels = tuple(
-            torch.from_numpy(a[index]).long().to(device) for a in (scenes.vendor, scenes.ground)
-        )
-        with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
-            said = network(x)
-        loss = reader_loss(said, pixels, labels, training.whole)
-        if not bool(loss.isfinite()):
-            raise ArithmeticError(
-                f"the reader's loss is {float(loss)} at step {step}; lower the rate (now "
-                f"{training.rate})"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        total, count = total + float(loss.detach()), count + 1
-        if progress is not None and ((step + 1) % 50 == 0 or step + 1 == training.steps):
-            spent = time.monotonic() - began
-            progress(Progress(step + 1, training.steps, total / count, spent))
-            total, count = 0.0, 0
-
-
-def _drawn(n: int, training: ReaderTraining, step: int) -> tuple[np.ndarray, torch.Generator]:
-    """Numbers of a step's pictures, in the random order of its epoch, and its own generator."""
-    per_epoch = n // training.batch
-    epoch, place = divmod(step, per_epoch)
-    order = torch.randperm(n, generator=generator(training.seed, "epoch", epoch))
-    index = order[place * training.batch : (place + 1) * training.batch]
-    return index.numpy(), generator(training.seed, "step", step)

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.loss import OneOf
 from sfumato.model.load import load_model
@@ -23,7 +22,15 @@ from sfumato.systems.ddgan.implicit import (
     generator_loss,
 )
 from sfumato.systems.ddgan.model import ImplicitModel
-from sfumato.train import Adversary, Microbatch, TrainConfig, read_log, train
+from sfumato.train import (
+    DiffusionTask,
+    Microbatch,
+    Player,
+    TrainConfig,
+    diffusion,
+    read_log,
+    train,
+)
 
 AXES = (3,)
 
@@ -42,32 +49,32 @@ def game(
     torch.manual_seed(0)
     judge = Critic(CriticConfig(2, width, 2, labels=AXES))
 
-    def loss(denoiser: Denoiser, part: Microbatch) -> Tensor:
-        assert isinstance(denoiser, ImplicitDenoiser)
+    def loss(denoiser: ImplicitDenoiser, part: Microbatch) -> Tensor:
         assert not any(p.requires_grad for p in judge.parameters())
         return generator_loss(
             denoiser, judge, part.x0, part.t, cond=part.cond, generator=part.generators
         )
 
-    def theirs(module: nn.Module, denoiser: Denoiser, part: Microbatch, step: int) -> Tensor:
-        assert isinstance(denoiser, ImplicitDenoiser)
-        penalty = 0.1 if step % 3 == 0 else 0.0
+    def theirs(module: nn.Module, part: Microbatch) -> Tensor:
+        assert not any(p.requires_grad for p in generator.parameters())
+        penalty = 0.1 if part.step % 3 == 0 else 0.0
         found = discriminator_loss(
-            denoiser, module, part.x0, part.t,
+            generator, module, part.x0, part.t,
             penalty=penalty, cond=part.cond, generator=part.generators,
         )  # fmt: skip
-        return found * float("nan") if step == poison else found
+        return found * float("nan") if part.step == poison else found
 
+    law = OneOf(tuple(generator.times[:-1].tolist()))
+    game = DiffusionTask(generator.process, law, theirs, AXES, settings.label_dropout)
     return train(
         settings,
-        generator,
+        [
+            Player(judge, game, "adversary", ratio=2.0),
+            diffusion(settings, generator, law, loss, AXES),
+        ],
         toy.three_points(),
         out,
-        law=OneOf(tuple(generator.times[:-1].tolist())),
-        labels=AXES,
         model=model.to_json(),
-        loss=loss,
-        adversary=Adversary(judge, theirs, 2 * settings.lr),
         resume=resume,
     )
 
@@ -124,10 +131,11 @@ def test_draws_of_the_second_player_are_its_own(toy, settings):
     from sfumato.train import Draws
 
     process = Scheduled(VPLinear())
-    draws = Draws(settings, toy.three_points(), process, OneOf((0.25, 0.5, 0.75, 1.0)), AXES)
+    task = DiffusionTask(process, OneOf((0.25, 0.5, 0.75, 1.0)), labels=AXES)
+    draws = Draws(settings, toy.three_points())
     (mine,), (theirs,), (again,) = (
-        draws.parts(3), draws.parts(3, "adversary"), draws.parts(3, "adversary"),
-    )  # fmt: skip
+        draws.parts(task, 3, *player) for player in ((), ("adversary",), ("adversary",))
+    )
     assert torch.equal(mine.x0, theirs.x0)
     assert not torch.equal(mine.t, theirs.t)
     assert torch.equal(theirs.t, again.t)
@@ -148,11 +156,15 @@ def test_what_does_not_fit_is_refused(toy, settings, tmp_path):
     files = {k: v for k, v in read_folder(folder).items() if not k.startswith("adversary")}
     shutil.rmtree(folder)
     write_folder(folder, files)
-    with pytest.raises(UsageError, match="was trained without an adversary"):
+    with pytest.raises(UsageError, match="was trained without the player 'adversary'"):
         game(toy, tmp_path / "a", short, resume=True)
     module = Critic(CriticConfig())
-    with pytest.raises(UsageError, match="adversary lr: expected a positive number, got 0"):
+    with pytest.raises(UsageError, match="expected a positive ratio of learning rates, got 0"):
+        Player(module, lambda *_: torch.zeros(1), "adversary", ratio=0.0)
+    with pytest.raises(UsageError, match="a word not in use, got 'levels'"):
+        Player(module, lambda *_: torch.zeros(1), "levels")
+    with pytest.raises(UsageError, match="one of them 'model': \\['judge'\\]"):
         train(
-            short, toy.toy_model().build(), toy.three_points(), tmp_path / "c", law=toy.LAW,
-            labels=AXES, adversary=Adversary(module, lambda *_: torch.zeros(1), 0.0),
+            short, Player(module, lambda *_: torch.zeros(1), "judge"), toy.three_points(),
+            tmp_path / "c",
         )  # fmt: skip

@@ -13,7 +13,7 @@ from sfumato.errors import UsageError
 from sfumato.loss import LogNormal
 from sfumato.process import Scheduled
 from sfumato.schedule import EDM
-from sfumato.train import Draws, TrainConfig, positions, read_log
+from sfumato.train import DiffusionTask, Draws, TrainConfig, positions, read_log
 
 SCRIPT = Path(__file__).parent / "toy_run.py"
 
@@ -73,18 +73,20 @@ def test_compiled_training_is_the_same_training(toy, tmp_path):
     toy.toy_train(tmp_path / "a", replace(settings, steps=6), resume=True, model=small)
 
 
-def draws(toy, labels=(3,), rank=0, world=1, **settings) -> Draws:
+TASK = DiffusionTask(Scheduled(EDM()), LogNormal(), labels=(3,), label_dropout=0.1)
+
+
+def draws(toy, rank=0, world=1, **settings) -> Draws:
     config = TrainConfig(**{"batch": 12, "seed": 3, **settings})
-    process = Scheduled(EDM())
-    return Draws(config, toy.three_points(), process, LogNormal(), labels, rank, world)
+    return Draws(config, toy.three_points(), rank, world)
 
 
 def test_processes_and_parts_see_what_one_sees(toy):
     """Data, times, labels and noise of a step do not depend on how it is divided."""
     for step in (0, 8):  # 8 * 12 = 96: a batch across the end of an epoch of 100
-        (whole,) = draws(toy).parts(step)
+        (whole,) = draws(toy).parts(TASK, step)
         pieces = [
-            p for r in range(3) for p in draws(toy, rank=r, world=3, accumulate=2).parts(step)
+            p for r in range(3) for p in draws(toy, rank=r, world=3, accumulate=2).parts(TASK, step)
         ]
         assert torch.equal(torch.cat([p.x0 for p in pieces]), whole.x0)
         assert torch.equal(torch.cat([p.t for p in pieces]), whole.t)
@@ -104,12 +106,13 @@ def test_every_epoch_visits_every_example_once(toy):
 
 
 def test_labels_are_dropped_as_often_as_asked(toy):
-    config = TrainConfig(batch=50_000, label_dropout=0.1, axis_dropout=0.2)
-    data = toy.three_points()
-    d = Draws(config, data, Scheduled(EDM()), LogNormal(), (3,))
-    hidden = d.times(0)[1].double().mean(0)
+    d = draws(toy, batch=50_000)
+    task = DiffusionTask(
+        Scheduled(EDM()), LogNormal(), labels=(3,), label_dropout=0.1, axis_dropout=0.2
+    )
+    hidden = d.drawn(task, 0).hidden.double().mean(0)
     assert abs(float(hidden[0]) - (1 - 0.9 * 0.8)) < 0.01
-    (part,) = d.parts(0)
+    (part,) = d.parts(task, 0)
     assert abs(float((part.cond == 3).double().mean()) - 0.28) < 0.01  # 3 = no label
 
 
@@ -117,6 +120,6 @@ def test_what_does_not_divide_is_refused(toy):
     with pytest.raises(UsageError, match="among 5 processes .*multiple of 5"):
         draws(toy, world=5)
     with pytest.raises(UsageError, match="2 label axes, but the data set has 1"):
-        draws(toy, labels=(3, 3))
+        DiffusionTask(Scheduled(EDM()), LogNormal(), labels=(3, 3)).check(toy.three_points())
     with pytest.raises(UsageError, match="accumulate"):
         TrainConfig(batch=10, accumulate=3)

@@ -17,6 +17,7 @@ from sfumato.loss import LogNormal, Uniform
 from sfumato.process import Scheduled
 from sfumato.schedule import EDM, VPLinear
 from sfumato.train import Ema, Levels, TrainConfig, ema_decay, level, level_edges, read_log
+from sfumato.train.diffusion import Drawn
 from sfumato.train.report import duration
 
 
@@ -112,9 +113,11 @@ def test_level_is_the_log_snr():
 
 
 def test_levels_state_survives_json():
-    levels = Levels(torch.tensor([-1.0, 1.0], dtype=torch.float64))
-    levels.add(torch.tensor([0.1, 0.2, 0.7]), torch.tensor([-2.0, 0.0, 3.0]).double())
-    other = Levels(levels.edges)
+    process = Scheduled(VPLinear())
+    levels = Levels(process, torch.tensor([-1.0, 1.0], dtype=torch.float64))
+    t = process.schedule.time(torch.tensor([-2.0, 0.0, 3.0], dtype=torch.float64))
+    levels.add(torch.tensor([0.1, 0.2, 0.7]), Drawn(t, None))
+    other = Levels(process, levels.edges)
     other.restore(json.loads(json.dumps(levels.state())))
     assert other.report() == levels.report()
     assert levels.report()["count_by_level"] == [1, 1, 1]

@@ -27,7 +27,14 @@ from sfumato.files.store import read_folder
 from sfumato.loss import LogNormal
 from sfumato.model.description import ModelConfig
 from sfumato.nn import MLPConfig
-from sfumato.train import Data, TrainConfig, checkpoint_folders, newest_checkpoint, train
+from sfumato.train import (
+    Data,
+    TrainConfig,
+    checkpoint_folders,
+    diffusion,
+    newest_checkpoint,
+    train,
+)
 
 AXIS = LabelAxis("corner", ("left", "right", "top"))
 SETTINGS = TrainConfig(
@@ -71,8 +78,8 @@ class Poisoned:
         x, y = self.data.batch(indices)
         self.calls += len(x) > 1
         if self.calls == self.at and len(x) > 1:
-            if self.what == "signal":
-                os.kill(os.getpid(), signal.SIGTERM)
+            if self.what in ("signal", "kill"):
+                os.kill(os.getpid(), signal.SIGTERM if self.what == "signal" else signal.SIGKILL)
             else:
                 x[3] = float(self.what)
         return x, y
@@ -114,19 +121,19 @@ def toy_train(
     model = model or toy_model()
     return train(
         settings,
-        denoiser or model.build(settings.seed),
+        diffusion(settings, denoiser or model.build(settings.seed), LAW, labels=model.labels),
         data or three_points(),
         out,
-        law=LAW,
-        labels=model.labels,
         model=model.to_json(),
         about={"recipe": "toy"},
         resume=resume,
     )
 
 
-def two_processes(script: Path, out: Path, steps: int) -> None:
-    """``script train OUT STEPS`` in two processes, as accelerate's launcher starts them."""
+def two_processes(
+    script: Path, out: Path, steps: int, what: str = "train", status: int = 0
+) -> None:
+    """``script WHAT OUT STEPS`` in two processes, as accelerate's launcher starts them."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -134,11 +141,11 @@ def two_processes(script: Path, out: Path, steps: int) -> None:
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     command += ["--num_processes", "2", "--num_machines", "1", "--main_process_port", str(port)]
     command += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += [str(script), "train", str(out), str(steps)]
+    command += [str(script), what, str(out), str(steps)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("processes: 2") == 2, done.stdout + done.stderr
+    assert (done.returncode != 0) == (status != 0), done.stdout + done.stderr
+    assert status or done.stdout.count("processes: 2") == 2, done.stdout + done.stderr
 
 
 def kill_and_resume(reference: Path, out: Path, steps: int, kills: int, seed: int) -> None:
@@ -201,8 +208,11 @@ def kill_and_resume(reference: Path, out: Path, steps: int, kills: int, seed: in
 if __name__ == "__main__":
     torch.set_num_threads(1)
     what, *rest = sys.argv[1:]
-    if what == "train":
-        toy_train(Path(rest[0]), replace(SETTINGS, steps=int(rest[1]), cpu=False))
+    if what in ("train", "shard", "shard-killed"):
+        whole = what == "train"
+        settings = replace(SETTINGS, steps=int(rest[1]), cpu=False, shard=not whole)
+        data = Poisoned(three_points(), 13, "kill") if what == "shard-killed" else None
+        toy_train(Path(rest[0]), settings, resume=not whole, data=data)
         print(f"processes: {PartialState().num_processes}", flush=True)
     else:
         kill_and_resume(Path(rest[0]), Path(rest[1]), *(int(r) for r in rest[2:]))

@@ -11,10 +11,10 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import final
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from sfumato.metrics.classifier import ClassifierAxis, LabelledClassifier
 from sfumato.metrics.features import Images, pixel_values
 from sfumato.metrics.score import Score
 from sfumato.nn import Classifier, ClassifierConfig
+from sfumato.nn.dispatch import memory_format
+from sfumato.train import Part, Player, Task, small, train
 
 Labels = Tensor | np.ndarray
 
@@ -72,6 +74,7 @@ def train_classifier(
     name: str = "classifier",
     training: ClassifierTraining | None = None,
     device: str = "cpu",
+    run: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> LabelledClassifier:
     """Trains a small residual network on all label axes at once.
@@ -82,11 +85,12 @@ def train_classifier(
     Args:
         images: (N, C, H, H), uint8 or float in [-1, 1]. labels: (N,) or (N, A) int.
         axes: name and classes of each of the A axes.
-        progress: called about every second.
+        run: a folder of checkpoints and a log; goes on with what is in it. None keeps none.
+        progress: called every 50 steps.
 
     Raises:
         UsageError: shapes or labels that do not fit, or fewer images than a batch.
-        ArithmeticError: the loss is no longer finite.
+        SfumatoError: the loss is no longer finite.
     """
     training = training or ClassifierTraining()
     target = check_labels(labels, axes, len(images))
@@ -104,8 +108,19 @@ def train_classifier(
             ClassifierConfig(
                 images.shape[1], sizes, training.channels, training.multipliers, training.dropout
             )
-        ).to(device)
-        _fit(network, images, target, training, device, progress)
+        )
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    steps = training.epochs * (len(images) // training.batch)
+    config = small(
+        device, steps=steps, batch=training.batch, lr=training.rate, weight_decay=training.decay,
+        decay="one-cycle", warmup=round(steps / 4), seed=training.seed,
+    )  # fmt: skip
+    task = Classification(training.smoothing, training.flip, training.shift)
+    player = Player(network, task, decay_vectors=False)
+    train(
+        config, player, LabelledPictures(images, target), run, resume=True, progress=progress,
+        model={"axes": [list(axis.values) for axis in axes], "training": asdict(training)},
+    )  # fmt: skip
     return LabelledClassifier(network.eval(), name, tuple(axes), images.shape[2])
 
 
@@ -209,80 +224,75 @@ def check_labels(labels: Labels, axes: Sequence[ClassifierAxis], n: int) -> Tens
     return target
 
 
-def decaying(network: nn.Module, rate: float, decay: float) -> torch.optim.AdamW:
-    """AdamW that decays matrices and kernels, and leaves biases and scales alone."""
-    parameters = list(network.parameters())
-    return torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=rate,
-    )
+@final
+class LabelledPictures:
+    """Pictures and their labels, for the loop.
+
+    Args:
+        images: (N, C, H, W), uint8 or float in [-1, 1].
+        target: int64 (N, A); -100 where there is no label.
+    """
+
+    def __init__(self, images: Images, target: Tensor) -> None:
+        self.images, self.target = images, target
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Pixels (B, C, H, W) in [-1, 1], and labels (B, A)."""
+        rows = indices if isinstance(self.images, np.ndarray) else torch.from_numpy(indices)
+        return pixel_values(self.images[rows]), self.target[torch.from_numpy(indices)]
 
 
-def _fit(
-    network: nn.Module,
-    images: Images,
-    target: Tensor,
-    training: ClassifierTraining,
-    device: str,
-    progress: Callable[[Progress], None] | None,
-) -> None:
-    generator = torch.Generator().manual_seed(training.seed)
-    n = len(images)
-    per_epoch = n // training.batch
-    steps = training.epochs * per_epoch
-    optimizer = decaying(network, training.rate, training.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, training.rate, total_steps=steps, pct_start=0.25
-    )
-    network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    began = last = time.monotonic()
-    recent = math.nan
-    step = 0
-    for _ in range(training.epochs):
-        order = torch.randperm(n, generator=generator)
-        for chosen in order[: per_epoch * training.batch].split(training.batch):
-            x = pixel_values(images[chosen.numpy() if isinstance(images, np.ndarray) else chosen])
-            x = augment(x, training, generator).to(device)
-            y = target[chosen].to(device)
-            loss = torch.stack(
-                [
-                    cross_entropy(logits, y[:, a], label_smoothing=training.smoothing)
-                    for a, logits in enumerate(network(x))
-                    if bool((y[:, a] >= 0).any())
-                ]
-            ).sum()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            step += 1
-            now = time.monotonic()
-            if step == steps or now - last > 1:
-                last = now
-                value = float(loss.detach())
-                if not math.isfinite(value):
-                    raise ArithmeticError(
-                        f"the classifier's loss is {value} at step {step}; lower the rate "
-                        f"(now {training.rate})"
-                    )
-                recent = value if math.isnan(recent) else 0.7 * recent + 0.3 * value
-                if progress is not None:
-                    progress(Progress(step, steps, recent, now - began))
+@final
+class Classification(Task):
+    """The sum over label axes of the cross entropy, each axis's mean over those that have a label.
+
+    Args:
+        smoothing: of the labels. flip, shift: see `augment`.
+    """
+
+    noise, distinct = False, True
+
+    def __init__(self, smoothing: float = 0.0, flip: bool = False, shift: int = 0) -> None:
+        self.smoothing, self.flip, self.shift = smoothing, flip, shift
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """What `augment` needs."""
+        return torch.rand(count, 3, generator=generator)
+
+    def prepare(self, part: Part) -> tuple[Tensor, Tensor]:
+        """With the pictures mirrored and moved."""
+        x, y = part.batch
+        return augment(x, self.flip, self.shift, part.drawn), y
+
+    def losses(self, module: nn.Module, part: Any) -> Tensor:
+        """(B,), of a network that gives logits (B, n), or a sequence of them for several axes."""
+        x, y = part
+        said = module(x.to(memory_format=memory_format(x)))
+        total = x.new_zeros(len(x))
+        for a, logits in enumerate([said] if isinstance(said, Tensor) else said):
+            there = (y[:, a] >= 0).sum().clamp_min(1)
+            found = cross_entropy(
+                logits.float(), y[:, a], reduction="none", label_smoothing=self.smoothing
+            )
+            total = total + found * (len(x) / there)
+        return total
 
 
-def augment(x: Tensor, training: ClassifierTraining, generator: torch.Generator) -> Tensor:
-    """Mirrors and shifts images (B, C, H, W) at random; edges are continued."""
-    if training.flip:
-        mirrored = torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5
-        x = torch.where(mirrored, x.flip(3), x)
-    if training.shift:
-        s = training.shift
+def augment(x: Tensor, flip: bool, shift: int, u: Tensor) -> Tensor:
+    """Mirrors half of the images (B, C, H, W) and moves all by up to ``shift`` pixels each way.
+
+    Args:
+        u: uniform in [0, 1), (B, 3): what each image is to suffer. Edges are continued.
+    """
+    if flip:
+        x = torch.where(u[:, 0, None, None, None] < 0.5, x.flip(3), x)
+    if shift:
         h, w = x.shape[2:]
-        padded = pad(x, (s, s, s, s), mode="replicate")
-        dy, dx = torch.randint(0, 2 * s + 1, (2, len(x), 1), generator=generator)
+        padded = pad(x, (shift, shift, shift, shift), mode="replicate")
+        dy, dx = (u[:, 1:] * (2 * shift + 1)).long().T[..., None]
         rows = (torch.arange(h) + dy)[:, None, :, None]
         columns = (torch.arange(w) + dx)[:, None, None, :]
         b = torch.arange(len(x))[:, None, None, None]

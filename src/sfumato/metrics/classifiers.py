@@ -2,6 +2,7 @@
 
 NAME is "fashion-classifier" (Fashion-MNIST, 28x28) or "avatars-classifier" (avatars, 32x32, all
 label axes). Their penultimate layers are the features that Fréchet distances are measured in.
+Checkpoints and a log lie in OUT-run; the same command goes on with them.
 """
 
 from __future__ import annotations
@@ -42,7 +43,14 @@ def main(arguments: Sequence[str]) -> int:
         train, test, training = sets(name)
         command = f"python -m sfumato.metrics.classifiers {name} {Path(out).name}"
         _, scores = train_feature_classifier(
-            train, test, out, name=name, command=command, training=training, progress=show
+            train,
+            test,
+            out,
+            name=name,
+            command=command,
+            training=training,
+            progress=show,
+            run=Path(f"{out}-run"),
         )
     except SfumatoError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -18,26 +18,31 @@ in the last digit. Put the same three figures for as many real training images b
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from sfumato.errors import UsageError
 from sfumato.files.progress import Progress
-from sfumato.metrics.accuracy import Labels, check_labels, percentage
+from sfumato.metrics.accuracy import (
+    Classification,
+    LabelledPictures,
+    Labels,
+    check_labels,
+    percentage,
+)
 from sfumato.metrics.classifier import ClassifierAxis
 from sfumato.metrics.features import Images, pixel_values
 from sfumato.metrics.score import Score
 from sfumato.nn.dispatch import best_dtype, memory_format
-from sfumato.seeds import fold, generator
+from sfumato.seeds import fold
+from sfumato.train import Player, small, train
 
 CLASSIFIERS = ("logistic regression", "MLP", "CNN")
 
@@ -86,6 +91,7 @@ def downstream_accuracy(
     *,
     settings: DownstreamSettings | None = None,
     device: str = "cpu",
+    run: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Score, Score, Score]:
     """Test accuracies in % of logistic regression, MLP and CNN trained on the generated images.
@@ -99,12 +105,14 @@ def downstream_accuracy(
         generated: (N, C, H, W), uint8 or float in [-1, 1], with labels (N,) or (N, 1).
         test_images: (M, C, H, W), real, with test_labels (M,) or (M, 1).
         axes: the one label axis.
-        progress: called about every second; its steps are those of all three classifiers.
+        run: a folder of checkpoints and logs, one for each classifier; goes on with what is in
+            it. None keeps none.
+        progress: called every 50 steps; its steps are those of all three classifiers.
 
     Raises:
         UsageError: no label axis or several, shapes or labels that do not fit, images below 4x4,
             or a class without any generated image.
-        ArithmeticError: a loss is no longer finite.
+        SfumatoError: a loss is no longer finite.
     """
     settings = settings or DownstreamSettings()
     trained = check_downstream(labels, axes, len(generated))
@@ -122,20 +130,31 @@ def downstream_accuracy(
     if not bool((tested < classes).any()):
         raise UsageError(f"no test image has a label on the axis {axes[0].name!r}")
 
+    usable = torch.nonzero(trained < classes)[:, 0]
+    rows = usable.numpy() if isinstance(generated, np.ndarray) else usable
+    data = LabelledPictures(generated[rows], trained[usable, None])
     steps = len(CLASSIFIERS) * settings.steps
     began = time.monotonic()
     about = ("pixels", f"{settings.hidden} hidden units", "{} and {} channels")
     scores = []
     for i, name in enumerate(CLASSIFIERS):
 
-        def report(step: int, loss: float, done: int = i * settings.steps) -> None:
+        def report(at: Progress, done: int = i * settings.steps) -> None:
             if progress is not None:
-                progress(Progress(done + step, steps, loss, time.monotonic() - began))
+                seconds = time.monotonic() - began
+                progress(Progress(done + at.step, steps, at.loss, seconds))
 
         with torch.random.fork_rng():
             torch.manual_seed(fold(settings.seed, "downstream", name))
-            network = _network(name, shape, classes, settings).to(device)
-            _fit(network, name, generated, trained, settings, device, report)
+            network = _network(name, shape, classes, settings)
+        low = name == "CNN" and best_dtype(device) is torch.bfloat16
+        config = small(
+            device, steps=settings.steps, batch=min(settings.batch, len(usable)),
+            lr=settings.rate, decay="linear", warmup=0, seed=fold(settings.seed, name),
+            mixed_precision="bf16" if low else "no",
+        )  # fmt: skip
+        player = Player(network, Classification())
+        train(config, player, data, run and run / name, resume=True, progress=report)
         counted = (_predict(network, test_images, device) == tested)[tested < classes]
         value, error = percentage(counted)
         scores.append(
@@ -193,58 +212,6 @@ def _network(
         layers += [nn.ReLU(), nn.Dropout(settings.dropout)]
     dense = nn.Linear(settings.channels[1] * (h // 4) * (w // 4), classes)
     return nn.Sequential(*layers, nn.Flatten(), dense)
-
-
-def _fit(
-    network: nn.Module,
-    name: str,
-    images: Images,
-    target: Tensor,
-    settings: DownstreamSettings,
-    device: str,
-    report: Callable[[int, float], None],
-) -> None:
-    classes = network[-1].out_features  # type: ignore[index]
-    optimizer = torch.optim.Adam(network.parameters(), lr=settings.rate)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, settings.steps)
-    dtype = best_dtype(device) if name == "CNN" else torch.float32
-    low = dtype != torch.float32
-    kind = torch.device(device).type
-    network.train()
-    last = time.monotonic()
-    order = _batches(
-        torch.nonzero(target < classes)[:, 0],
-        settings.batch,
-        generator(settings.seed, "downstream", "order", name),
-    )
-    for step, chosen in zip(range(1, settings.steps + 1), order):
-        x = pixel_values(images[chosen.numpy() if isinstance(images, np.ndarray) else chosen])
-        x = x.to(device, memory_format=memory_format(x))
-        with torch.autocast(kind, dtype) if low else nullcontext():
-            logits = network(x)
-        loss = cross_entropy(logits.float(), target[chosen].to(device))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        now = time.monotonic()
-        if step == settings.steps or now - last > 1:
-            last = now
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise ArithmeticError(
-                    f"the loss of the {name} is {value} at step {step}; lower the rate "
-                    f"(now {settings.rate})"
-                )
-            report(step, value)
-
-
-def _batches(usable: Tensor, batch: int, draw: torch.Generator) -> Iterator[Tensor]:
-    """Passes without end through the usable indices, each in an order of its own."""
-    batch = min(batch, len(usable))
-    while True:
-        order = usable[torch.randperm(len(usable), generator=draw)]
-        yield from order[: len(usable) // batch * batch].split(batch)
 
 
 def _predict(network: nn.Module, images: Images, device: str) -> Tensor:

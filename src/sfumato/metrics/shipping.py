@@ -74,6 +74,7 @@ def train_feature_classifier(
     training: ClassifierTraining | None = None,
     device: str = "cpu",
     replace: bool = False,
+    run: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> tuple[LabelledClassifier, tuple[Score, ...]]:
     """Trains on ``train``, tests on ``test``, writes the folder ``out``.
@@ -82,6 +83,7 @@ def train_feature_classifier(
         name: of the classifier, and of the features it gives.
         command: what a reader types to repeat this; stands in the card.
         replace: overwrite an existing folder.
+        run: a folder of checkpoints and a log; goes on with what is in it. None keeps none.
 
     Returns:
         The classifier and its accuracy on ``test``, in %, one score per axis.
@@ -97,7 +99,7 @@ def train_feature_classifier(
     began = time.monotonic()
     classifier = train_classifier(
         train.images, train.labels, axes, name=name, training=training, device=device,
-        progress=progress,
+        run=run, progress=progress,
     )  # fmt: skip
     seconds = time.monotonic() - began
     scores = label_accuracy(classifier, test.images, test.labels, metric="test accuracy")

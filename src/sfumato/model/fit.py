@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from sfumato.data import ImageSet, PointSet, to_uint8
 from sfumato.denoise import Denoiser
@@ -22,11 +23,22 @@ from sfumato.sampling import sample
 from sfumato.seeds import generator, generators
 from sfumato.solve import Ancestral, Exponential
 from sfumato.systems.ddgan.implicit import ImplicitDenoiser
-from sfumato.systems.dpdm.config import PrivacyConfig
 from sfumato.systems.genie.derivative import Differentiable
 from sfumato.systems.genie.taylor import Taylor
 from sfumato.times import karras, quadratic
-from sfumato.train import Adversary, Data, Loss, Sheet, TrainConfig, standard_loss, train
+from sfumato.train import (
+    Data,
+    Loss,
+    Player,
+    Sheet,
+    Task,
+    TrainConfig,
+    diffusion,
+    standard_loss,
+    train,
+)
+from sfumato.train.rule import Descent, MakeRule
+from sfumato.train.task import Losses
 
 
 def root_mean_square(data: ImageSet | PointSet, n: int = 4096) -> float:
@@ -114,47 +126,72 @@ def fit(
     config: Any,
     model: ModelDescription,
     data: Data,
-    law: TimeLaw,
+    law: TimeLaw | None,
     settings: TrainConfig,
     out: Path,
     resume: bool,
     *,
     denoiser: Denoiser | None = None,
     loss: Loss = standard_loss,
-    adversary: Adversary | None = None,
-    privacy: PrivacyConfig | None = None,
+    task: Task | Losses | None = None,
+    others: Sequence[Player] = (),
+    frozen: Mapping[str, nn.Module] | None = None,
+    rule: MakeRule = Descent,
+    show: bool = True,
     sheet: Sheet | None = None,
     labels: tuple[int, ...] | None = None,
+    conditions: int = 0,
 ) -> Path:
     """Build the model, train it, and return the run folder.
 
     ``config.json`` in the run folder keeps the recipe's name and its configuration;
-    `sfumato.console.again` runs it again. A ``denoiser`` that was built already, a ``loss`` and a
-    second player may be given, a promise to the data's records, another ``sheet`` than one of
-    samples, and the ``labels`` that the data has for the model if these are not all of its own.
+    `sfumato.console.again` runs it again.
+
+    Args:
+        recipe: its name.
+        config: the recipe's settings.
+        model: what is trained.
+        data: examples.
+        law: of the times; None with a ``task``.
+        settings: how to train.
+        out: the run folder.
+        resume: go on with the run in it.
+        denoiser: one that was built already.
+        loss: of each example.
+        task: instead of ``law``, ``loss`` and ``labels``.
+        others: players that move before it in every step.
+        frozen: see `sfumato.train.train`.
+        rule: how the gradient comes about.
+        show: whether a sheet may show records of the data, or their labels.
+        sheet: another picture than one of samples.
+        labels: those that the data has for the model, if these are not all of its own.
+        conditions: see `DiffusionTask`.
 
     Raises:
         UsageError, SfumatoError: see `sfumato.train.train`.
     """
     denoiser = model.build(settings.seed) if denoiser is None else denoiser
-    private = privacy is not None
     if sheet is None and isinstance(data, ImageSet):
-        sheet = image_sheet(model, data, private)
+        sheet = image_sheet(model, data, not show)
     elif isinstance(data, PointSet):  # a scatter plot shows the data itself
-        sheet = None if private else point_sheet(model, data)
+        sheet = point_sheet(model, data) if show else None
+    if task is not None:
+        player = Player(denoiser, task)
+    else:
+        if law is None:
+            raise ValueError("expected a law of the times, or a task")
+        labels = model.labels if labels is None else labels
+        player = diffusion(settings, denoiser, law, loss, labels, conditions)
     train(
         settings,
-        denoiser,
+        [*others, player],
         data,
         out,
-        law=law,
-        labels=model.labels if labels is None else labels,
         model=model.to_json(),
         about={"recipe": recipe, "config": encode(config)},
         sheet=sheet,
-        loss=loss,
-        adversary=adversary,
-        privacy=privacy,
+        frozen=frozen,
+        rule=rule,
         resume=resume,
         update=lambda older: read_model(older).to_json(),
     )

@@ -4,8 +4,9 @@
 
 * ``model.safetensors`` the weights, ``ema.safetensors`` their average,
 * ``optimizer.safetensors`` the optimizer's moments, by parameter name,
-* ``adversary.safetensors``, ``adversary-optimizer.safetensors`` the same of a second player,
-* ``state.json`` step, data position, seed, configuration, sums of the log, loss scale,
+* ``NAME.safetensors``, ``NAME-optimizer.safetensors`` the same of every further player,
+* ``state.json`` step, data position, seed, configuration, sums of the log, loss scale, digests of
+  frozen modules, which are not kept themselves,
 * ``model.json`` what the weights belong to, ``SHA256SUMS`` the checksums.
 
 No random state is stored: all randomness is a function of (seed, step), see `draws`. A folder
@@ -15,6 +16,7 @@ behind is either a whole checkpoint or a hidden folder that the next run sweeps 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -30,6 +32,7 @@ from torch import Tensor, nn
 from sfumato.errors import SfumatoError
 from sfumato.files.atomic import remove, sweep
 from sfumato.files.store import read_folder, write_folder
+from sfumato.train import shard
 
 FORMAT = 1
 MODEL, EMA, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.safetensors"
@@ -46,7 +49,20 @@ class Checkpoint(NamedTuple):
 
 def pack_tensors(tensors: Mapping[str, Tensor]) -> bytes:
     """The bytes of a safetensors file."""
-    return save_tensors({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()})
+    found = {}
+    for name in sorted(tensors):  # the same order in every process, which put slices together
+        found[name] = shard.whole(tensors[name].detach()).cpu().contiguous().clone()
+    return save_tensors(found)
+
+
+def digest(module: nn.Module) -> str:
+    """SHA-256 of a module's weights and buffers with their names."""
+    made = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        flat = tensor.detach().cpu().contiguous().flatten()
+        made.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        made.update(flat.view(torch.uint8).numpy().tobytes())
+    return made.hexdigest()
 
 
 def pack_json(value: Mapping[str, Any]) -> bytes:
@@ -76,7 +92,8 @@ def restore_optimizer(
             raise SfumatoError(f"moments of {name!r} were saved, which the model has not")
         like = parameters[name]
         if tensor.shape == like.shape:
-            tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+            cut = shard.like(tensor, like)
+            tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(cut)
         state.setdefault(order[name], {})[key] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
@@ -110,7 +127,7 @@ def load_tensors_into(module: nn.Module, have: Mapping[str, Tensor], where: str)
         raise SfumatoError(
             f"{where} holds the weights of another model: " + "; ".join(wrong[:4]) + more
         )
-    module.load_state_dict(have)
+    module.load_state_dict({k: shard.like(have[k], v) for k, v in want.items()})
 
 
 def parse_json(files: Mapping[str, bytes], name: str, folder: Path) -> dict[str, Any]:

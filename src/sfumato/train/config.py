@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 from sfumato.errors import UsageError
 
@@ -20,10 +20,14 @@ class TrainConfig:
         accumulate: parts that a process cuts its share of a batch into, to save memory.
         seed: everything random in the run follows from it.
         optimizer: "adam", or "muon", which makes the momentum of matrices and convolutions
-            orthogonal (see `sfumato.train.muon`). A second player is always trained by AdamW.
+            orthogonal (see `sfumato.train.muon`). Further players have AdamW unless they say
+            otherwise.
         lr: the highest learning rate.
         warmup: steps over which the rate rises linearly from lr/warmup to lr.
-        decay: "cosine" lets the rate fall to 0 at the last step, "constant" keeps it.
+        decay: "cosine" or "linear" lets the rate fall to 0 at the last step, "constant" keeps it;
+            "one-cycle" (Smith and Topin 2017, arXiv 1708.07120) goes from lr/25 to lr over the
+            warm-up and to lr/250,000 at the end along half cosines, and Adam's first beta from
+            0.95 to 0.85 and back.
         betas: Adam's decay rates of the first and second moment.
         weight_decay: decoupled weight decay (AdamW); 0 is Adam.
         clip: largest gradient norm; larger gradients are scaled down to it. 0 does not clip.
@@ -37,6 +41,8 @@ class TrainConfig:
         mixed_precision: "no" (float32), "bf16" or "fp16" inside the network.
         compile: run the network through torch.compile (minutes of compilation on a CPU).
         cpu: stay on the CPU even where there is a GPU.
+        shard: cut weights, averages and moments among the processes (FSDP), for a network that
+            does not fit one device; nothing in one process.
         log_every: steps between lines of log.jsonl.
         levels: noise-level bins in which the loss is logged.
         sheet_every: steps between sample sheets; 0 draws none.
@@ -56,7 +62,7 @@ class TrainConfig:
     optimizer: Literal["adam", "muon"] = "adam"
     lr: float = 1e-3
     warmup: int = 500
-    decay: Literal["cosine", "constant"] = "cosine"
+    decay: Literal["cosine", "constant", "linear", "one-cycle"] = "cosine"
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
     clip: float = 1.0
@@ -68,6 +74,7 @@ class TrainConfig:
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     compile: bool = False
     cpu: bool = False
+    shard: bool = False
     log_every: int = 50
     levels: int = 8
     sheet_every: int = 1_000
@@ -99,10 +106,27 @@ class TrainConfig:
 
     def rate(self, step: int) -> float:
         """Learning rate of step n = 0, 1, ...: lr min(1, (n+1)/warmup) · (1 + cos(πn/steps))/2."""
+        if self.decay == "one-cycle":
+            return self._cycle(step, self.lr / 25, self.lr, self.lr / 250_000)
         rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         if self.decay == "constant":
             return self.lr * rise
+        if self.decay == "linear":
+            return self.lr * rise * (1 - min(step / self.steps, 1.0))
         return self.lr * rise * 0.5 * (1 + math.cos(math.pi * min(step / self.steps, 1.0)))
+
+    def momentum(self, step: int) -> float:
+        """Adam's first beta in a step of one cycle."""
+        return self._cycle(step, 0.95, 0.85, 0.95)
+
+    def _cycle(self, step: int, low: float, high: float, last: float) -> float:
+        """From low to high over the warm-up, and to last at the end."""
+        peak, end = self.warmup - 1, self.steps - 1
+        if step <= peak:
+            start, stop, share = low, high, step / max(peak, 1)
+        else:
+            start, stop, share = high, last, (step - peak) / max(end - peak, 1)
+        return stop + (start - stop) / 2 * (1 + math.cos(math.pi * min(share, 1.0)))
 
 
 _AT_LEAST: dict[str, float] = {
@@ -120,3 +144,19 @@ _AT_LEAST: dict[str, float] = {
     "checkpoint_every": 1,
     "keep": 1,
 }
+
+
+def small(device: str, **settings: Any) -> TrainConfig:
+    """Settings of something smaller than a generative model, a judge or a reader.
+
+    Args:
+        device: "cpu" or "cuda".
+        settings: those that differ from the usual: Adam's own betas, no clipping, no sheets,
+            nothing on the terminal, a line of the log in 50 steps, a checkpoint in 500.
+    """
+    usual: dict[str, Any] = {
+        "cpu": not device.startswith("cuda"), "betas": (0.9, 0.999), "clip": 0.0,
+        "sheet_every": 0, "log_every": 50, "checkpoint_every": 500,
+        "tensorboard": False, "quiet": True,
+    }  # fmt: skip
+    return TrainConfig(**{**usual, **settings})

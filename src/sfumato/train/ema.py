@@ -15,8 +15,9 @@ import copy
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from sfumato.train import shard
 from sfumato.train.config import TrainConfig
 
 
@@ -44,8 +45,8 @@ class Ema:
     @torch.no_grad()
     def update(self, module: nn.Module, decay: float) -> None:
         """Move the average towards the module's weights; buffers are copied."""
-        mine: list[Tensor] = list(self.module.parameters())
-        theirs = [p.detach().float() for p in module.parameters()]
+        mine = shard.slices(self.module.parameters())
+        theirs = [p.float() for p in shard.slices(p.detach() for p in module.parameters())]
         torch._foreach_lerp_(mine, theirs, 1.0 - decay)
         for mine_b, theirs_b in zip(self.module.buffers(), module.buffers(), strict=True):
             mine_b.copy_(theirs_b)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
@@ -12,6 +11,7 @@ from sfumato.loss import TimeLaw
 from sfumato.process import Process
 from sfumato.schedule import as_time
 from sfumato.seeds import generator
+from sfumato.train.task import Observer
 
 
 def level(process: Process, t: Tensor) -> Tensor:
@@ -32,60 +32,51 @@ def level_edges(process: Process, law: TimeLaw, bins: int) -> Tensor:
 
 
 @final
-@dataclass
-class Levels:
-    """Sums of the loss per bin since the last line of the log.
+class Levels(Observer):
+    """Sums of the loss per bin of the log signal-to-noise ratio since the last line of the log.
 
     The mean over bins, weighted by their counts, is the mean loss of the interval.
+
+    Args:
+        process: of the times that were drawn.
+        edges: inner edges of the bins, rising.
     """
 
-    edges: Tensor
-    sums: Tensor = field(init=False)
-    counts: Tensor = field(init=False)
-    total: float = 0.0
-    steps: int = 0
-
-    def __post_init__(self) -> None:
+    def __init__(self, process: Process, edges: Tensor) -> None:
+        self.process, self.edges = process, edges
         self.clear()
 
     def clear(self) -> None:
         """Start a new interval."""
-        bins = len(self.edges) + 1
-        self.sums = torch.zeros(bins, dtype=torch.float64)
-        self.counts = torch.zeros(bins, dtype=torch.float64)
-        self.total, self.steps = 0.0, 0
+        self.sums, self.counts = torch.zeros(2, len(self.edges) + 1, dtype=torch.float64)
 
-    def add(self, losses: Tensor, log_snr: Tensor) -> None:
-        """Add one step's losses (B,) at these log signal-to-noise ratios (B,)."""
-        index = torch.bucketize(log_snr, self.edges)
-        losses = losses.double()
-        self.sums.index_add_(0, index, losses)
-        self.counts.index_add_(0, index, torch.ones_like(losses))
-        self.total += float(losses.mean())
-        self.steps += 1
+    def add(self, losses: Tensor, drawn: Any) -> None:
+        """Add one step's losses (B,) at the times ``drawn.t`` (B,)."""
+        index = torch.bucketize(level(self.process, drawn.t), self.edges)
+        self.sums.index_add_(0, index, losses.double())
+        self.counts.index_add_(0, index, torch.ones(len(losses), dtype=torch.float64))
 
     def report(self) -> dict[str, Any]:
-        """Mean loss, mean loss per bin (None where nothing fell) and the counts; {} after none."""
-        if not self.steps:
+        """Mean loss per bin (None where nothing fell) and the counts; {} after nothing."""
+        if not self.counts.any():
             return {}
         pairs = zip(self.sums.tolist(), self.counts.tolist(), strict=True)
         return {
-            "loss": self.total / self.steps,
             "loss_by_level": [s / n if n else None for s, n in pairs],
             "count_by_level": [int(n) for n in self.counts.tolist()],
         }
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, so that the line after it is the same after a resume."""
-        return {
-            "sums": self.sums.tolist(),
-            "counts": self.counts.tolist(),
-            "total": self.total,
-            "steps": self.steps,
-        }
+        """Sums and counts."""
+        return {"sums": self.sums.tolist(), "counts": self.counts.tolist()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take `state` back."""
-        self.sums = torch.tensor(state["sums"], dtype=torch.float64)
-        self.counts = torch.tensor(state["counts"], dtype=torch.float64)
-        self.total, self.steps = state["total"], state["steps"]
+        """Take `state` back, unless it has another number of bins."""
+        if len(state.get("sums", ())) == len(self.sums):
+            self.sums = torch.tensor(state["sums"], dtype=torch.float64)
+            self.counts = torch.tensor(state["counts"], dtype=torch.float64)
+
+    def where(self, drawn: Any, bad: Tensor) -> str:
+        """The range of the log signal-to-noise ratio."""
+        found = level(self.process, drawn.t)[bad]
+        return f"at log-SNR {float(found.min()):.2f} to {float(found.max()):.2f}"

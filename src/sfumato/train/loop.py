@@ -1,12 +1,12 @@
-r"""The training loop: minimise the denoising loss, and be able to stop and go on at any moment.
+r"""The training loop: minimise a mean loss, and be able to stop and go on at any moment.
 
-One step draws a batch of data and times, adds noise, and descends
+One step prepares a batch, and each player whose turn it is descends
 
-.. math:: \frac1B \sum_i \ell(\theta; x_0^i, t^i, \epsilon^i),
+.. math:: \frac1B \sum_i \ell_i(\theta),
 
-the mean of `denoising_loss`, with Adam; then the averaged weights follow (see `ema`). Parallel
-processes, devices and precision are accelerate's; everything random is a function of
-(seed, step), see `draws`. With an `adversary` every step has two moves.
+the mean of its task's losses, with Adam or Muon; then the averaged weights follow (see `ema`).
+Parallel processes, devices and precision are accelerate's; everything random is a function of
+(seed, step), see `draws`.
 """
 
 from __future__ import annotations
@@ -15,83 +15,87 @@ import atexit
 import errno
 import gc
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
+from torch import nn
 
-from sfumato.denoise import Denoiser
-from sfumato.errors import SfumatoError, UsageError
-from sfumato.loss import TimeLaw
-from sfumato.systems.dpdm.config import PrivacyConfig
-from sfumato.train.adversary import Adversary
+from sfumato.errors import SfumatoError
+from sfumato.files.progress import Progress
 from sfumato.train.config import TrainConfig
-from sfumato.train.draws import Data, Draws, Loss, standard_loss
+from sfumato.train.draws import Draws
+from sfumato.train.rule import Descent, MakeRule
 from sfumato.train.run import Run, Sheet, Update, same
+from sfumato.train.task import Data, Player, ordered
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}
 
 
 def train(
     config: TrainConfig,
-    denoiser: Denoiser,
+    players: Player | Sequence[Player],
     data: Data,
-    out: Path,
+    out: Path | str | None,
     *,
-    law: TimeLaw,
-    labels: Sequence[int] = (),
     model: Mapping[str, Any] | None = None,
     about: Mapping[str, Any] | None = None,
     sheet: Sheet | None = None,
-    loss: Loss = standard_loss,
-    adversary: Adversary | None = None,
-    privacy: PrivacyConfig | None = None,
+    frozen: Mapping[str, nn.Module] | None = None,
+    rule: MakeRule = Descent,
     resume: bool = False,
     update: Update = same,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Path:
-    """Train a denoiser in place and return the folder of the last checkpoint.
+    """Train modules in place and return the folder of the last checkpoint.
 
     Args:
         config: how to train.
-        denoiser: what to train; all its parameters that require a gradient.
-        data: `batch(indices)` gives float32 examples (B, ...) and int64 labels (B, A) or None.
-        out: the run folder: ``checkpoints/``, ``sheets/``, ``log.jsonl``, ``config.json``.
-        law: the law of the times; the loss is also logged over its equally likely levels.
-        labels: number of classes per label axis that the denoiser takes; () trains without.
-        model: JSON-able description of the denoiser, kept in ``model.json``.
+        players: what to train and towards what; several move in this order in every step.
+        data: the examples; what `Data.batch` gives is what the tasks get.
+        out: the run folder: ``checkpoints/``, ``sheets/``, ``log.jsonl``, ``config.json``; None
+            keeps nothing.
+        model: JSON-able description of the player "model", kept in ``model.json``.
         about: JSON-able description of the run, kept in ``config.json``.
-        sheet: draws a picture of samples; ``None`` draws none.
-        loss: another loss per example.
-        adversary: a second player, which moves first in every step.
-        privacy: what the run promises to the data's records (see `private`); None promises
-            nothing.
+        sheet: draws a picture from the averaged module; ``None`` draws none.
+        frozen: modules that losses use and that are not trained, by name. They are held still,
+            stay out of checkpoints, and their digests are compared on resuming.
+        rule: how the gradient of "model" comes about; that of differential privacy is in
+            `sfumato.systems.dpdm`.
         resume: go on from the newest readable checkpoint in ``out``; from the beginning if
             there is none yet.
         update: brings the description of an older version's checkpoint up to date, before it
             is compared with ``model``.
+        progress: is told at each line of the log.
 
     Raises:
         UsageError: ``out`` holds a run and ``resume`` is false; the checkpoint belongs to another
-            model, seed or batch size; the batch cannot be divided among the processes.
+            model, seed, batch size or frozen module; the batch cannot be divided among the
+            processes.
         SfumatoError: the loss is not finite, no checkpoint can be read, or the disk refuses.
         Stopped: SIGINT or SIGTERM; a checkpoint was saved.
     """
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
+            unseen = replace(
+                config, checkpoint_every=config.steps, sheet_every=0, tensorboard=False
+            )
+            return train(unseen, players, data, folder, frozen=frozen, rule=rule, progress=progress)
     out = Path(out)
-    if privacy is not None and adversary is not None:
-        raise UsageError("a second player sees the data too: a private run cannot have one yet")
     accelerator = _accelerator(config)
-    rank, world = accelerator.process_index, accelerator.num_processes
-    draws = Draws(config, data, denoiser.process, law, labels, rank, world)
+    draws = Draws(config, data, accelerator.process_index, accelerator.num_processes)
     devices = [accelerator.device.index or 0] if accelerator.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        about_model = dict(model or {})
         run = Run(
-            config, denoiser, draws, out, accelerator, about_model, sheet, loss, adversary, privacy
-        )
+            config, ordered(players), draws, out, accelerator, dict(model or {}), sheet,
+            frozen or {}, rule, progress,
+        )  # fmt: skip
         try:
             report = run.open(resume, about, update)
             try:
@@ -107,6 +111,10 @@ def train(
 
 
 def _accelerator(config: TrainConfig) -> Accelerator:
+    from accelerate import Accelerator  # not before a training: it takes a second to import
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import DistributedDataParallelKwargs
+
     # Without a GPU and without cpu=True, accelerate takes several processes for separate runs.
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     cpu = config.cpu or (several and not torch.cuda.is_available())

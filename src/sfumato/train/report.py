@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
 
 from sfumato.files.atomic import write
+from sfumato.files.progress import Progress
 
 LOG = "log.jsonl"
 
@@ -48,6 +52,7 @@ class Report:
         quiet: nothing on the terminal.
         tensorboard: write TensorBoard files if it is installed.
         main: whether this process reports at all.
+        progress: is told at each line of the log.
     """
 
     def __init__(
@@ -60,14 +65,15 @@ class Report:
         quiet: bool,
         tensorboard: bool,
         main: bool,
+        progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self.run, self.step, self.steps, self.batch = run, step, steps, batch
-        self.main = main
+        self.main, self._progress = main, progress
         self._console = Console(stderr=True, quiet=quiet or not main, highlight=False)
         self._began = self._last = time.monotonic()
         self._paused = 0.0
         self._printed = -1e9
-        self._bar: Progress | None = None
+        self._bar: Bar | None = None
         self._board: Any = None
         if not main:
             return
@@ -79,7 +85,7 @@ class Report:
 
             self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
         if self._console.is_terminal and not quiet:
-            self._bar = Progress(
+            self._bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
@@ -121,8 +127,11 @@ class Report:
         self._log.flush()
         if self._board is not None:
             self._to_board(step, values)
-        other = f" against {values['adversary_loss']:.4f}" if "adversary_loss" in values else ""
-        words = [] if values.get("loss") is None else [f"loss {values['loss']:.4f}{other}"]
+        if self._progress is not None:
+            loss = values.get("loss", math.nan)
+            self._progress(Progress(step, self.steps, loss, self.elapsed()))
+        losses = [f"{values[key]:.4f}" for key in values if key == "loss" or key.endswith("_loss")]
+        words = [f"loss {' against '.join(losses)}"] if losses else []
         if "epsilon" in values:
             words.append(f"epsilon {values['epsilon']:.3f} of {values['budget']:g}")
         words += [f"{rate:,.0f} images/s", f"{duration(whole)} left"]
@@ -134,10 +143,9 @@ class Report:
             self.say(f"step {step:,} of {self.steps:,}  {news}")
 
     def _to_board(self, step: int, values: dict[str, Any]) -> None:
-        for key in ("loss", "adversary_loss", "lr", "grad_norm", "epsilon", "images_per_s"):
-            if values.get(key) is None:
-                continue
-            self._board.add_scalar(key, values[key], step)
+        for key, value in values.items():
+            if isinstance(value, float):
+                self._board.add_scalar(key, value, step)
         for i, value in enumerate(values.get("loss_by_level", [])):
             if value is not None:
                 self._board.add_scalar(f"loss_by_level/{i}", value, step)

@@ -1,33 +1,41 @@
 """How a step's gradient comes about: from a batch and its mean loss, or another way.
 
-`Run` has the weights, the optimizer, the averages, the log and the checkpoints; a `Rule` leaves a
-gradient in every parameter's ``.grad`` and says what may be told about it.
+A `Seat` has the weights, the optimizer and the average; a `Rule` leaves a gradient in every
+parameter's ``.grad`` and says what may be told about it.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import torch
-from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from sfumato.errors import UsageError
-from sfumato.train.config import TrainConfig
-from sfumato.train.draws import Draws, Microbatch
+from sfumato.train import shard
+
+if TYPE_CHECKING:
+    from sfumato.train.seat import Seat
 
 
 class Outcome(NamedTuple):
-    """What a gradient came with: the whole batch's losses and times, if they may be known."""
+    """What a gradient came with.
+
+    Args:
+        norm: of the gradient, before it is clipped.
+        stop: whether any process must stop.
+        losses: of the whole batch, on the CPU, if they may be known.
+        drawn: what was drawn for it.
+    """
 
     norm: float
     stop: bool
     losses: Tensor | None = None
-    times: Tensor | None = None
+    drawn: Any = None
 
 
 class Rule(ABC):
@@ -39,8 +47,7 @@ class Rule(ABC):
 
     @abstractmethod
     def gradient(self, parts: Any, step: int, stop: bool) -> Outcome:
-        """Leave the gradient in the parameters; true in `FolderOutcome.stop` if any process must
-        stop."""
+        """Leave the gradient in the parameters; ``stop``: whether this process must stop."""
 
     @abstractmethod
     def open(self, out: Path, state: Mapping[str, Any] | None) -> str:
@@ -64,20 +71,16 @@ class Rule(ABC):
         return {}
 
 
+MakeRule = Callable[["Seat"], Rule]
+"""Makes the rule of the player "model"; refuses by a UsageError what it cannot do."""
+
+
 @final
 class Descent(Rule):
     """The mean loss of the batch, over all processes and parts; the gradient's norm is clipped."""
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        draws: Draws,
-        accelerator: Accelerator,
-        losses: nn.Module,
-        parameters: Sequence[nn.Parameter],
-    ) -> None:
-        self.config, self.draws, self.accelerator = config, draws, accelerator
-        self.losses, self.parameters = losses, parameters
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
 
     def open(self, out: Path, state: Mapping[str, Any] | None) -> str:
         """Refuses the weights of a private run."""
@@ -88,34 +91,36 @@ class Descent(Rule):
             )
         return ""
 
-    def parts(self, step: int) -> list[Microbatch]:
+    def parts(self, step: int) -> list[Any]:
         """This process's parts of the batch."""
-        return self.draws.parts(step)
+        return self.seat.draws.parts(self.seat.task, step, self.seat.name)
 
-    def gradient(self, parts: list[Microbatch], step: int, stop: bool) -> Outcome:
+    def gradient(self, parts: list[Any], step: int, stop: bool) -> Outcome:
         """One forward and backward pass for each part."""
-        accelerator = self.accelerator
+        seat, accelerator = self.seat, self.seat.accelerator
         mine = []
         for i, part in enumerate(parts):
-            part = part.to(accelerator.device)
             if i + 1 < len(parts):
-                with accelerator.no_sync(self.losses):
-                    losses = self.losses(part)
-                    accelerator.backward(losses.mean())
+                with accelerator.no_sync(seat.losses), shard.unsynced(seat.losses):
+                    mine.append(self._pass(part))
             else:
-                losses = self.losses(part)
-                accelerator.backward(losses.mean())
-            mine.append(losses.detach().float())
-        norm = accelerator.clip_grad_norm_(
-            self.parameters, self.config.clip if self.config.clip else math.inf
-        )
+                mine.append(self._pass(part))
+        norm = accelerator.clip_grad_norm_(seat.parameters.values(), seat.config.clip or math.inf)
         flag = torch.tensor([float(stop)], device=accelerator.device)
         everyone = accelerator.gather(torch.cat([*mine, flag])).cpu()
         everyone = everyone.reshape(accelerator.num_processes, -1)
         losses, stop = everyone[:, :-1].reshape(-1), bool(everyone[:, -1].any())
-        return Outcome(float(norm), stop, losses, self.draws.times(step)[0])
+        drawn = seat.draws.drawn(seat.task, step, seat.name) if seat.observer is not None else None
+        return Outcome(float(shard.whole(norm)), stop, losses, drawn)
+
+    def _pass(self, part: Any) -> Tensor:
+        accelerator = self.seat.accelerator
+        losses: Tensor = self.seat.losses(part)
+        accelerator.backward(losses.mean())
+        return losses.detach().float()
 
     def state(self, step: int) -> dict[str, Any]:
         """Where in the shuffled data the run is."""
-        epoch, position = divmod(step * self.config.batch, len(self.draws.data))
+        seat = self.seat
+        epoch, position = divmod(step * seat.config.batch, len(seat.draws.data))
         return {"epoch": epoch, "position": position}

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
-import torch
-from accelerate import Accelerator
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
-from sfumato.denoise import Denoiser, Preconditioned
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files import pictures
 from sfumato.files.atomic import write
-from sfumato.systems.dpdm.config import PrivacyConfig
-from sfumato.systems.dpdm.descent import PrivateDescent
+from sfumato.files.progress import Progress
 from sfumato.train import checkpoint as ck
-from sfumato.train.adversary import Adversary, Opponent
+from sfumato.train import shard
 from sfumato.train.config import TrainConfig
-from sfumato.train.draws import Draws, Loss, Microbatch
-from sfumato.train.ema import Ema, ema_decay
-from sfumato.train.levels import Levels, level, level_edges
-from sfumato.train.muon import Muon, matrices
+from sfumato.train.draws import Draws
 from sfumato.train.report import Report, duration
-from sfumato.train.rule import Descent, Rule
+from sfumato.train.rule import MakeRule
+from sfumato.train.seat import Seat
 from sfumato.train.stop import StopSignals
+from sfumato.train.task import MAIN, Player
 
-Sheet = Callable[[Denoiser], Image.Image]
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Sheet = Callable[[Any], Image.Image]
 """Draws a picture from the averaged model; must not use torch's global generator."""
 
 
@@ -51,83 +48,49 @@ class Stopped(SfumatoError):
 
 
 @final
-class _Losses(nn.Module):
-    """The loss as a module, so that distributed wrappers see one forward per part."""
-
-    def __init__(self, denoiser: Denoiser, loss: Loss) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-        self.loss = loss
-
-    def forward(self, part: Microbatch) -> Tensor:
-        return self.loss(self.denoiser, part)
-
-
-@final
 class Run:
-    """A run: weights, averaged weights, optimizer, step, and the folder it writes to.
+    """A run: its players, the step, and the folder it writes to.
 
     Args:
         config: how to train.
-        denoiser: what is trained.
+        players: in the order they move; one is called "model".
         draws: everything random, for this process.
         out: the run folder.
         accelerator: devices, processes and precision.
-        model: description of the denoiser, for ``model.json``.
+        model: description of the player "model", for ``model.json``.
         sheet: draws a picture of samples.
-        loss: the loss per example.
-        adversary: the second player, if there is one.
-        privacy: what is promised to the data's records, if anything is.
+        frozen: modules that are used and not trained, by name.
+        rule: makes the rule by which "model" descends.
+        progress: is told at each line of the log.
     """
 
     def __init__(
         self,
         config: TrainConfig,
-        denoiser: Denoiser,
+        players: Sequence[Player],
         draws: Draws,
         out: Path,
         accelerator: Accelerator,
         model: dict[str, Any],
         sheet: Sheet | None,
-        loss: Loss,
-        adversary: Adversary | None = None,
-        privacy: PrivacyConfig | None = None,
+        frozen: Mapping[str, nn.Module],
+        rule: MakeRule,
+        progress: Callable[[Progress], None] | None,
     ) -> None:
         self.config, self.draws, self.out = config, draws, out
         self.accelerator, self.model, self.sheet = accelerator, model, sheet
-        self.main = accelerator.is_main_process
-        denoiser.to(accelerator.device)
-        self.denoiser = denoiser.train()
-        self.ema = Ema(denoiser)
-        if config.compile:
-            target = denoiser.network if isinstance(denoiser, Preconditioned) else denoiser
-            target.compile()
-        self.parameters = {n: p for n, p in denoiser.named_parameters() if p.requires_grad}
-        how: dict[str, Any] = {
-            "lr": config.lr,
-            "betas": config.betas,
-            "weight_decay": config.weight_decay,
-            "fused": accelerator.device.type in ("cpu", "cuda"),
-        }
-        mine = list(self.parameters.values())
-        optimizer = self.bare_optimizer = (
-            Muon(mine, **how, matrices=matrices(denoiser))
-            if config.optimizer == "muon"
-            else torch.optim.AdamW(mine, **how)
-        )
-        self.losses, self.optimizer = accelerator.prepare(_Losses(denoiser, loss), optimizer)
-        self.opponent = (
-            None if adversary is None else Opponent(adversary, denoiser, config, accelerator)
-        )
-        self.rule: Rule
-        if privacy is None:
-            self.rule = Descent(config, draws, accelerator, self.losses, mine)
-        else:
-            self.rule = PrivateDescent(config, privacy, draws, accelerator, denoiser, loss, model)
-        self.levels = Levels(level_edges(denoiser.process, draws.law, config.levels))
+        self.main, self.progress = accelerator.is_main_process, progress
+        self.frozen = {}
+        for name, module in frozen.items():
+            module.to(accelerator.device).eval().requires_grad_(False)
+            self.frozen[name] = ck.digest(module)
+        alone = len(players) == 1
+        self.seats = [Seat(p, config, draws, accelerator, model, alone, rule) for p in players]
+        (self.first,) = (seat for seat in self.seats if seat.name == MAIN)
+        self.rule = self.first.rule
+        for seat in self.seats:
+            seat.hold(not alone)
         self.step = 0
-        self.skipped = 0
-        self.norm = 0.0
         self.saved: Path | None = None
 
     def open(self, resume: bool, about: Mapping[str, Any] | None, update: Update) -> Report:
@@ -153,14 +116,16 @@ class Run:
             self.out.mkdir(parents=True, exist_ok=True)
             if about is not None:
                 write(self.out / "config.json", json.dumps(dict(about), indent=1) + "\n")
+        config = self.config
         report = Report(
             self.out,
             self.step,
-            self.config.steps,
-            self.config.batch,
-            quiet=self.config.quiet,
-            tensorboard=self.config.tensorboard,
+            config.steps,
+            config.batch,
+            quiet=config.quiet,
+            tensorboard=config.tensorboard,
             main=self.main,
+            progress=self.progress,
         )
         for reason in refused:
             report.say(f"left out a damaged checkpoint: {reason}")
@@ -186,15 +151,18 @@ class Run:
                     f"{folder} was trained with {key} {was}, got {getattr(self.config, key)}; a "
                     "resumed run cannot change it"
                 )
-        ck.load_weights(self.denoiser, files[ck.MODEL], str(folder / ck.MODEL))
-        ck.load_weights(self.ema.module, files[ck.EMA], str(folder / ck.EMA))
-        ck.restore_optimizer(self.bare_optimizer, self.parameters, files[ck.OPTIMIZER])
+        frozen = state.get("frozen", self.frozen)  # older runs did not say
+        for name in sorted({*frozen, *self.frozen}):
+            if frozen.get(name) != self.frozen.get(name):
+                old, new = ((d.get(name) or "none")[:12] for d in (frozen, self.frozen))
+                raise UsageError(
+                    f"{folder} was trained with another frozen module {name!r}: {old} there, {new} "
+                    "here; a resumed run cannot change it"
+                )
+        for seat in self.seats:
+            seat.restore(found, state)
         if state["scaler"] and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        if self.opponent is not None:
-            self.opponent.restore(files, state, folder)
-        if len(state["levels"]["sums"]) == self.config.levels:
-            self.levels.restore(state["levels"])
         self.step, self.saved = state["step"], folder
         return state
 
@@ -210,28 +178,22 @@ class Run:
         with StopSignals() as signals, ThreadPoolExecutor(1) as ahead:
             upcoming = ahead.submit(self.parts, self.step)
             while self.step < config.steps and not self.rule.spent():
-                parts, theirs = upcoming.result()
+                parts = upcoming.result()
                 if self.step + 1 < config.steps:
                     upcoming = ahead.submit(self.parts, self.step + 1)
                 self.draws.seed_dropout(self.step)
-                if self.opponent is not None:
-                    self.opponent.advance(
-                        [p.to(self.accelerator.device) for p in theirs], self.step
-                    )
                 stop = self.advance(parts, signals.name is not None)
                 done = self.step == config.steps or self.rule.spent()
                 report.advance(self.step)
                 if due(config.log_every) or done:
-                    extra = {"lr": config.rate(self.step - 1), "grad_norm": self.norm}
-                    if self.opponent is not None:
-                        extra |= self.opponent.report()
-                        self.opponent.clear()
-                    extra |= self.rule.report()
-                    report.line(self.step, {**self.levels.report(), **extra})
-                    self.levels.clear()
+                    told = self.first.report()
+                    told |= {"lr": config.rate(self.step - 1), "grad_norm": self.first.norm}
+                    for seat in self.seats:
+                        told |= {} if seat is self.first else seat.report()
+                    report.line(self.step, told | self.rule.report())
                 pause = time.monotonic()
                 if self.sheet and config.sheet_every and (due(config.sheet_every) or done):
-                    self.draw_sheet()
+                    self.draw_sheet(self.sheet)
                 if due(config.checkpoint_every) or done or stop:
                     saved = self.save()
                 report.pause(time.monotonic() - pause)
@@ -240,6 +202,8 @@ class Run:
                         f"stopped by {signals.name or 'a signal'} after step {self.step:,}; "
                         f"saved {saved}; go on with the same command and --resume"
                     )
+        for seat in self.seats:
+            seat.hold(False)
         what = f"{self.step - began:,} steps in {duration(report.elapsed())}"
         report.close()
         report.say(
@@ -248,86 +212,54 @@ class Run:
         )
         return saved
 
-    def parts(self, step: int) -> tuple[Any, list[Microbatch]]:
-        """The parts of a step, and those of the adversary."""
-        mine = self.rule.parts(step)
-        return mine, [] if self.opponent is None else self.draws.parts(step, "adversary")
+    def parts(self, step: int) -> list[Any]:
+        """The parts of a step, for each player that moves in it."""
+        return [seat.rule.parts(step) if seat.moves(step) else None for seat in self.seats]
 
-    def advance(self, parts: Any, stop: bool) -> bool:
-        """One optimizer step; true if any process was asked to stop."""
-        config = self.config
-        found = self.rule.gradient(parts, self.step, stop)
-        self.norm = found.norm
-        log_snr = None if found.times is None else level(self.denoiser.process, found.times)
-        self.check(found.losses, log_snr)
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.rate(self.step)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.skipped = self.skipped + 1 if self.optimizer.step_was_skipped else 0
+    def advance(self, parts: Sequence[Any], stop: bool) -> bool:
+        """Every player whose turn it is moves; true if any process was asked to stop."""
+        asked = stop
+        for seat, mine in zip(self.seats, parts, strict=True):
+            if seat.moves(self.step):
+                seat.hold(False)
+                asked |= seat.advance(mine, self.step, stop, self.last_checkpoint())
+                seat.hold(len(self.seats) > 1)
         self.step += 1
-        self.ema.update(self.denoiser, ema_decay(config, self.step))
-        if found.losses is not None and log_snr is not None:
-            self.levels.add(found.losses, log_snr)
-        return found.stop
-
-    def check(self, losses: Tensor | None, log_snr: Tensor | None) -> None:
-        """Stop the run, before the weights are touched, if the loss or gradient is not finite."""
-        bad = None if losses is None else ~losses.isfinite()
-        scaled = self.accelerator.scaler is not None  # fp16 skips steps that overflow
-        fine = math.isfinite(self.norm) or (scaled and self.skipped < 50)
-        if fine and (bad is None or not bad.any()):
-            return
-        what = f"gradient norm {self.norm}"
-        if losses is not None and bad is not None and log_snr is not None:
-            where = log_snr[bad] if bad.any() else log_snr
-            what = (
-                f"mean loss {float(losses.mean())}, {int(bad.sum())} of {len(losses)} examples not "
-                f"finite, at log-SNR {float(where.min()):.2f} to {float(where.max()):.2f}, {what}"
-            )
-        raise SfumatoError(
-            f"the loss is not finite at step {self.step + 1:,}: {what}; the weights were left as "
-            f"they were; {self.last_checkpoint()}; try a lower learning rate, a longer warm-up or "
-            "stronger clipping"
-        )
+        return asked
 
     def last_checkpoint(self) -> str:
         """A phrase that says which checkpoint stands."""
         return f"the last good checkpoint is {self.saved}" if self.saved else "no checkpoint yet"
 
-    def draw_sheet(self) -> None:
+    def draw_sheet(self, sheet: Sheet) -> None:
         """A sample sheet from the averaged weights."""
-        if self.main and self.sheet is not None:
-            picture = self.sheet(self.ema.module)  # type: ignore[arg-type]
-            pictures.save(picture, self.out / "sheets" / f"step-{self.step:08d}.png")
+        average = self.first.average
+        if average is not None:
+            with shard.together(average.module):
+                if self.main:
+                    path = self.out / "sheets" / f"step-{self.step:08d}.png"
+                    pictures.save(sheet(average.module), path)
         self.accelerator.wait_for_everyone()
 
     def save(self) -> Path:
         """Write a checkpoint of this moment; returns its folder."""
-        config = self.config
-        if self.main:
+        if self.main or self.first.sharded:
             scaler = self.accelerator.scaler
             state = {
                 "step": self.step,
                 "random": "a function of train.seed and step",
-                "train": asdict(config),
-                "levels": self.levels.state(),
+                "train": asdict(self.config),
                 "scaler": scaler.state_dict() if scaler is not None else None,
+                "frozen": self.frozen,
+                **self.rule.state(self.step),
             }
-            state |= self.rule.state(self.step)
-            if self.opponent is not None:
-                state["adversary"] = self.opponent.state()
-            names = list(self.parameters)
-            files = {
-                ck.MODEL: ck.pack_tensors(self.denoiser.state_dict()),
-                ck.EMA: ck.pack_tensors(self.ema.module.state_dict()),
-                ck.OPTIMIZER: ck.pack_tensors(ck.optimizer_tensors(self.bare_optimizer, names)),
-                ck.STATE: ck.pack_json(state),
-                ck.DESCRIPTION: ck.pack_json({"model": self.model}),
-            }
-            if self.opponent is not None:
-                files |= self.opponent.files()
-            ck.write_checkpoint(self.out, self.step, files, config.keep)
+            files = {ck.DESCRIPTION: ck.pack_json({"model": self.model})}
+            for seat in self.seats:
+                state["levels" if seat is self.first else seat.name] = seat.state()
+                files |= seat.pack()
+            files[ck.STATE] = ck.pack_json(state)
+            if self.main:
+                ck.write_checkpoint(self.out, self.step, files, self.config.keep)
         self.accelerator.wait_for_everyone()
         self.saved = ck.step_folder(self.out, self.step)
         return self.saved

@@ -20,9 +20,10 @@ from accelerate import PartialState
 
 from sfumato.systems.dpdm.accounting import Accountant, epsilon
 from sfumato.systems.dpdm.config import PrivacyConfig
+from sfumato.systems.dpdm.descent import private
 from sfumato.systems.dpdm.ledger import NAME, Ledger
 from sfumato.systems.dpdm.randomness import Randomness, RandomSource
-from sfumato.train import train
+from sfumato.train import diffusion, train
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from loading import load
@@ -35,16 +36,15 @@ PRIVACY = PrivacyConfig(
 
 def private_train(out: Path, privacy=PRIVACY, settings=toy.SETTINGS, resume=False, **other):
     model = toy.toy_model()
+    denoiser = other.pop("denoiser", None) or model.build(settings.seed)
     return train(
         settings,
-        other.pop("denoiser", None) or model.build(settings.seed),
+        [*other.pop("others", ()), diffusion(settings, denoiser, toy.LAW, labels=model.labels)],
         other.pop("data", None) or toy.three_points(),
         out,
-        law=toy.LAW,
-        labels=model.labels,
         model=model.to_json(),
         about={"recipe": "toy"},
-        privacy=privacy,
+        rule=private(privacy),
         resume=resume,
         **other,
     )

@@ -17,7 +17,7 @@ from sfumato.loss import denoising_loss
 from sfumato.systems.dpdm.descent import PrivateDescent, add_clipped
 from sfumato.systems.dpdm.ledger import NAME, Ledger
 from sfumato.systems.dpdm.randomness import Randomness, RandomSource
-from sfumato.train import Draws, TrainConfig, standard_loss
+from sfumato.train import DiffusionTask, Draws, TrainConfig, standard_loss
 
 
 @pytest.fixture
@@ -36,8 +36,9 @@ def descent(runs, accelerator, tmp_path, data=None, batch=40, loss=standard_loss
     config = TrainConfig(steps=50, batch=batch, label_dropout=0.2, cpu=True)
     settings = replace(runs.PRIVACY, epsilon=1e5, **{"noise": 1.0, **privacy})
     data = data or runs.toy.three_points()
-    draws = Draws(config, data, denoiser.process, runs.toy.LAW, model.labels)
-    rule = PrivateDescent(config, settings, draws, accelerator, denoiser, loss, model.to_json())
+    task = DiffusionTask(denoiser.process, runs.toy.LAW, loss, model.labels, 0.2)
+    draws = Draws(config, data)
+    rule = PrivateDescent(config, settings, draws, accelerator, denoiser, task, model.to_json())
     rule.most = 10**9
     rule.ledger = Ledger.create(tmp_path / NAME, rule.mechanism(settings.noise))
     return rule

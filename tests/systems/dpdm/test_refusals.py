@@ -17,7 +17,7 @@ from sfumato.systems.dpdm.accounting import most_steps
 from sfumato.systems.dpdm.config import PrivacyConfig
 from sfumato.systems.dpdm.coupling import refuse_coupling
 from sfumato.systems.dpdm.ledger import NAME, Ledger
-from sfumato.train import Adversary, TrainConfig
+from sfumato.train import Player, TrainConfig
 
 
 class Net(nn.Module):
@@ -134,7 +134,7 @@ def test_a_public_population_sets_the_rate(runs, tmp_path) -> None:
 def test_a_second_player(runs, tmp_path) -> None:
     with pytest.raises(UsageError, match="second player sees the data"):
         runs.private_train(
-            tmp_path / "x", adversary=Adversary(nn.Linear(1, 1), lambda *a: torch.zeros(1), 1e-3)
+            tmp_path / "x", others=[Player(nn.Linear(1, 1), lambda *a: torch.zeros(1), "adversary")]
         )
 
 

@@ -22,7 +22,7 @@ from sfumato.schedule import EDM
 from sfumato.systems.dpdm.descent import PrivateDescent, add_clipped
 from sfumato.systems.dpdm.ledger import NAME, Ledger
 from sfumato.systems.dpdm.randomness import Randomness, RandomSource
-from sfumato.train import Draws, TrainConfig, standard_loss
+from sfumato.train import DiffusionTask, Draws, TrainConfig
 
 
 @settings(max_examples=150, deadline=None)
@@ -89,17 +89,15 @@ def rule(
     promised = replace(
         runs.PRIVACY, **{"epsilon": 1e5, "noise": 1.0, "population": 100, "physical": 40, **privacy}
     )
-    draws = Draws(
-        config,
-        data,
+    task = DiffusionTask(
         denoiser.process,
         runs.toy.LAW,
-        model.labels if network is None else (),
-        rank,
-        world,
+        labels=model.labels if network is None else (),
+        label_dropout=config.label_dropout,
     )
+    draws = Draws(config, data, rank, world)
     made = PrivateDescent(
-        config, promised, draws, Accelerator(cpu=True), denoiser, standard_loss, model.to_json()
+        config, promised, draws, Accelerator(cpu=True), denoiser, task, model.to_json()
     )
     (tmp_path / NAME).unlink(missing_ok=True)
     made.ledger = Ledger.create(tmp_path / NAME, made.mechanism(promised.noise))
@@ -243,4 +241,4 @@ def test_the_log_of_losses_changes_no_gradient(runs, tmp_path) -> None:
     assert torch.equal(released(watched, 3), released(silent, 3))
     assert watched.gradient(watched.parts(3), 3, False).losses is not None
     outcome = silent.gradient(silent.parts(3), 3, False)
-    assert outcome.losses is None and outcome.times is None
+    assert outcome.losses is None and outcome.drawn is None

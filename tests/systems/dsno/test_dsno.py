@@ -26,7 +26,7 @@ from sfumato.systems.dsno import command
 from sfumato.systems.dsno import recipe as dsno
 from sfumato.systems.dsno.data import TrajectorySet, fingerprint
 from sfumato.systems.dsno.model import OperatorModel, take_over
-from sfumato.train import Microbatch, TrainConfig, checkpoint_folders
+from sfumato.train import Part, TrainConfig, checkpoint_folders
 from sfumato.train.checkpoint import pack_json, pack_tensors
 
 CLASSES = LabelAxis("class", ("a", "b", "c"))
@@ -88,9 +88,8 @@ def config(**changes: object) -> dsno.Config:
     return replace(base, **changes)
 
 
-def part(data: TrajectorySet, n: int = 6) -> Microbatch:
-    x, cond = data.batch(range(n))
-    return Microbatch(x, torch.zeros(n), cond, generators(0, range(n)))
+def part(data: TrajectorySet, n: int = 6) -> Part:
+    return Part(data.batch(range(n)), None, generators(0, range(n)), 0)
 
 
 def operator(frames: int, start: float = 1.0) -> tuple[sf.TrajectoryOperator, TrajectorySet]:
@@ -150,10 +149,10 @@ def test_the_loss_is_its_formula(workshop):
     w = ratio.clamp(1, 10)
     weights = dsno.time_weights(made.process, times, 10.0)
     assert torch.allclose(weights, w / w.sum()) and weights[-1] > weights[0]
-    batch = part(data)
+    states, labels = data.batch(range(6))
     with torch.no_grad():
-        got = dsno.trajectory_loss(data.times, (4,), Absolute(), 10.0)(made, batch)
-        gap = made.path(batch.x0[:, 0], times, batch.cond) - batch.x0[:, 1:]
+        got = dsno.trajectory_loss(data.times, (4,), Absolute(), 10.0)(made, part(data))
+        gap = made.path(states[:, 0], times, labels) - states[:, 1:]
         gap = gap / (1 - times).float().reshape(1, -1, 1, 1, 1)  # of estimates, not of states
         want = (gap.abs().mean((2, 3, 4)) * weights.float()).sum(1)
     assert torch.allclose(got, want, rtol=1e-4)
@@ -162,13 +161,13 @@ def test_the_loss_is_its_formula(workshop):
 def test_one_frame_is_plain_distillation(workshop):
     """T = 1: the temporal convolution is one more layer, and the loss is that of the end alone."""
     made, data = operator(1)
-    batch = part(data)
+    states, labels = data.batch(range(6))
     loss = dsno.trajectory_loss(data.times, (1,), Squared(), 10.0)
     teacher, _ = load_model("teacher")
     with torch.no_grad():
-        end = teacher(batch.x0[:, 0], 1.0, batch.cond)
-        want = (end - batch.x0[:, -1]).square().flatten(1).mean(1)
-        assert torch.allclose(loss(made, batch), want, rtol=1e-4)
+        end = teacher(states[:, 0], 1.0, labels)
+        want = (end - states[:, -1]).square().flatten(1).mean(1)
+        assert torch.allclose(loss(made, part(data)), want, rtol=1e-4)
 
 
 @pytest.mark.parametrize("axes", [(), (CLASSES,), (CLASSES, SIZES)], ids=len)

@@ -216,7 +216,7 @@ def test_an_interrupted_run_leaves_nothing_half_written(
         clip.run(clip.Config(tmp_path / "out", dual=TINY))
     assert not list((tmp_path / "out").iterdir())
     monkeypatch.setattr(clip, "save_dual", plain)
-    clip.run(clip.Config(tmp_path / "out", dual=TINY))  # the same again
+    clip.run(clip.Config(tmp_path / "out", dual=TINY, resume=True))  # the last step stands
     assert read_folder(tmp_path / "out")
 
 

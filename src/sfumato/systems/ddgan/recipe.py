@@ -46,7 +46,7 @@ from sfumato.systems.ddgan.implicit import (
 )
 from sfumato.systems.ddgan.model import ImplicitModel
 from sfumato.times import offset
-from sfumato.train import Adversary, Microbatch, TrainConfig
+from sfumato.train import DiffusionTask, Microbatch, Player, TrainConfig
 
 NEARLY_DATA = 3e-3
 """The time whose noise level stands for that of data; there σ = 0.02, times the shift."""
@@ -295,29 +295,31 @@ def run(config: Config) -> Path:
             generator=part.generators,
         )
 
-    def theirs(module: nn.Module, denoiser: Denoiser, part: Microbatch, step: int) -> Tensor:
+    def theirs(module: nn.Module, part: Microbatch) -> Tensor:
         return discriminator_loss(
-            cast(ImplicitDenoiser, denoiser),
+            generator,
             module,
             part.x0,
             part.t,
-            penalty=gamma(config, step) if step % config.penalty_every == 0 else 0.0,
+            penalty=gamma(config, part.step) if part.step % config.penalty_every == 0 else 0.0,
             relativistic=config.relativistic,
             nearest=nearest,
             cond=part.cond,
             generator=part.generators,
         )
 
+    settings, law = config.train, OneOf(tuple(generator.times[:-1].tolist()))
+    if not (config.discriminator_lr > 0 and math.isfinite(config.discriminator_lr)):
+        raise UsageError(
+            f"discriminator_lr: expected a positive number, got {config.discriminator_lr}"
+        )
+    game = DiffusionTask(
+        generator.process, law, theirs, model.labels, settings.label_dropout, settings.axis_dropout
+    )
+    adversary = Player(judge, game, "adversary", ratio=config.discriminator_lr / settings.lr)
     return fit(
-        "ddgan",
-        config,
-        model,
-        data,
-        OneOf(tuple(generator.times[:-1].tolist())),
-        config.train,
-        config.out,
-        config.resume,
+        "ddgan", config, model, data, law, settings, config.out, config.resume,
         denoiser=generator,
         loss=loss,
-        adversary=Adversary(judge, theirs, config.discriminator_lr),
-    )
+        others=[adversary],
+    )  # fmt: skip

@@ -22,7 +22,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, final
+from typing import Any, cast, final
 
 import numpy as np
 import torch
@@ -39,8 +39,34 @@ from sfumato.systems.dpdm.ledger import NAME, Ledger, Mechanism
 from sfumato.systems.dpdm.per_example import one_at_a_time, per_example_gradients
 from sfumato.systems.dpdm.randomness import RandomSource
 from sfumato.train.config import TrainConfig
-from sfumato.train.draws import Draws, Loss, Microbatch
-from sfumato.train.rule import Outcome, Rule
+from sfumato.train.diffusion import DiffusionTask, Drawn, Microbatch, examples
+from sfumato.train.draws import Draws
+from sfumato.train.rule import MakeRule, Outcome, Rule
+from sfumato.train.seat import Seat
+
+
+def private(privacy: PrivacyConfig) -> MakeRule:
+    """The rule of a private run, for `sfumato.train.train`.
+
+    Raises:
+        UsageError: when it is made, for a run that cannot be private.
+        MissingExtra: Opacus is not installed.
+    """
+
+    def make(seat: Seat) -> PrivateDescent:
+        if not seat.alone:
+            raise UsageError("a second player sees the data too: a private run cannot have one yet")
+        if not isinstance(seat.task, DiffusionTask) or seat.sharded or seat.player.every > 1:
+            raise UsageError(
+                "a private run trains a denoiser by a DiffusionTask, in every step and with whole "
+                "weights (no train.shard)"
+            )
+        return PrivateDescent(
+            seat.config, privacy, seat.draws, seat.accelerator, cast(Denoiser, seat.module),
+            seat.task, seat.model,
+        )  # fmt: skip
+
+    return make
 
 
 @final
@@ -48,13 +74,12 @@ class PrivateDescent(Rule):
     """The rule of a private run; the module's text has the equations.
 
     Args:
-        config: batch (the expected one), steps, label dropout; `clip` and `accumulate` play no
-            part.
+        config: batch (the expected one) and steps; `clip` and `accumulate` play no part.
         privacy: what is promised.
-        draws: the data, the law of the times, this process's rank.
+        draws: the data, this process's rank.
         accelerator: devices, processes and precision.
         denoiser: what is trained.
-        loss: of each example; may look at no other example.
+        task: its loss may look at no other example.
         model: description of the denoiser.
 
     Raises:
@@ -71,7 +96,7 @@ class PrivateDescent(Rule):
         draws: Draws,
         accelerator: Accelerator,
         denoiser: Denoiser,
-        loss: Loss,
+        task: DiffusionTask,
         model: Mapping[str, Any],
     ) -> None:
         if config.mixed_precision == "fp16":
@@ -85,7 +110,7 @@ class PrivateDescent(Rule):
                 "which a compiled network hides; leave it off"
             )
         self.config, self.privacy, self.draws = config, privacy, draws
-        self.accelerator, self.denoiser, self.loss = accelerator, denoiser, loss
+        self.accelerator, self.denoiser, self.task = accelerator, denoiser, task
         self.parameters = [p for p in denoiser.parameters() if p.requires_grad]
         self.records = privacy.records(len(draws.data))
         self.rate = config.batch / self.records
@@ -94,11 +119,11 @@ class PrivateDescent(Rule):
                 f"train.batch: {config.batch:,} is more than the {self.records:,} records; the "
                 "expected batch of a private run is at most all of them"
             )
-        x0, cond = draws.data.batch(np.zeros(1, dtype=np.int64))
-        labels = None if cond is None or not len(draws.labels) else draws.labels.expand(4, -1)
+        x0, given = examples(draws.data.batch(np.zeros(1, dtype=np.int64)))
+        labels = None if given is None or not len(task.labels) else task.labels.expand(4, -1)
         shape = tuple(x0.shape[1:])
-        refuse_coupling(denoiser, shape, labels, loss=loss)
-        together = can_be_watched(denoiser, loss, shape, labels)
+        refuse_coupling(denoiser, shape, labels, loss=task.loss)
+        together = can_be_watched(denoiser, task.loss, shape, labels)
         self.gradients = per_example_gradients if together else one_at_a_time
         text = json.dumps(dict(model), sort_keys=True)
         self.model = hashlib.sha256(text.encode()).hexdigest()
@@ -228,7 +253,7 @@ class PrivateDescent(Rule):
         if not (self.privacy.watch_loss and seen):
             return Outcome(norm, bool(flag.any()))
         losses, times = (torch.cat(pieces) for pieces in zip(*seen, strict=True))
-        return Outcome(norm, bool(flag.any()), losses, times)
+        return Outcome(norm, bool(flag.any()), losses, Drawn(times, None))
 
     def pieces(self, records: NDArray[np.int64], step: int) -> Iterator[Microbatch]:
         """Parts of as many whole records as fit into ``physical`` draws, at least one."""
@@ -238,16 +263,16 @@ class PrivateDescent(Rule):
 
     def part(self, records: NDArray[np.int64], step: int) -> Microbatch:
         """All K draws of these records, draws innermost."""
-        k, draws, config = self.privacy.multiplicity, self.draws, self.config
-        x0, cond = draws.data.batch(records)
+        k, task = self.privacy.multiplicity, self.task
+        x0, labels = examples(self.draws.data.batch(records))
         random = [self.source.record(step, int(r)) for r in records]
-        t = torch.cat([draws.law.draw(draws.process, k, g) for g in random])
-        if len(draws.labels) and cond is not None:
-            u = torch.stack([torch.rand(1 + len(draws.labels), generator=g) for g in random])
-            hidden = (u[:, :1] < config.label_dropout) | (u[:, 1:] < config.axis_dropout)
-            cond = torch.where(hidden, draws.labels, cond).repeat_interleave(k, 0)
-        else:
-            cond = None
+        t = torch.cat([task.law.draw(task.process, k, g) for g in random])
+        cond = None
+        if len(task.labels) and labels is not None:
+            hidden = task.hide(
+                torch.stack([torch.rand(1 + len(task.labels), generator=g) for g in random])
+            )
+            cond = torch.where(hidden, task.labels, labels).repeat_interleave(k, 0)
         return Microbatch(
             x0.repeat_interleave(k, 0), t, cond, [g for g in random for _ in range(k)]
         )
@@ -266,7 +291,7 @@ class PrivateDescent(Rule):
 
             def some(low: int, high: int, here: Microbatch = here, n: int = n) -> Tensor:
                 with self.accelerator.autocast():
-                    return self.loss(self.denoiser, here.rows(slice(low * n, high * n)))
+                    return self.task.loss(self.denoiser, here.rows(slice(low * n, high * n)))
 
             gradients, values = self.gradients(some, records, n, self.parameters)
             losses.append(values)

@@ -37,6 +37,7 @@ from sfumato.nn import UNetConfig
 from sfumato.schedule import EDM, VE, Schedule, VPCosine, VPLinear
 from sfumato.systems.dpdm.accounting import Accountant
 from sfumato.systems.dpdm.config import PrivacyConfig
+from sfumato.systems.dpdm.descent import private
 from sfumato.train import TrainConfig
 
 UNIFORM_PIXELS = math.sqrt(1 / 3)
@@ -244,5 +245,6 @@ def run(config: Config) -> Path:
         config.train,
         config.out,
         config.resume,
-        privacy=config.privacy,
+        rule=private(config.privacy),
+        show=False,
     )

@@ -26,7 +26,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
@@ -231,6 +231,13 @@ def check_shard(folder: Path, about: Description, shard: int) -> tuple[np.ndarra
     return states, labels
 
 
+class Trajectories(NamedTuple):
+    """States (B, M, C, ...) float32, and labels (B, A) int64 or None."""
+
+    states: Tensor
+    labels: Tensor | None
+
+
 @final
 class TrajectorySet:
     """The trajectories of a folder, checked once when opened and then mapped, not loaded.
@@ -297,8 +304,8 @@ class TrajectorySet:
         """The times of the states, falling from 1 to 0."""
         return self.about.times
 
-    def batch(self, indices: Indices) -> tuple[Tensor, Tensor | None]:
-        """States (B, M, C, ...) float32 and labels (B, A) int64 or None.
+    def batch(self, indices: Indices) -> Trajectories:
+        """The trajectories at these indices.
 
         Raises:
             ValueError: an index out of range.
@@ -313,7 +320,8 @@ class TrajectorySet:
             labels.append(self._labels[k][i - self._starts[k]])
         states = torch.from_numpy(np.stack(rows).astype(np.float32))
         states = states * self._scale.reshape(1, -1, *([1] * len(self.about.shape)))
-        return states, torch.from_numpy(np.stack(labels)) if self.about.labels else None
+        given = torch.from_numpy(np.stack(labels)) if self.about.labels else None
+        return Trajectories(states, given)
 
 
 def _npy(array: np.ndarray) -> bytes:

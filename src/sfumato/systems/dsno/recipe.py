@@ -27,19 +27,19 @@ from sfumato.denoise import Denoiser, Preconditioned
 from sfumato.errors import UsageError
 from sfumato.files import pictures
 from sfumato.files.cards import find
-from sfumato.loss import Uniform
 from sfumato.metrics import load_classifier
 from sfumato.metrics.distance import Absolute, Distance, Perceptual, Squared
-from sfumato.model.codec import encode
 from sfumato.model.description import ModelConfig
-from sfumato.model.load import load_model, read_model
+from sfumato.model.fit import fit
+from sfumato.model.load import load_model
 from sfumato.nn import UNetConfig
 from sfumato.process import Process
-from sfumato.systems.dsno.data import TrajectorySet, fingerprint
+from sfumato.systems.dsno.data import Trajectories, TrajectorySet, fingerprint
 from sfumato.systems.dsno.model import OperatorModel, take_over
 from sfumato.systems.dsno.operator import TrajectoryOperator
 from sfumato.times import at_angle
-from sfumato.train import Loss, Microbatch, Sheet, TrainConfig, train
+from sfumato.train import Part, Sheet, TrainConfig
+from sfumato.train.task import Losses
 
 
 @final
@@ -123,8 +123,10 @@ def kept(times: Sequence[float], count: int) -> tuple[float, ...]:
     return tuple(times[stride::stride])
 
 
-def trajectory_loss(times: Sequence[float], frames: Sequence[int], d: Distance, cap: float) -> Loss:
-    """The loss of the module's text on parts whose x0 are states (B, M, C, ...) at ``times``.
+def trajectory_loss(
+    times: Sequence[float], frames: Sequence[int], d: Distance, cap: float
+) -> Losses:
+    """The loss of the module's text on parts of trajectories at ``times``.
 
     Each part takes every so-many-th time, so that there are as many after x_1 as one of
     ``frames`` says, drawn from the part's own generator.
@@ -134,12 +136,12 @@ def trajectory_loss(times: Sequence[float], frames: Sequence[int], d: Distance, 
     """
     grids = [torch.tensor(kept(times, count), dtype=torch.float64) for count in frames]
 
-    def loss(denoiser: Denoiser, part: Microbatch) -> Tensor:
-        operator = cast(TrajectoryOperator, denoiser)
+    def loss(operator: TrajectoryOperator, part: Part) -> Tensor:
+        trajectories: Trajectories = part.batch
         here = grids[int(torch.randint(len(grids), (), generator=part.generators[0]))]
         stride = (len(times) - 1) // len(here)
-        x_1, states = part.x0[:, 0], part.x0[:, stride::stride]
-        estimates = operator.estimates(x_1, here, part.cond)
+        x_1, states = trajectories.states[:, 0], trajectories.states[:, stride::stride]
+        estimates = operator.estimates(x_1, here, trajectories.labels)
         targets = operator.targets(x_1, states, here)
         gaps = d(estimates.flatten(0, 1), targets.flatten(0, 1)).unflatten(0, (-1, len(here)))
         return (gaps * time_weights(operator.process, here, cap).to(gaps)).sum(1)
@@ -203,18 +205,11 @@ def run(config: Config) -> Path:
     )
     operator = model.build(config.train.seed)
     take_over(operator, teacher)
-    train(
-        config.train,
-        operator,
-        data,
-        config.out,
-        law=Uniform(),
-        labels=model.labels,
-        model=model.to_json(),
-        about={"recipe": "dsno", "config": encode(config)},
+    distance = make_distance(config)
+    return fit(
+        "dsno", config, model, data, None, config.train, config.out, config.resume,
+        denoiser=operator,
+        task=trajectory_loss(data.times, config.frames, distance, config.cap),
+        frozen={"features": distance.network} if isinstance(distance, Perceptual) else None,
         sheet=pair_sheet(data),
-        loss=trajectory_loss(data.times, config.frames, make_distance(config), config.cap),
-        resume=config.resume,
-        update=lambda older: read_model(older).to_json(),
-    )
-    return Path(config.out)
+    )  # fmt: skip

@@ -49,6 +49,7 @@ class Config:
             it has its own sizes, and what it says of sentences stays as it is.
         dual: sizes and training.
         device: cpu or cuda.
+        resume: go on with the checkpoints in OUT-run, where the training keeps them and its log.
     """
 
     out: Path = Path("runs/clip")
@@ -56,6 +57,7 @@ class Config:
     start: str = ""
     dual: DualConfig = default(default_factory=lambda: DualConfig(hold=60_000))
     device: str = "cpu"
+    resume: bool = False
 
     def __post_init__(self) -> None:
         usual = DualConfig()
@@ -113,8 +115,9 @@ def run(config: Config) -> Path:
         data = test = captioned_folder(config.path, side)
     began = time.perf_counter()
     model, tokenizer = train_dual(
-        data, config.dual, start=start, device=config.device, progress=show, quiet=False
-    )
+        data, config.dual, start=start, device=config.device, progress=show, quiet=False,
+        run=out.with_name(f"{out.name}-run"), resume=config.resume,
+    )  # fmt: skip
     about = {
         "config": encode(config),
         "data": asdict(data.card),

@@ -14,20 +14,17 @@ from typing import cast, final
 
 from torch import Tensor
 
-from sfumato.data import ImageSet
 from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
 from sfumato.files.cards import find
 from sfumato.loss import LogNormal
-from sfumato.model.codec import encode
 from sfumato.model.description import ModelConfig
-from sfumato.model.fit import image_sheet, point_sheet
+from sfumato.model.fit import fit
 from sfumato.model.known_data import training_data
-from sfumato.model.load import load_model, read_model
+from sfumato.model.load import load_model
 from sfumato.systems.genie.derivative import LearnedDerivative, Target, derivative_loss
 from sfumato.systems.genie.model import Base, DerivativeModel
-from sfumato.train import TrainConfig, train
-from sfumato.train.draws import Microbatch
+from sfumato.train import Microbatch, TrainConfig
 
 
 @final
@@ -96,18 +93,9 @@ def run(config: Config) -> Path:
             published=config.published,
         )
 
-    train(
-        config.train,
-        denoiser,
-        data,
-        config.out,
-        law=LogNormal(config.level_mean + math.log(described.sigma_data), config.level_std),
-        labels=model.labels,
-        model=model.to_json(),
-        about={"recipe": "genie", "config": encode(config)},
-        sheet=image_sheet(model, data) if isinstance(data, ImageSet) else point_sheet(model, data),
+    law = LogNormal(config.level_mean + math.log(described.sigma_data), config.level_std)
+    return fit(
+        "genie", config, model, data, law, config.train, config.out, config.resume,
+        denoiser=denoiser,
         loss=loss,
-        resume=config.resume,
-        update=lambda older: read_model(older).to_json(),
-    )
-    return config.out
+    )  # fmt: skip

@@ -26,11 +26,10 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, NamedTuple, final
 
 import numpy as np
 import torch
@@ -38,12 +37,15 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor
 
-from sfumato.errors import SfumatoError, UsageError, require
+from sfumato.errors import UsageError, require
 from sfumato.files.progress import Progress
 from sfumato.seeds import fold, generator
 from sfumato.systems.ediffi.data import Captioned
 from sfumato.systems.ediffi.text.encoders import picture_values, quiet
+from sfumato.train import Part, Player, Task, small, train
 
+SHARPEST: Final = math.log(100)
+"""The largest ln s."""
 START, END, PAD, UNKNOWN = "<start>", "<end>", "<pad>", "<unknown>"
 
 
@@ -182,12 +184,78 @@ def dual_model(config: DualConfig, tokenizer: Any) -> Any:
 
 
 def contrastive_loss(pictures: Tensor, texts: Tensor, scale: Tensor, same: Tensor) -> Tensor:
-    """L / B of unit vectors (B, D); ``same`` (B, B), which sentences are word for word the same."""
+    """(B,) with the mean L / B, of unit vectors (B, D); ``same`` (B, B), which sentences are word
+    for word the same."""
     logits = scale * pictures @ texts.T
     others = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
     logits = logits.masked_fill(others, -torch.inf)
     target = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    ways = [F.cross_entropy(said, target, reduction="none") for said in (logits, logits.T)]
+    return (ways[0] + ways[1]) / 2
+
+
+class _Pairs(NamedTuple):
+    """Pictures (B, 3, R, R), sub-words and their mask (B, T), whose sentences are the same (B, B),
+    and the pictures' numbers (B,)."""
+
+    pictures: Tensor
+    words: Tensor
+    mask: Tensor
+    same: Tensor
+    numbers: Tensor
+
+
+@final
+class _Held:
+    """Captioned pictures and their numbers, for the loop."""
+
+    def __init__(self, data: Captioned) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def batch(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Pictures (B, 3, R, R) in [-1, 1], and numbers (B,)."""
+        return self.data.batch(indices)[0], torch.from_numpy(indices)
+
+
+@final
+class _Both(torch.nn.Module):
+    """What is trained: the model, and the reading of styles."""
+
+    def __init__(self, model: Any, styles: Styles) -> None:
+        super().__init__()
+        self.model, self.styles = model, styles
+
+
+@final
+class _Contrast(Task):
+    """The loss of the module's text. Pictures are told apart within a process's part of a batch."""
+
+    distinct = True
+
+    def __init__(self, held: Captioned, tokenizer: Any, weight: float) -> None:
+        self.held, self.tokenizer, self.weight = held, tokenizer, weight
+
+    def prepare(self, part: Part) -> _Pairs:
+        """With a sentence for each picture."""
+        pictures, index = part.batch
+        said = self.held.draw_captions(index.numpy(), part.generators)
+        read = _read(self.tokenizer, said)
+        same = torch.tensor([[a == b for b in said] for a in said])
+        return _Pairs(pictures, read["input_ids"], read["attention_mask"], same, index)
+
+    def losses(self, module: _Both, part: _Pairs) -> Tensor:
+        """(B,)."""
+        model, kind = module.model, part.pictures.device.type
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=SHARPEST)
+        v = sentence_vectors(model, part.words, part.mask)
+        u = picture_vectors(model, part.pictures, kind)
+        with torch.autocast(kind, enabled=False):
+            loss = contrastive_loss(u, v, model.logit_scale.exp(), part.same)
+            return loss + self.weight * module.styles.loss(u, part.numbers)
 
 
 def train_dual(
@@ -196,17 +264,22 @@ def train_dual(
     *,
     start: tuple[Any, Any] | None = None,
     device: str = "cpu",
-    progress: Callable[[Progress], None] = lambda _: None,
+    run: Path | None = None,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
     quiet: bool = True,
 ) -> tuple[Any, Any]:
     """A trained `CLIPModel`, in evaluation mode, and its tokeniser.
 
     Args:
         start: a trained model and its tokeniser, whose side of pictures goes on; sizes are its own.
+        run: a folder of checkpoints and a log; None keeps none.
+        resume: go on with what is in it.
+        progress: is told every 50 steps.
         quiet: no progress bar while pictures are made.
 
     Raises:
-        UsageError: fewer pictures than a batch.
+        UsageError: fewer pictures than a batch, or ``run`` holds something and ``resume`` is false.
         SfumatoError: the loss is no longer finite.
     """
     n = min(config.hold or len(data), len(data))
@@ -221,36 +294,18 @@ def train_dual(
         model, tokenizer = copy.deepcopy(start[0]).float().requires_grad_(), start[1]
         for locked in (model.text_model, model.text_projection):
             locked.requires_grad_(requires_grad=False)
-    model = model.to(device).train()
     styles = Styles(held.styles if config.style else None, model.config.projection_dim, config)
-    trained = [p for p in (*model.parameters(), *styles.to(device).parameters()) if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained, lr=config.rate, betas=(0.9, 0.98), weight_decay=config.decay
-    )
-    began, total, count = time.perf_counter(), 0.0, 0
-    for step in range(config.steps):
-        rate = _rate(step, config)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        g = generator(config.seed, "step", step)
-        index = torch.randperm(n, generator=g)[: config.batch].numpy()
-        said = held.draw_captions(index, g)
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
-            u, v = vectors(model, tokenizer, held.batch(index)[0], said, device)
-        same = torch.tensor([[a == b for b in said] for a in said], device=u.device)
-        loss = contrastive_loss(u, v, model.logit_scale.exp(), same)
-        loss = loss + config.style * styles.loss(u, index)
-        if not bool(loss.isfinite()):
-            raise SfumatoError(f"the loss is {float(loss.detach())} at step {step}; lower the rate")
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        model.logit_scale.data.clamp_(max=math.log(100))
-        total, count = total + float(loss.detach()), count + 1
-        if (step + 1) % 50 == 0 or step + 1 == config.steps:
-            progress(Progress(step + 1, config.steps, total / count, time.perf_counter() - began))
-            total, count = 0.0, 0
+    settings = small(
+        device, steps=config.steps, batch=config.batch, lr=config.rate, betas=(0.9, 0.98),
+        weight_decay=config.decay, warmup=max(1, config.steps // 20), clip=1.0, seed=config.seed,
+        mixed_precision="bf16",
+    )  # fmt: skip
+    player = Player(_Both(model, styles), _Contrast(held, tokenizer, config.style))
+    train(
+        settings, player, _Held(held), run, model={"dual": asdict(config)}, resume=resume,
+        progress=progress,
+    )  # fmt: skip
+    model.logit_scale.data.clamp_(max=SHARPEST)
     return model.requires_grad_().eval(), tokenizer
 
 
@@ -273,36 +328,38 @@ class Styles(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.randn(len(number), width, generator=g) / width**0.5)
         self.bias = torch.nn.Parameter(torch.zeros(len(number)))
 
-    def loss(self, u: Tensor, index: np.ndarray) -> Tensor:
-        """L_style / (c B) of unit vectors (B, D) of the pictures with these numbers."""
+    def loss(self, u: Tensor, index: Tensor) -> Tensor:
+        """(B,) with the mean L_style / (c B), of unit vectors (B, D) of these pictures."""
         if len(self.names) < 2:
-            return u.new_zeros(())
-        right = self.right[torch.as_tensor(index)].to(u.device)
-        return F.cross_entropy(F.linear(u * u.shape[1] ** 0.5, self.weight, self.bias), right)
+            return u.new_zeros(len(u))
+        right = self.right[index.cpu()].to(u.device)
+        said = F.linear(u * u.shape[1] ** 0.5, self.weight, self.bias)
+        return F.cross_entropy(said, right, reduction="none")
 
 
-def _rate(step: int, config: DualConfig) -> float:
-    warm = max(1, config.steps // 20)
-    if step < warm:
-        return config.rate * (step + 1) / warm
-    done = (step - warm) / max(1, config.steps - warm)
-    return config.rate * 0.5 * (1 + math.cos(math.pi * done))
+def _read(tokenizer: Any, said: Sequence[str]) -> Any:
+    return tokenizer(
+        list(said),
+        padding=True,
+        truncation=True,
+        max_length=tokenizer.model_max_length,
+        return_tensors="pt",
+    )
 
 
 def vectors(
     model: Any, tokenizer: Any, pictures: Tensor, said: Sequence[str], device: str
 ) -> tuple[Tensor, Tensor]:
     """Unit vectors of pictures (B, 3, R, R) in [-1, 1] and of sentences, each (B, D)."""
-    read = tokenizer(
-        list(said),
-        padding=True,
-        truncation=True,
-        max_length=tokenizer.model_max_length,
-        return_tensors="pt",
-    ).to(device)
-    text = model.text_model(input_ids=read["input_ids"], attention_mask=read["attention_mask"])
-    v = model.text_projection(text.pooler_output)
-    return picture_vectors(model, pictures, device), F.normalize(v.float(), dim=1)
+    read = _read(tokenizer, said).to(device)
+    v = sentence_vectors(model, read["input_ids"], read["attention_mask"])
+    return picture_vectors(model, pictures, device), v
+
+
+def sentence_vectors(model: Any, words: Tensor, mask: Tensor) -> Tensor:
+    """Unit vectors (B, D) of sentences as sub-words (B, T) and their mask."""
+    text = model.text_model(input_ids=words, attention_mask=mask)
+    return F.normalize(model.text_projection(text.pooler_output).float(), dim=1)
 
 
 def picture_vectors(model: Any, pictures: Tensor, device: str) -> Tensor:
