@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import sfumato as sf
+from sfumato.condition import Condition
 from sfumato.denoise import Denoiser
 from sfumato.loss import Between, LogNormal
 from sfumato.systems.ediffi.experts import Experts, Node, Route, Split
@@ -141,8 +142,9 @@ def test_times_that_differ_between_samples() -> None:
     cond = torch.tensor([0, 1, 2, 1, 0])
     torch.testing.assert_close(mixed(x, t, cond), alone(x, t, cond))
     eps = x.flip(0)
+    told = Condition.of(cond)
     torch.testing.assert_close(
-        mixed.residual(x, t, 0.3 * x, eps, cond), alone.residual(x, t, 0.3 * x, eps, cond)
+        mixed.residual(x, t, 0.3 * x, eps, told), alone.residual(x, t, 0.3 * x, eps, told)
     )
     assert mixed.asked(t) == [0, 1, 2, 1, 0]
     with pytest.raises(ValueError, match="one generator for each sample"):
