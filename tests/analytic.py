@@ -257,15 +257,16 @@ class Counted(nn.Module):
         return self.gain * x.chunk(self.blocks, dim=1)[0]
 
 
+WHITE = sf.White()
 PROCESSES: dict[str, Callable[..., sf.Process]] = {
-    "vp": lambda noise=None: sf.Scheduled(sf.VPLinear(), noise),
-    "cosine": lambda noise=None: sf.Scheduled(sf.VPCosine(), noise),
-    "shifted": lambda noise=None: sf.Scheduled(sf.Shifted(sf.VPLinear(), 0.5), noise),
-    "ve": lambda noise=None: sf.Scheduled(sf.VE(), noise),
-    "edm": lambda noise=None: sf.Scheduled(sf.EDM(), noise),
-    "flow": lambda noise=None: sf.Scheduled(sf.RectifiedFlow(), noise),
-    "cld": lambda noise=None: sf.CriticallyDamped(noise=noise),
-    "cld-rising": lambda noise=None: sf.CriticallyDamped(0.1, 6.9, noise=noise),
+    "vp": lambda noise=WHITE: sf.Scheduled(sf.VPLinear(), noise),
+    "cosine": lambda noise=WHITE: sf.Scheduled(sf.VPCosine(), noise),
+    "shifted": lambda noise=WHITE: sf.Scheduled(sf.Shifted(sf.VPLinear(), 0.5), noise),
+    "ve": lambda noise=WHITE: sf.Scheduled(sf.VE(), noise),
+    "edm": lambda noise=WHITE: sf.Scheduled(sf.EDM(), noise),
+    "flow": lambda noise=WHITE: sf.Scheduled(sf.RectifiedFlow(), noise),
+    "cld": lambda noise=WHITE: sf.CriticallyDamped(noise=noise),
+    "cld-rising": lambda noise=WHITE: sf.CriticallyDamped(0.1, 6.9, noise=noise),
 }
 """Every process that can be sampled without a partner x_1."""
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import sfumato as sf
 from sfumato.condition import NOTHING, Condition
 from sfumato.seeds import Generators
-from sfumato.systems.dsno.data import Description, fingerprint, scales
+from sfumato.systems.dsno.data import Description, fingerprint, in_words, scales
 from sfumato.systems.dsno.operator import Means, TrajectoryOperator
 from sfumato.systems.dsno.temporal import TemporalConvolution
 from sfumato.systems.dsno.trajectories import generate, through
@@ -89,7 +89,7 @@ def description(
     return Description(
         model="toy",
         weights=fingerprint(denoiser),
-        process=repr(process),
+        process=in_words(process),
         solver="Exponential(order=3)",
         grid=tuple(grid.tolist()),
         kept=kept,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sfumato.likelihood import Trace, bits_per_dim, likelihood_bound, log_likelihood
     from sfumato.loss import LogNormal, OneOf, TimeLaw, Uniform, denoising_loss
     from sfumato.noise import Noise, White
-    from sfumato.process import Gaussian, Process, Scheduled
+    from sfumato.process import Diffusion, Gaussian, Process, Scheduled
     from sfumato.sampling import Solution, Solver, edit, encode, sample
     from sfumato.schedule import (
         EDM,
@@ -83,6 +83,7 @@ __all__ = [
     "Denoiser",
     "Differentiable",
     "ExactDerivative",
+    "Diffusion",
     "Gaussian",
     "GaussianField",
     "ImplicitDenoiser",
@@ -180,6 +181,7 @@ _HOME = {
     "Noise": "sfumato.noise",
     "White": "sfumato.noise",
     "Bridge": "sfumato.bridge",
+    "Diffusion": "sfumato.process",
     "Gaussian": "sfumato.process",
     "Process": "sfumato.process",
     "Scheduled": "sfumato.process",

@@ -14,17 +14,20 @@ sampler is the inner process's ordinary posterior step, started at x_1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from dataclasses import dataclass
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
-from sfumato.process import Coef, Gaussian, Process, Scheduled, _cat, mix
-from sfumato.schedule import Time, as_time
+from sfumato.noise import Noise
+from sfumato.process import Coef, Gaussian, Process, Scheduled, columns, mix
+from sfumato.schedule import SymmetricBrownian, Time, as_time
 from sfumato.seeds import Generators
 
 
 @final
+@dataclass(frozen=True)
 class Bridge(Process):
     """A bridge between data x_0 and a given x_1, k = 1.
 
@@ -39,20 +42,21 @@ class Bridge(Process):
             and the path is the bridge's mean. It is a training choice.
 
     Raises:
-        ValueError: the inner process has more than one block.
+        ValueError: the inner process is not a scheduled one.
     """
 
-    k = 1
+    inner: Scheduled = Scheduled(SymmetricBrownian())
+    deterministic: bool = False
+    k: ClassVar[int] = 1
 
-    def __init__(self, inner: Scheduled, deterministic: bool = False) -> None:
-        if inner.k != 1:
-            raise ValueError(f"expected a process of one block to pin, got {inner.k} blocks")
-        self.inner = inner
-        self.deterministic = deterministic
-        self.noise = inner.noise
+    def __post_init__(self) -> None:
+        if not isinstance(self.inner, Scheduled):
+            raise ValueError(f"expected a scheduled process to pin, got {self.inner!r}")
 
-    def __repr__(self) -> str:
-        return f"Pinned({self.inner!r}, deterministic={self.deterministic})"
+    @property
+    def noise(self) -> Noise:  # type: ignore[override]
+        """That of the inner process."""
+        return self.inner.noise
 
     def _still(self, q: Gaussian) -> Gaussian:
         return Gaussian(q.A, torch.zeros_like(q.cov)) if self.deterministic else q
@@ -73,7 +77,7 @@ class Bridge(Process):
         total = b * q * b + r
         gain = q * b / total
         cov = q * r / total
-        return self._still(Gaussian(_cat(a - gain * b * a, gain), cov))
+        return self._still(Gaussian(columns(a - gain * b * a, gain), cov))
 
     def bridge(self, t: Time) -> Gaussian:
         """q(x_t | x_0, x_1); A is (..., 1, 2) over the ends (x_0, x_1)."""
@@ -96,7 +100,7 @@ class Bridge(Process):
         """
         self._need_deterministic()
         f, q = self.inner.drift(t), self.inner.marginal(t)
-        return _cat(f + q.solve(self.inner.diffusion(t)), f @ q.A)
+        return columns(f + q.solve(self.inner.diffusion(t)), f @ q.A)
 
     def transport(self, t: Time, s: Time) -> Coef:
         """OT-ODE: the posterior's mean, exact for any step.
@@ -111,7 +115,7 @@ class Bridge(Process):
         if not self.deterministic:
             raise ValueError(
                 "a stochastic bridge has no flow without x_1: use Ancestral or EulerMaruyama, "
-                "or Pinned(..., deterministic=True) for the OT-ODE"
+                "or Bridge(..., deterministic=True) for the OT-ODE"
             )
 
     def perturb(
@@ -129,9 +133,9 @@ class Bridge(Process):
                 f"expected x1 shaped like x0, {tuple(x0.shape)}, got {tuple(x1.shape)}"
             )
         q, inner = self.bridge(t), self.inner.marginal(t)
-        x_t = mix(_cat(q.A, q.root()), x0, x1, self.noise.sample(x0, generator))
+        x_t = mix(columns(q.A, q.root()), x0, x1, self.noise.sample(x0, generator))
         scale = inner.root()
-        return x_t, mix(_cat(1 / scale, -inner.A / scale), x_t, x0)
+        return x_t, mix(columns(1 / scale, -inner.A / scale), x_t, x0)
 
     def prior_sample(
         self,

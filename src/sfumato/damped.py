@@ -21,18 +21,20 @@ Cholesky factor keep their digits in float32 down to t = 1e-5.
 from __future__ import annotations
 
 import math
-from typing import final
+from dataclasses import dataclass
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
 from sfumato.noise import Noise, White
-from sfumato.process import Coef, Gaussian, Process, _matrix
+from sfumato.process import Coef, Diffusion, Gaussian, matrix
 from sfumato.schedule import Time, as_time
 
 
 @final
-class CriticallyDamped(Process):
+@dataclass(frozen=True)
+class CriticallyDamped(Diffusion):
     """Phase space, k = 2: position and velocity; defaults as published.
 
     Args:
@@ -45,30 +47,24 @@ class CriticallyDamped(Process):
         ValueError: a parameter outside its range.
     """
 
-    k = 2
+    beta0: float = 4.0
+    beta1: float = 0.0
+    mass_inv: float = 4.0
+    gamma: float = 0.04
+    noise: Noise = White()
+    k: ClassVar[int] = 2
 
-    def __init__(
-        self,
-        beta0: float = 4.0,
-        beta1: float = 0.0,
-        mass_inv: float = 4.0,
-        gamma: float = 0.04,
-        noise: Noise | None = None,
-    ) -> None:
-        if not (beta0 > 0 and beta1 >= 0 and mass_inv > 0 and gamma > 0):
+    def __post_init__(self) -> None:
+        if not (self.beta0 > 0 and self.beta1 >= 0 and self.mass_inv > 0 and self.gamma > 0):
             raise ValueError(
                 "expected beta0 > 0, beta1 >= 0, mass_inv > 0 and gamma > 0, "
-                f"got {beta0}, {beta1}, {mass_inv}, {gamma}"
+                f"got {self.beta0}, {self.beta1}, {self.mass_inv}, {self.gamma}"
             )
-        self.beta0, self.beta1, self.mass_inv, self.gamma = beta0, beta1, mass_inv, gamma
-        self.mass = 1 / mass_inv
-        self.noise = noise if noise is not None else White()
 
-    def __repr__(self) -> str:
-        return (
-            f"CriticallyDamped({self.beta0}, {self.beta1}, {self.mass_inv}, {self.gamma}, "
-            f"{self.noise!r})"
-        )
+    @property
+    def mass(self) -> float:
+        """M."""
+        return 1 / self.mass_inv
 
     def beta(self, t: Time) -> Tensor:
         """β(t) = β₀ + β₁ t."""
@@ -84,12 +80,12 @@ class CriticallyDamped(Process):
         """β [[0, M⁻¹], [-1, -ΓM⁻¹]], ΓM⁻¹ = 2/√M."""
         b = self.beta(t)
         friction = 2 / math.sqrt(self.mass)
-        return _matrix([[0 * b, self.mass_inv * b], [-b, -friction * b]])
+        return matrix([[0 * b, self.mass_inv * b], [-b, -friction * b]])
 
     def diffusion(self, t: Time) -> Coef:
         """diag(0, 2Γβ), Γ = 2√M."""
         b = self.beta(t)
-        return _matrix([[0 * b, 0 * b], [0 * b, 4 * math.sqrt(self.mass) * b]])
+        return matrix([[0 * b, 0 * b], [0 * b, 4 * math.sqrt(self.mass) * b]])
 
     def _spread(self, a: Tensor, sv: float) -> tuple[Coef, Tensor]:
         """Covariance and its determinant after scaled time a, from v-variance sv."""
@@ -106,20 +102,20 @@ class CriticallyDamped(Process):
             nxx = nxx + sv * e2 * wx.square()
             nxv = nxv + sv * e2 * wx * wv
             nvv = nvv + sv * e2 * wv.square()
-        return _matrix([[nxx, nxv], [nxv, nvv]]), det
+        return matrix([[nxx, nxv], [nxv, nvv]]), det
 
     def kernel(self, s: Time, t: Time) -> Gaussian:
         """q(u_t | u_s), exact also for β₁ > 0: it depends on B(t) - B(s) alone."""
         a = self.scaled_time(s, t)
         root = math.sqrt(self.mass)
-        move = _matrix([[1 + a, a / root], [-root * a, 1 - a]])
+        move = matrix([[1 + a, a / root], [-root * a, 1 - a]])
         cov, det = self._spread(a, 0.0)
         return Gaussian((-a).exp()[..., None, None] * move, cov, det)
 
     def marginal(self, t: Time) -> Gaussian:
         """q(u_t | x_0), v_0 ~ N(0, γM) integrated out."""
         a = self.scaled_time(0.0, t)
-        mean = (-a).exp()[..., None, None] * _matrix([[1 + a], [-math.sqrt(self.mass) * a]])
+        mean = (-a).exp()[..., None, None] * matrix([[1 + a], [-math.sqrt(self.mass) * a]])
         cov, det = self._spread(a, self.gamma * self.mass)
         return Gaussian(mean, cov, det)
 

@@ -38,7 +38,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.condition import NOTHING, Condition, Given
-from sfumato.process import Process, _matrix, mix
+from sfumato.process import Process, matrix, mix
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
 
@@ -198,7 +198,7 @@ class Preconditioned(Denoiser):
         zero = torch.zeros_like(one)
         if self.predicts is Prediction.X0:
             blocks = [zero] * self.process.k
-            return c_in, _matrix([[*blocks, one]]), _matrix([[one, *blocks]])
+            return c_in, matrix([[*blocks, one]]), matrix([[one, *blocks]])
         if self.predicts is Prediction.VELOCITY_NOISE:
             return c_in, *self._phase(t)
         alpha, sigma = q.A[..., 0, 0], q.root()[..., 0, 0]
@@ -221,7 +221,7 @@ class Preconditioned(Denoiser):
                     [alpha * sd**2 / s.square(), sigma * sd / s],
                     [sigma / (s * sd), -alpha * sd / s],
                 )
-        return c_in, _matrix([rows[0]]), _matrix([rows[1]])
+        return c_in, matrix([rows[0]]), matrix([rows[1]])
 
     def _phase(self, t: Time) -> tuple[Tensor, Tensor]:
         q = self.process.marginal(t)
@@ -236,10 +236,10 @@ class Preconditioned(Denoiser):
         skip = [-xv / divisor, free / divisor, -l11.square() * l22 / divisor]
         zero, one = torch.zeros_like(xx), torch.ones_like(xx)
         if not self.mixed:
-            return _matrix([skip]), _matrix([[zero, zero, one]])
+            return matrix([skip]), matrix([[zero, zero, one]])
         share = l22 / vv  # 1/(ℓ Σ_vv); v = M_v x_0 + L₂₁ ε_x + L₂₂ ε_v
         target = [-share * mv, -share * l21, 1 - share * l22]
-        return _matrix([skip]), _matrix([target])
+        return matrix([skip]), matrix([target])
 
     def scaled(self, x_t: Tensor, t: Time) -> tuple[Tensor, Tensor]:
         """What the network is called with: c_in x_t in its own type, and the level (B,)."""

@@ -171,7 +171,7 @@ PROCESSES = (
     ),
     ProcessEntry(
         "DAMPED",
-        "sfumato.model.description:CriticallyDampedConfig",
+        "sfumato.damped:CriticallyDamped",
         "critically-damped Langevin diffusion (Dockhorn et al. 2022)",
         "VELOCITY_NOISE",
         mixed=True,
@@ -206,8 +206,9 @@ LIBRARY = System(
     commands=COMMANDS,
     kinds=(KindEntry("sfumato.model.description:ModelConfig"),),
     parts=(
-        "sfumato.model.description:ScheduledConfig",
-        "sfumato.model.description:CriticallyDampedConfig",
+        "sfumato.process:Scheduled",
+        "sfumato.damped:CriticallyDamped",
+        "sfumato.bridge:Bridge",
         "sfumato.schedule:SymmetricBrownian",
         "sfumato.schedule:VPLinear",
         "sfumato.schedule:VPCosine",

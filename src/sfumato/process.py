@@ -19,14 +19,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple, final
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sfumato.noise import Noise, White
-from sfumato.schedule import Schedule, Time, as_time
+from sfumato.schedule import EDM, Schedule, Time, as_time
 from sfumato.seeds import Generators
 
 Coef = Tensor
@@ -52,7 +53,7 @@ class Gaussian(NamedTuple):
             l22 = (d - l21.square()).clamp_min(0).sqrt()
         else:
             l22 = torch.where(a > 0, self.det / a, d).clamp_min(0).sqrt()
-        return _matrix([[l11, torch.zeros_like(l11)], [l21, l22]])
+        return matrix([[l11, torch.zeros_like(l11)], [l21, l22]])
 
     def solve(self, y: Coef) -> Coef:
         """cov⁻¹ y for a coefficient matrix y (..., k, m)."""
@@ -61,12 +62,12 @@ class Gaussian(NamedTuple):
             return y / c
         det = c[..., 0, 0] * c[..., 1, 1] - c[..., 0, 1] * c[..., 1, 0]
         det = det if self.det is None else self.det
-        adjugate = _matrix([[c[..., 1, 1], -c[..., 0, 1]], [-c[..., 1, 0], c[..., 0, 0]]])
+        adjugate = matrix([[c[..., 1, 1], -c[..., 0, 1]], [-c[..., 1, 0], c[..., 0, 0]]])
         return adjugate @ y / det[..., None, None]
 
 
-def _matrix(rows: Sequence[Sequence[Tensor]]) -> Coef:
-    """Stack scalars (...) into a matrix (..., k, m)."""
+def matrix(rows: Sequence[Sequence[Tensor]]) -> Coef:
+    """A coefficient matrix (..., k, m) of its k rows, each of m entries (...) that broadcast."""
     return torch.stack([torch.stack(torch.broadcast_tensors(*r), -1) for r in rows], -2)
 
 
@@ -113,18 +114,22 @@ def mix(coef: Coef, *ends: Tensor) -> Tensor:
     return rows[0] if k == 1 else torch.cat(rows, dim=1)
 
 
-def _cat(*columns: Coef) -> Coef:
-    return torch.cat(columns, dim=-1)
+def columns(*coefs: Coef) -> Coef:
+    """Coefficient matrices (..., k, m_i) side by side, (..., k, Σ m_i): for several ends."""
+    return torch.cat(coefs, dim=-1)
 
 
 _NODES, _WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(48))
 
 
 class Process(ABC):
-    """A linear Gaussian process on k blocks; see the module's text for the equations."""
+    """What verbs and solvers ask of a linear Gaussian process on k blocks.
+
+    A new one with a prior is a `Diffusion`, for which three of these methods are to be written.
+    """
 
     noise: Noise
-    k: int
+    k: ClassVar[int]
 
     @abstractmethod
     def drift(self, t: Time) -> Coef:
@@ -141,6 +146,36 @@ class Process(ABC):
     @abstractmethod
     def marginal(self, t: Time) -> Gaussian:
         """q(x_t | x_0) with x_0 data; A = M_t is (..., k, 1)."""
+
+    @abstractmethod
+    def posterior(self, s: Time, t: Time) -> Gaussian:
+        """q(x_s | x_t, x_0) for s <= t; A is (..., k, k + 1) over the ends (x_t, x_0)."""
+
+    @abstractmethod
+    def flow(self, t: Time) -> Coef:
+        """W(t) and Ṁ, (..., k, k + 1): with x_0 fixed, ẋ = W (x - M x_0) + Ṁ x_0."""
+
+    @abstractmethod
+    def transport(self, t: Time, s: Time) -> Coef:
+        """Exact flow from t to s with x_0 held fixed; (..., k, k + 1) over (x_t, x_0)."""
+
+    @abstractmethod
+    def perturb(
+        self, x0: Tensor, t: Time, generator: Generators = None, x1: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw x_t for training; returns x_t and the noise ε that is in it, both states."""
+
+    @abstractmethod
+    def prior_sample(
+        self,
+        shape: Sequence[int],
+        generator: Generators = None,
+        *,
+        t: Time = 1.0,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
+        """Draw x_1 from the prior; ``shape`` is that of data, (B, C, ...)."""
 
     @abstractmethod
     def clock(self, t: Time) -> Tensor:
@@ -171,6 +206,48 @@ class Process(ABC):
         block = self.to_data(like)
         return mix(root, *[self.noise.sample(block, generator) for _ in range(self.k)])
 
+    def velocity(self, x_t: Tensor, x0: Tensor, t: Time) -> Tensor:
+        """dx/dt of the probability flow at x_t, for the data estimate x_0."""
+        w, m_dot = self.flow(t).split([self.k, 1], dim=-1)
+        return mix(columns(w, m_dot - w @ self.marginal(t).A), x_t, x0)
+
+    def score(self, x_t: Tensor, x0: Tensor, t: Time) -> Tensor:
+        """K ∇ log p = -Σ_t⁻¹ (x_t - M_t x_0), a state."""
+        q = self.marginal(t)
+        eye = torch.eye(self.k, dtype=q.cov.dtype, device=q.cov.device).expand_as(q.cov)
+        return mix(columns(-q.solve(eye), q.solve(q.A)), x_t, x0)
+
+
+class Diffusion(Process, ABC):
+    """A process with a prior: all follows from drift, diffusion and kernel (see the module's text).
+
+    With more than one block `clock`, `clock_dot` and `noise_level` are to be written too.
+    """
+
+    def marginal(self, t: Time) -> Gaussian:
+        """q(x_t | x_0): the kernel from 0, further blocks being zero there."""
+        a, cov, det = self.kernel(0.0, t)
+        return Gaussian(a[..., :1], cov, det)
+
+    def clock(self, t: Time) -> Tensor:
+        """ln(σ/α) = ½ ln Σ - ln M."""
+        self._need_one_block("clock")
+        q = self.marginal(t)
+        return 0.5 * q.cov[..., 0, 0].log() - q.A[..., 0, 0].log()
+
+    def clock_dot(self, t: Time) -> Tensor:
+        """½ G² / Σ, since Σ̇ = 2 F Σ + G² and Ṁ = F M."""
+        self._need_one_block("clock_dot")
+        return 0.5 * (self.diffusion(t) / self.marginal(t).cov)[..., 0, 0]
+
+    def noise_level(self, t: Time) -> Tensor:
+        """ln(σ/α)/4 in [-5, 5], Karras et al. 2022's c_noise."""
+        return (0.25 * self.clock(t)).clamp(-5, 5)
+
+    def _need_one_block(self, name: str) -> None:
+        if self.k != 1:
+            raise ValueError(f"{type(self).__name__} has {self.k} blocks: write its {name}")
+
     def prior_sample(
         self,
         shape: Sequence[int],
@@ -197,11 +274,11 @@ class Process(ABC):
             ValueError: an x_1 was given, which only a bridge has.
         """
         if x1 is not None:
-            raise ValueError("x1 was given, but this process is not pinned: use Pinned(process)")
+            raise ValueError("x1 was given, but this process is no bridge: use Bridge(process)")
         q = self.marginal(t)
         eye = torch.eye(self.k, dtype=q.cov.dtype, device=q.cov.device)
         eps = self.draw(eye, self.to_state(x0), generator)
-        return mix(_cat(q.A, q.root()), x0, eps), eps
+        return mix(columns(q.A, q.root()), x0, eps), eps
 
     def posterior(self, s: Time, t: Time) -> Gaussian:
         """q(x_s | x_t, x_0) for s <= t; A is (..., k, k + 1) over the ends (x_t, x_0)."""
@@ -210,24 +287,13 @@ class Process(ABC):
         gain = now.solve(a @ before.cov).mT
         rest = torch.eye(self.k, dtype=a.dtype, device=a.device) - gain @ a
         cov = rest @ before.cov @ rest.mT + gain @ q @ gain.mT
-        return Gaussian(_cat(gain, before.A - gain @ now.A), cov)
+        return Gaussian(columns(gain, before.A - gain @ now.A), cov)
 
     def flow(self, t: Time) -> Coef:
         """W(t) = F + ½ G Gᵀ Σ⁻¹ and Ṁ = F M: with x_0 fixed, ẋ = W (x - M x_0) + Ṁ x_0."""
         f, q = self.drift(t), self.marginal(t)
         # Σ⁻¹ is symmetric, so G Gᵀ Σ⁻¹ = (Σ⁻¹ G Gᵀ)ᵀ
-        return _cat(f + 0.5 * q.solve(self.diffusion(t)).mT, f @ q.A)
-
-    def velocity(self, x_t: Tensor, x0: Tensor, t: Time) -> Tensor:
-        """dx/dt of the probability flow at x_t, for the data estimate x_0."""
-        w, m_dot = self.flow(t).split([self.k, 1], dim=-1)
-        return mix(_cat(w, m_dot - w @ self.marginal(t).A), x_t, x0)
-
-    def score(self, x_t: Tensor, x0: Tensor, t: Time) -> Tensor:
-        """K ∇ log p = -Σ_t⁻¹ (x_t - M_t x_0), a state."""
-        q = self.marginal(t)
-        eye = torch.eye(self.k, dtype=q.cov.dtype, device=q.cov.device).expand_as(q.cov)
-        return mix(_cat(-q.solve(eye), q.solve(q.A)), x_t, x0)
+        return columns(f + 0.5 * q.solve(self.diffusion(t)).mT, f @ q.A)
 
     def angle(self, t: Tensor, s: Tensor) -> Tensor:
         r"""Rotation of L⁻¹(x - M x_0) along the flow from t to s, for k = 2, in radians.
@@ -253,31 +319,27 @@ class Process(ABC):
         elif self.k == 2:
             theta = self.angle(t, s)
             c, d = theta.cos(), theta.sin()
-            turn = _matrix([[c, -d], [d, c]]).to(then.cov)
+            turn = matrix([[c, -d], [d, c]]).to(then.cov)
             low = now.root()
             l11, l21, l22 = low[..., 0, 0], low[..., 1, 0], low[..., 1, 1]
-            inverse = _matrix([[1 / l11, torch.zeros_like(l11)], [-l21 / (l11 * l22), 1 / l22]])
+            inverse = matrix([[1 / l11, torch.zeros_like(l11)], [-l21 / (l11 * l22), 1 / l22]])
             ratio = then.root() @ turn @ inverse
         else:
             raise ValueError(f"transport is known for k = 1 and 2 blocks, got k = {self.k}")
-        return _cat(ratio, then.A - ratio @ now.A)
+        return columns(ratio, then.A - ratio @ now.A)
 
 
 @final
-class Scheduled(Process):
+@dataclass(frozen=True)
+class Scheduled(Diffusion):
     """k = 1: x_t = α(t) x_0 + σ(t) ε with any `Schedule`.
 
     F = α̇/α, G² = 2σ² (σ̇/σ - α̇/α), q(x_t | x_s) = N(α_t/α_s x_s, σ_t² - (α_t/α_s)² σ_s²).
     """
 
-    k = 1
-
-    def __init__(self, schedule: Schedule, noise: Noise | None = None) -> None:
-        self.schedule = schedule
-        self.noise = noise if noise is not None else White()
-
-    def __repr__(self) -> str:
-        return f"Scheduled({self.schedule!r}, {self.noise!r})"
+    schedule: Schedule = EDM()
+    noise: Noise = White()
+    k: ClassVar[int] = 1
 
     def drift(self, t: Time) -> Coef:
         """α̇/α."""
@@ -315,7 +377,7 @@ class Scheduled(Process):
         """W = σ̇/σ and Ṁ = α̇: finite where α = 0, unlike F."""
         h = self.schedule
         w = h.sigma_dot(t) / h.sigma(t)
-        return _cat(w[..., None, None], h.alpha_dot(t)[..., None, None])
+        return columns(w[..., None, None], h.alpha_dot(t)[..., None, None])
 
     def clock(self, t: Time) -> Tensor:
         """-λ/2 = ln(σ/α), rising in t."""

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from sfumato.damped import CriticallyDamped
 from sfumato.data import LabelAxis
 from sfumato.denoise import Prediction
 from sfumato.files.store import write_folder
-from sfumato.model.description import CriticallyDampedConfig, ModelConfig
+from sfumato.model.description import ModelConfig
 from sfumato.nn import MLPConfig, UNetConfig
 from sfumato.train.checkpoint import pack_json, pack_tensors
 
@@ -69,7 +70,7 @@ def zoo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     phase = ModelConfig(
         "avatars",
         replace(unet((STYLES, GLASSES), 3), in_channels=6),
-        CriticallyDampedConfig(),
+        CriticallyDamped(),
         Prediction.VELOCITY_NOISE,
         axes=(STYLES, GLASSES),
     )

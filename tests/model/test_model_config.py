@@ -8,13 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from sfumato.damped import CriticallyDamped
 from sfumato.data import LabelAxis
 from sfumato.denoise import Prediction
 from sfumato.errors import UsageError
 from sfumato.model.codec import allowed_types, decode, encode
-from sfumato.model.description import CriticallyDampedConfig, ModelConfig, ScheduledConfig
+from sfumato.model.description import ModelConfig
 from sfumato.model.load import read_model
 from sfumato.nn import MLPConfig, UNetConfig
+from sfumato.process import Scheduled
 from sfumato.schedule import EDM, VE, RectifiedFlow, Shifted, VPCosine, VPLinear
 from sfumato.system import recipes
 from sfumato.systems.ddo.field import GaussianField
@@ -26,21 +28,21 @@ PHASE = MLPConfig(in_features=4, width=8, blocks=1, labels=(2,))
 UNET = UNetConfig(1, 1, channels=16, multipliers=(1, 2), blocks=(1, 1), attention=(), resolution=8)
 MODELS = [
     ModelConfig("p", POINTS),
-    ModelConfig("p", POINTS, ScheduledConfig(EDM(sigma_max=40.0))),
-    ModelConfig("p", POINTS, ScheduledConfig(VPLinear(0.2, 15.0)), Prediction.V),
-    ModelConfig("p", POINTS, ScheduledConfig(VPCosine()), Prediction.EPSILON),
-    ModelConfig("p", POINTS, ScheduledConfig(Shifted(VPLinear(), 0.5)), Prediction.V),
-    ModelConfig("p", POINTS, ScheduledConfig(VE(0.02, 30.0)), Prediction.X0, 0.1 + 0.2),
-    ModelConfig("p", POINTS, ScheduledConfig(RectifiedFlow()), Prediction.FLOW),
-    ModelConfig("p", PHASE, CriticallyDampedConfig(), Prediction.VELOCITY_NOISE, axes=(AXIS,)),
+    ModelConfig("p", POINTS, Scheduled(EDM(sigma_max=40.0))),
+    ModelConfig("p", POINTS, Scheduled(VPLinear(0.2, 15.0)), Prediction.V),
+    ModelConfig("p", POINTS, Scheduled(VPCosine()), Prediction.EPSILON),
+    ModelConfig("p", POINTS, Scheduled(Shifted(VPLinear(), 0.5)), Prediction.V),
+    ModelConfig("p", POINTS, Scheduled(VE(0.02, 30.0)), Prediction.X0, 0.1 + 0.2),
+    ModelConfig("p", POINTS, Scheduled(RectifiedFlow()), Prediction.FLOW),
+    ModelConfig("p", PHASE, CriticallyDamped(), Prediction.VELOCITY_NOISE, axes=(AXIS,)),
     ModelConfig(
         "p",
         replace(PHASE, labels=()),
-        CriticallyDampedConfig(5.0),
+        CriticallyDamped(5.0),
         Prediction.VELOCITY_NOISE,
         mixed=True,
     ),
-    ModelConfig("i", UNET, ScheduledConfig(EDM(), GaussianField(Matern(0.2, 1.5)))),
+    ModelConfig("i", UNET, Scheduled(EDM(), GaussianField(Matern(0.2, 1.5)))),
     ModelConfig("i", replace(UNET, labels=(2, 2)), axes=(AXIS, LabelAxis("x", ("c", "d")))),
 ]
 
@@ -69,7 +71,7 @@ def test_the_built_model_denoises(model):
 
 def test_labels_must_fit_the_axes():
     with pytest.raises(UsageError, match=r"labels \(2,\), but the axes have \(\)"):
-        ModelConfig("p", PHASE, CriticallyDampedConfig(), Prediction.VELOCITY_NOISE)
+        ModelConfig("p", PHASE, CriticallyDamped(), Prediction.VELOCITY_NOISE)
 
 
 def test_what_is_not_known_is_refused_by_name():

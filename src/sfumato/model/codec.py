@@ -19,8 +19,33 @@ from sfumato.system import resolve, systems
 
 T = TypeVar("T")
 
-ALIASES = {"Listener": "EncoderConfig", "Drift": "PowerCorrection"}
+ALIASES = {
+    "Listener": "EncoderConfig",
+    "Drift": "PowerCorrection",
+    "ScheduledConfig": "Scheduled",
+    "CriticallyDampedConfig": "CriticallyDamped",
+}
 """Types by the names that older files have for them."""
+
+NESTED = {"PinnedConfig": ("Bridge", "inner", "Scheduled", ("schedule",))}
+"""Older types some of whose fields are now those of a part: (type, field, type of it, fields)."""
+
+
+def renewed(value: Any) -> Any:
+    """Parsed JSON of an older version with the types and fields as they are called now."""
+    if isinstance(value, list):
+        return [renewed(v) for v in value]
+    if not isinstance(value, dict):
+        return value
+    made = {k: renewed(v) for k, v in value.items()}
+    name = str(made.get("type"))
+    if name in NESTED:
+        made["type"], field, kind, moved = NESTED[name]
+        if part := {k: made.pop(k) for k in moved if k in made}:
+            made[field] = {"type": kind, **part}
+    elif name in ALIASES:
+        made["type"] = ALIASES[name]
+    return made
 
 
 def encode(value: Any) -> Any:
@@ -51,7 +76,8 @@ def decode(value: Any, hint: type[T], allowed: tuple[type, ...] = (), where: str
     Raises:
         UsageError: a key, type or value that does not fit; the message says where.
     """
-    return typing.cast(T, _decode(value, hint, allowed, where or getattr(hint, "__name__", "")))
+    where = where or getattr(hint, "__name__", "")
+    return typing.cast(T, _decode(renewed(value), hint, allowed, where))
 
 
 def allowed_types(value: Any) -> tuple[type, ...]:
@@ -59,7 +85,7 @@ def allowed_types(value: Any) -> tuple[type, ...]:
 
     Where a name is not known all of them are imported, so that an error can list them.
     """
-    wanted = {ALIASES.get(name, name) for name in _names(value)}
+    wanted = set(_names(renewed(value)))
     refs = [ref for system in systems() for ref in (*(k.make for k in system.kinds), *system.parts)]
     groups = [ref.replace("*", "") for ref in refs if "*" in ref]
     by_name = {ref.rpartition(":")[2]: ref for ref in refs if "*" not in ref}
@@ -122,7 +148,7 @@ def _decode(value: Any, hint: Any, allowed: tuple[type, ...], where: str) -> Any
 def _union(value: Any, args: tuple[Any, ...], allowed: tuple[type, ...], where: str) -> Any:
     if isinstance(value, dict):
         options = {a.__name__: a for a in args if isinstance(a, type)}
-        name = ALIASES.get(str(value.get("type")), value.get("type"))
+        name = value.get("type")
         if name in options:
             return _decode(value, options[name], allowed, where)
     tries = []
@@ -137,7 +163,7 @@ def _union(value: Any, args: tuple[Any, ...], allowed: tuple[type, ...], where: 
 def _dataclass(value: dict[str, Any], hint: type, allowed: tuple[type, ...], where: str) -> Any:
     options = {c.__name__: c for c in (hint, *allowed) if dataclasses.is_dataclass(c)}
     options = {n: c for n, c in options.items() if issubclass(c, hint)}
-    name = ALIASES.get(str(value.get("type")), value.get("type"))
+    name = value.get("type")
     if name not in options:
         raise unknown(f"type in {where}", str(name), options)
     cls = options[name]

@@ -17,48 +17,9 @@ from sfumato.denoise import Denoiser, Preconditioned, Prediction
 from sfumato.errors import UsageError
 from sfumato.model.codec import encode
 from sfumato.nn import MLP, MLPConfig, UNet, UNetConfig
-from sfumato.noise import Noise, White
 from sfumato.process import Process, Scheduled
-from sfumato.schedule import EDM, Schedule
 from sfumato.seeds import fold
 from sfumato.train import checkpoint as ck
-
-
-class ProcessConfig(ABC):
-    """A process, as data."""
-
-    @abstractmethod
-    def build(self) -> Process:
-        """The process."""
-
-
-@final
-@dataclass(frozen=True)
-class ScheduledConfig(ProcessConfig):
-    """`Scheduled` with a schedule and a noise."""
-
-    schedule: Schedule
-    noise: Noise = White()
-
-    def build(self) -> Process:
-        """Scheduled(schedule, noise)."""
-        return Scheduled(self.schedule, self.noise)
-
-
-@final
-@dataclass(frozen=True)
-class CriticallyDampedConfig(ProcessConfig):
-    """`CriticallyDamped`, as published unless changed."""
-
-    beta0: float = 4.0
-    beta1: float = 0.0
-    mass_inv: float = 4.0
-    gamma: float = 0.04
-    noise: Noise = White()
-
-    def build(self) -> Process:
-        """CriticallyDamped(...)."""
-        return CriticallyDamped(self.beta0, self.beta1, self.mass_inv, self.gamma, self.noise)
 
 
 @final
@@ -161,7 +122,7 @@ class ModelConfig(ModelDescription):
 
     data: str
     network: UNetConfig | MLPConfig
-    process: ProcessConfig = ScheduledConfig(EDM())
+    process: Process = Scheduled()
     prediction: Prediction = Prediction.EDM
     sigma_data: float = 0.5
     axes: tuple[LabelAxis, ...] = ()
@@ -181,7 +142,7 @@ class ModelConfig(ModelDescription):
     @property
     def sampling(self) -> Sampling:
         """Multistep exponential integration; in phase space splitting, more steps."""
-        if isinstance(self.process, CriticallyDampedConfig):
+        if isinstance(self.process, CriticallyDamped):
             return Sampling("sscs", "quadratic", 50)
         return Sampling()
 
@@ -191,7 +152,7 @@ class ModelConfig(ModelDescription):
             made = UNet(self.network) if isinstance(self.network, UNetConfig) else MLP(self.network)
         return Preconditioned(
             made,
-            self.process.build(),
+            self.process,
             self.prediction,
             sigma_data=self.sigma_data,
             mixed=self.mixed,

@@ -33,7 +33,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.process import Process, Scheduled, _cat, mix
+from sfumato.process import Process, Scheduled, columns, mix
 from sfumato.sampling import Ask, Carry, Solver
 from sfumato.solve.lagrange import NODES, WEIGHTS, slopes
 
@@ -55,7 +55,7 @@ def weights(process: Process, t: Tensor, s: Tensor, past: list[Tensor]) -> Tenso
     bends = slopes(process.clock(tau), torch.stack([process.clock(p) for p in past]))
     w = torch.einsum("qk,pq,q->kp", c, bends, du)
     w[:, 0] += base[:, k]
-    return _cat(base[:, :k], w)
+    return columns(base[:, :k], w)
 
 
 def halfway(process: Process, s: Tensor, history: History) -> Tensor:
@@ -135,5 +135,5 @@ class Exponential(Solver):
         now, then = process.marginal(t), process.marginal(s)
         var = self.eta**2 * process.posterior(s, t).cov
         ratio = ((then.cov - var).clamp_min(0) / now.cov).sqrt()
-        coef = _cat(ratio, then.A - ratio @ now.A)
+        coef = columns(ratio, then.A - ratio @ now.A)
         return mix(coef, x_t, x0) + ask.draw(var.sqrt(), x_t)

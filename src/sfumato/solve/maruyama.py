@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from sfumato.process import Gaussian, _cat, mix
+from sfumato.process import Gaussian, columns, mix
 from sfumato.sampling import Ask, Carry, Solver
 
 
@@ -43,6 +43,6 @@ class EulerMaruyama(Solver):
         if float(s) == 0:
             return mix(process.posterior(s, t).A, x_t, x0), carry
         gain = now.solve(power).mT  # G Gᵀ Σ⁻¹
-        rate = _cat(drift + gain, -gain @ now.A)
+        rate = columns(drift + gain, -gain @ now.A)
         noise = ask.draw(Gaussian(power, float(t - s) * power).root(), x_t)
         return x_t + float(s - t) * mix(rate, x_t, x0) + noise, carry

@@ -68,7 +68,7 @@ def shy(
     data = FieldSet("linear", x.numpy(), frame, DataCard("l", "", "", ""))
     small = UNOConfig(1, 1, grid, channels=4, multipliers=(1,), modes=2)
     model = field_model(data, small, sf.Matern(0.05, 0.75))
-    w = Wiener(Shy(share, channels), model.process.build(), model.spectra, model.grid)
+    w = Wiener(Shy(share, channels), model.process, model.spectra, model.grid)
     return w.eval(), model, x
 
 
@@ -145,7 +145,7 @@ def test_the_factors_belong_to_the_state_whatever_its_scale() -> None:
     """Where the signal shrinks, x_t is α times as large, so that each factor is 1/α times."""
     denoiser, model, real = shy(Domain.PERIODIC, 0.2, channels=2)
     shrunk = replace(model, process=replace(model.process, schedule=sf.VPLinear()))
-    other = Wiener(denoiser.network, shrunk.process.build(), model.spectra, model.grid)
+    other = Wiener(denoiser.network, shrunk.process, model.spectra, model.grid)
     a = measured_drift(denoiser, model, real, 64, 0)
     b = measured_drift(other, shrunk, real, 64, 0)
     assert b.levels == pytest.approx(a.levels, abs=1e-4)

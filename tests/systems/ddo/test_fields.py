@@ -131,7 +131,7 @@ def witnessed(
     loss: Loss, model: FieldModel, values: torch.Tensor, error: torch.Tensor
 ) -> tuple[torch.Tensor, Witness]:
     """A loss of examples (B, C + G, ...), each with its own generator, under given errors."""
-    witness = Witness(model.process.build(), error)
+    witness = Witness(model.process, error)
     t = torch.linspace(0.001, 0.1, len(values), dtype=torch.float64)
     return loss(witness, Microbatch(values, t, None, sf.generators(0, range(len(values))))), witness
 

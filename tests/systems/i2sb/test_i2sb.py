@@ -32,7 +32,7 @@ from sfumato.nn import UNetConfig
 from sfumato.schedule import SymmetricBrownian
 from sfumato.seeds import generators
 from sfumato.systems.i2sb import recipe as i2sb
-from sfumato.systems.i2sb.model import Method, PinnedConfig, RestorationModel
+from sfumato.systems.i2sb.model import Method, RestorationModel
 from sfumato.systems.i2sb.pairs import pairs_of
 from sfumato.systems.i2sb.restorer import BLIND, Restorer
 from sfumato.systems.i2sb.restoring import restoration_loss, restore
@@ -81,7 +81,7 @@ def test_each_method_learns_to_denoise(method: str, tmp_path: Path) -> None:
 
 def test_each_method_learns_at_its_own_times() -> None:
     g = torch.Generator().manual_seed(0)
-    process = PinnedConfig().build()
+    process = sf.Bridge()
     assert i2sb.times_of(Method.REGRESSION).draw(process, 50, g).eq(1).all()
     for method in (Method.BRIDGE, Method.DIFFUSION):
         t = i2sb.times_of(method).draw(process, 5000, g)
@@ -89,7 +89,7 @@ def test_each_method_learns_at_its_own_times() -> None:
 
 
 def test_a_bridge_may_dwell_at_one() -> None:
-    g, process = torch.Generator().manual_seed(0), PinnedConfig().build()
+    g, process = torch.Generator().manual_seed(0), sf.Bridge()
     t = i2sb.times_of(Method.BRIDGE, 0.4).draw(process, 20_000, g)
     assert float(t.eq(1).double().mean()) == pytest.approx(0.4, abs=0.015)  # 4 standard errors
     rest = t[t < 1]
@@ -173,7 +173,7 @@ def test_the_loss_is_masked_and_hides_the_task_as_often_as_asked(tmp_path: Path)
     settings = config(tmp_path, tasks=("inpaint", "denoise"))
     tasks = tasks_named(settings.tasks)
     model = i2sb.restoration_model(settings, "discs", tasks, 3, 0.5)
-    process = PinnedConfig().build()
+    process = sf.Bridge()
     n = 600
     x0 = discs(n, 32).batch(np.arange(n))[0]
     g = generators(3, range(n))

@@ -30,7 +30,7 @@ from torch import Tensor
 from sfumato.condition import Condition, Given
 from sfumato.damped import CriticallyDamped
 from sfumato.denoise import Denoiser, Preconditioned, Prediction
-from sfumato.process import Gaussian, _cat, mix
+from sfumato.process import Gaussian, columns, mix
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
 
@@ -123,9 +123,9 @@ def _plain(
     """The error of ε_v for the perturbation q(u | x_0, v_0), and that perturbation."""
     plain = process.kernel(0.0, t)
     kick = math.sqrt(process.gamma * process.mass) * plain.A[..., 1:]  # of z, v_0 = √(γM) z
-    own = _cat(kick, plain.root())  # over (z, ε_x, ε_v)
+    own = columns(kick, plain.root())  # over (z, ε_x, ε_v)
     ends = [process.noise.sample(x0, generator) for _ in range(3)]
-    x_t = mix(_cat(hybrid.A, own), x0, *ends)
+    x_t = mix(columns(hybrid.A, own), x0, *ends)
     # the same state in the hybrid's noise, whose residual is α - ε_v
     low = hybrid.root()
     eps = mix(torch.linalg.solve_triangular(low, own, upper=False), *ends)

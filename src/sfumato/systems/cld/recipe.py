@@ -19,10 +19,11 @@ from typing import final
 
 from torch import Tensor
 
+from sfumato.damped import CriticallyDamped
 from sfumato.data import ImageSet, LabelAxis, digits, fashion_mnist
 from sfumato.denoise import Denoiser, Prediction
 from sfumato.loss import Uniform
-from sfumato.model.description import CriticallyDampedConfig, ModelConfig, with_labels
+from sfumato.model.description import ModelConfig, with_labels
 from sfumato.model.fit import fit, root_mean_square
 from sfumato.nn import MLPConfig, UNetConfig
 from sfumato.systems.cld.loss import Matching, Weighting, damped_loss
@@ -72,7 +73,7 @@ class DampedConfig:
         return ModelConfig(
             data=data,
             network=network,
-            process=CriticallyDampedConfig(self.beta0, self.beta1, self.mass_inv, self.gamma),
+            process=CriticallyDamped(self.beta0, self.beta1, self.mass_inv, self.gamma),
             prediction=Prediction.VELOCITY_NOISE,
             sigma_data=sigma_data,
             axes=axes,

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from sfumato.damped import CriticallyDamped
 from sfumato.errors import UsageError
-from sfumato.process import Gaussian, _cat, _matrix, mix
+from sfumato.process import Gaussian, columns, matrix, mix
 from sfumato.sampling import Ask, Carry, Solver
 from sfumato.schedule import Time
 
@@ -83,10 +83,10 @@ def kick(process: CriticallyDamped, t: Tensor, s: Tensor) -> Tensor:
     """Part S over t - s, (2, 3) over (x, v, x̂_0): v += 2Γ ∫β [s_v + M⁻¹v]."""
     q = process.marginal(t)
     eye = torch.eye(2, dtype=q.cov.dtype, device=q.cov.device)
-    score = _cat(-q.solve(eye), q.solve(q.A))[..., 1, :]
+    score = columns(-q.solve(eye), q.solve(q.A))[..., 1, :]
     gain = 4 * process.mass * process.scaled_time(s, t)  # 2Γ ∫β, Γ = 2√M
     one, zero = torch.ones_like(gain), torch.zeros_like(gain)
-    return _matrix(
+    return matrix(
         [
             [one, zero, zero],
             [gain * score[0], one + gain * (score[1] + process.mass_inv), gain * score[2]],

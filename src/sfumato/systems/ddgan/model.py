@@ -8,15 +8,9 @@ from typing import final
 from sfumato.data import LabelAxis
 from sfumato.denoise import Prediction
 from sfumato.errors import UsageError
-from sfumato.model.description import (
-    ModelDescription,
-    ProcessConfig,
-    Sampling,
-    ScheduledConfig,
-    initial,
-    network_shape,
-)
+from sfumato.model.description import ModelDescription, Sampling, initial, network_shape
 from sfumato.nn import MLP, MLPConfig, UNet, UNetConfig
+from sfumato.process import Process, Scheduled
 from sfumato.schedule import VPLinear
 from sfumato.systems.ddgan.implicit import Bound, ImplicitDenoiser
 from sfumato.times import offset
@@ -43,7 +37,7 @@ class ImplicitModel(ModelDescription):
 
     data: str
     network: UNetConfig | MLPConfig
-    process: ProcessConfig = ScheduledConfig(VPLinear())
+    process: Process = Scheduled(VPLinear())
     steps: int = 4
     prediction: Prediction = Prediction.X0
     sigma_data: float = 0.5
@@ -73,7 +67,7 @@ class ImplicitModel(ModelDescription):
             made = UNet(self.network) if isinstance(self.network, UNetConfig) else MLP(self.network)
         return ImplicitDenoiser(
             made,
-            self.process.build(),
+            self.process,
             self.steps,
             self.network.latent,
             self.prediction,

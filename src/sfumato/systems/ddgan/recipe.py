@@ -24,16 +24,11 @@ from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
 from sfumato.files.cards import find
 from sfumato.loss import OneOf
-from sfumato.model.description import (
-    ModelConfig,
-    ProcessConfig,
-    ScheduledConfig,
-    initial,
-    with_labels,
-)
+from sfumato.model.description import ModelConfig, initial, with_labels
 from sfumato.model.fit import fit, root_mean_square
 from sfumato.model.load import load_model
 from sfumato.nn import MLPConfig, UNet, UNetConfig
+from sfumato.process import Process, Scheduled
 from sfumato.schedule import Shifted, VPLinear
 from sfumato.seeds import fold
 from sfumato.systems.ddgan.critic import Critic, CriticConfig
@@ -167,10 +162,10 @@ def load_data(config: Config) -> ImageSet | PointSet:
             return points(config.name, config.n, seed=config.train.seed)
 
 
-def process_of(config: Config) -> ProcessConfig:
+def process_of(config: Config) -> Process:
     """Variance preserving, β from 0.1 to 20, shifted."""
     base = VPLinear()
-    return ScheduledConfig(base if config.shift == 1 else Shifted(base, config.shift))
+    return Scheduled(base if config.shift == 1 else Shifted(base, config.shift))
 
 
 def new_model(config: Config, data: ImageSet | PointSet) -> ImplicitModel:

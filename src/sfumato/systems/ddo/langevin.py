@@ -23,7 +23,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from sfumato.process import _cat, mix
+from sfumato.process import columns, mix
 from sfumato.sampling import Ask, Carry, Solver
 
 
@@ -75,7 +75,7 @@ class AnnealedLangevin(Solver):
                 "begin below it"
             )
         h = self.size
-        pull = _cat(torch.full_like(q.A, 1 - h), h * q.A)
+        pull = columns(torch.full_like(q.A, 1 - h), h * q.A)
         spread = (2 * h) ** 0.5 * q.root()
         before = ask.draw(spread, x_t) if self.averaged else None
         for _ in range(self.inner):

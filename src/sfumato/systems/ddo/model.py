@@ -13,7 +13,7 @@ from sfumato.condition import Condition, ImageCondition
 from sfumato.data import LabelAxis
 from sfumato.denoise import Denoiser, Preconditioned, Prediction
 from sfumato.errors import UsageError
-from sfumato.model.description import ModelDescription, Sampling, ScheduledConfig, initial
+from sfumato.model.description import ModelDescription, Sampling, initial
 from sfumato.noise import White
 from sfumato.process import Process, Scheduled
 from sfumato.schedule import EDM, VPCosine
@@ -67,7 +67,7 @@ class FieldModel(ModelDescription):
     network: UNOConfig | FNOConfig
     frame: Frame
     grid: tuple[int, ...]
-    process: ScheduledConfig
+    process: Scheduled
     spectra: tuple[GaussianField, ...]
     scales: tuple[Scale, ...]
     given: tuple[Quantity, ...] = ()
@@ -132,7 +132,7 @@ class FieldModel(ModelDescription):
             network = self.network
             made: nn.Module = UNO(network) if isinstance(network, UNOConfig) else FNO(network)
         if self.prediction is None:
-            return Wiener(made, self.process.build(), self.spectra, self.grid, self.drift)
+            return Wiener(made, self.process, self.spectra, self.grid, self.drift)
         if self.blur:
             made = OnGrid(made, self.frame.dims, len(self.frame.quantities))
         return Preconditioned(made, self._process(self.grid), self.prediction, 1.0)
@@ -140,7 +140,7 @@ class FieldModel(ModelDescription):
     def _process(self, grid: Sequence[int]) -> Process:
         noise = self.process.noise
         if not self.blur or not isinstance(noise, GaussianField):
-            return self.process.build()
+            return self.process
         return Scheduled(Blurred(self.process.schedule, tuple(grid), self.blur), Modes(noise))
 
     def on(self, denoiser: Denoiser, grid: Sequence[int]) -> Denoiser:
@@ -242,7 +242,7 @@ def field_model(
         ),
         frame=frame,
         grid=data.grid,
-        process=ScheduledConfig(
+        process=Scheduled(
             VPCosine() if blur else EDM(),
             GaussianField(noise, frame.dims, frame.domain, extent) if noise else White(),
         ),

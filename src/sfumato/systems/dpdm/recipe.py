@@ -31,9 +31,10 @@ from sfumato.data import ImageSet, digits, fashion_mnist, folder
 from sfumato.denoise import Prediction
 from sfumato.errors import UsageError, unknown
 from sfumato.loss import LogNormal, TimeLaw, Uniform
-from sfumato.model.description import ModelConfig, ScheduledConfig, with_labels
+from sfumato.model.description import ModelConfig, with_labels
 from sfumato.model.fit import fit
 from sfumato.nn import UNetConfig
+from sfumato.process import Scheduled
 from sfumato.schedule import EDM, VE, Schedule, VPCosine, VPLinear
 from sfumato.systems.dpdm.accounting import Accountant
 from sfumato.systems.dpdm.config import PrivacyConfig
@@ -231,7 +232,7 @@ def run(config: Config) -> Path:
     model = ModelConfig(
         data=data.name,
         network=network,
-        process=ScheduledConfig(chosen.schedule),
+        process=Scheduled(chosen.schedule),
         prediction=chosen.prediction,
         sigma_data=1.0 if vp else config.sigma_data,  # as published: c_in is 1 for VP states
         axes=data.axes,

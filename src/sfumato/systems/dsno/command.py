@@ -95,7 +95,7 @@ def run(config: TrajectoriesConfig) -> None:
     from sfumato.denoise import Preconditioned
     from sfumato.guide import ClassifierFree
     from sfumato.model.plan import make_solver, make_times
-    from sfumato.systems.dsno.data import Description, fingerprint
+    from sfumato.systems.dsno.data import Description, fingerprint, in_words
     from sfumato.systems.dsno.trajectories import generate, through
     from sfumato.times import angular
 
@@ -112,7 +112,7 @@ def run(config: TrajectoriesConfig) -> None:
     about = Description(
         model=config.name,
         weights=weights,
-        process=repr(process),
+        process=in_words(process),
         solver=words,
         grid=tuple(grid.tolist()),
         kept=kept,

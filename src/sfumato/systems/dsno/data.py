@@ -26,7 +26,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, cast, final
 
 import numpy as np
 import torch
@@ -161,6 +161,12 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def in_words(process: Process) -> str:
+    """A process as descriptions of sets write it: its type, and the values of its fields."""
+    values = (getattr(process, f.name) for f in fields(cast(Any, process)))
+    return f"{type(process).__name__}({', '.join(map(repr, values))})"
+
+
 def scales(process: Process, times: Sequence[float], sigma_data: float) -> Tensor:
     """s(t) = sqrt(α² σ_d² + σ²) of the times, float64 (M,)."""
     q = process.marginal(torch.tensor(list(times), dtype=torch.float64))
@@ -266,9 +272,9 @@ class TrajectorySet:
     ) -> None:
         self.folder = Path(folder)
         self.about = about = describe(folder)
-        if repr(process) != about.process:
+        if in_words(process) != about.process:
             raise SfumatoError(
-                f"{folder} follows another process: {about.process}, expected {process!r}"
+                f"{folder} follows another process: {about.process}, expected {in_words(process)}"
             )
         if weights is not None and weights != about.weights:
             raise SfumatoError(

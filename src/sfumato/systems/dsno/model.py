@@ -10,15 +10,9 @@ import torch
 from sfumato.data import LabelAxis
 from sfumato.denoise import Preconditioned, Prediction
 from sfumato.errors import UsageError
-from sfumato.model.description import (
-    ModelDescription,
-    ProcessConfig,
-    Sampling,
-    ScheduledConfig,
-    initial,
-    network_shape,
-)
+from sfumato.model.description import ModelDescription, Sampling, initial, network_shape
 from sfumato.nn import UNetConfig
+from sfumato.process import Process, Scheduled
 from sfumato.schedule import EDM
 from sfumato.systems.dsno.operator import Means, TrajectoryOperator
 from sfumato.systems.dsno.temporal import TemporalUNet
@@ -48,7 +42,7 @@ class OperatorModel(ModelDescription):
     times: tuple[float, ...]
     start: float = 1.0
     modes: int = 2
-    process: ProcessConfig = ScheduledConfig(EDM())
+    process: Process = Scheduled(EDM())
     prediction: Prediction = Prediction.EDM
     sigma_data: float = 0.5
     axes: tuple[LabelAxis, ...] = ()
@@ -75,7 +69,7 @@ class OperatorModel(ModelDescription):
         with initial(seed):
             network = TemporalUNet(self.network, self.modes)
         backbone = Preconditioned(
-            network, self.process.build(), self.prediction, sigma_data=self.sigma_data
+            network, self.process, self.prediction, sigma_data=self.sigma_data
         )
         means = Means(self.shape, self.labels) if self.start < 1 else None
         return TrajectoryOperator(backbone, self.times, self.start, means)

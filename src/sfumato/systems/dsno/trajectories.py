@@ -27,6 +27,7 @@ from sfumato.systems.dsno.data import (
     Description,
     check_shard,
     describe,
+    in_words,
     scales,
     shard_folder,
     write_description,
@@ -99,8 +100,8 @@ def generate(
     """
     if not solver.deterministic:
         raise UsageError(f"trajectories follow an ODE: {type(solver).__name__} draws noise")
-    if repr(denoiser.process) != about.process:
-        raise UsageError(f"expected a model of {about.process}, got {denoiser.process!r}")
+    if (own := in_words(denoiser.process)) != about.process:
+        raise UsageError(f"expected a model of {about.process}, got {own}")
     out = Path(out)
     if share[0] == 0:
         _open(out, about)

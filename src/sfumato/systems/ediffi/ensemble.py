@@ -42,7 +42,7 @@ def open_experts(
         return denoiser.eval().to(device), model
     split = Split(model.split)
     experts = [_loader(model, path, i, device) for i in range(split.experts)]
-    return Experts(experts, split.route(model.law), model.process.build(), keep).eval(), model
+    return Experts(experts, split.route(model.law), model.process, keep).eval(), model
 
 
 def _loader(

@@ -205,7 +205,7 @@ class Experts(Denoiser):
         return made
 
     def _admit(self, expert: Denoiser) -> None:
-        if repr(expert.process) != repr(self.process):
+        if expert.process != self.process:
             raise ValueError(f"expected experts of {self.process!r}, got one of {expert.process!r}")
 
     def asked(self, t: Time) -> list[int]:

@@ -10,14 +10,9 @@ from sfumato.data import LabelAxis
 from sfumato.denoise import Denoiser, Preconditioned, Prediction
 from sfumato.errors import UsageError
 from sfumato.loss import LogNormal
-from sfumato.model.description import (
-    ModelDescription,
-    ProcessConfig,
-    Sampling,
-    ScheduledConfig,
-    initial,
-)
+from sfumato.model.description import ModelDescription, Sampling, initial
 from sfumato.nn import EncoderWidths, UNet, UNetConfig
+from sfumato.process import Process, Scheduled
 from sfumato.schedule import EDM
 from sfumato.systems.ediffi.experts import Experts, Node, Split
 
@@ -97,7 +92,7 @@ class PromptedModel(ModelDescription):
     law: LogNormal = LogNormal()
     low: int = 0
     split: tuple[Node, ...] = ()
-    process: ProcessConfig = field(default_factory=lambda: ScheduledConfig(EDM()))
+    process: Process = field(default_factory=lambda: Scheduled(EDM()))
 
     def __post_init__(self) -> None:
         context = self.network.context
@@ -144,10 +139,10 @@ class PromptedModel(ModelDescription):
             return self.one(seed)
         split = Split(self.split)
         experts = [self.one(seed) for _ in range(split.experts)]
-        return Experts(experts, split.route(self.law), self.process.build())
+        return Experts(experts, split.route(self.law), self.process)
 
     def one(self, seed: int = 0) -> Preconditioned:
         """One network, preconditioned."""
         with initial(seed):
             made = UNet(self.network)
-        return Preconditioned(made, self.process.build(), Prediction.EDM, self.sigma_data)
+        return Preconditioned(made, self.process, Prediction.EDM, self.sigma_data)

@@ -13,9 +13,10 @@ from sfumato.console.options import choice
 from sfumato.data import PointName, PointSet, points
 from sfumato.denoise import Prediction
 from sfumato.loss import TimeLaw
-from sfumato.model.description import ModelConfig, ProcessConfig, ScheduledConfig
+from sfumato.model.description import ModelConfig
 from sfumato.model.fit import fit, root_mean_square
 from sfumato.nn import MLPConfig
+from sfumato.process import Process, Scheduled
 from sfumato.schedule import Schedule
 from sfumato.system import find, processes, resolve
 from sfumato.train import TrainConfig
@@ -54,12 +55,12 @@ def point_model(data: PointSet, kind: str, width: int, blocks: int) -> tuple[Mod
     sigma_data = root_mean_square(data)
     entry = find("process", kind, processes())
     made = resolve(entry.make)()
-    process: ProcessConfig = ScheduledConfig(made) if isinstance(made, Schedule) else made
+    process: Process = Scheduled(made) if isinstance(made, Schedule) else made
     d = data.dimension
     model = ModelConfig(
         data=data.name,
         network=MLPConfig(
-            in_features=process.build().k * d,
+            in_features=process.k * d,
             out_features=d,
             width=width,
             blocks=blocks,

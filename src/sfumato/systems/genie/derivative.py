@@ -36,7 +36,7 @@ from sfumato.condition import NOTHING, Condition, Given
 from sfumato.denoise import Denoiser, Preconditioned, counted, evaluation, spend
 from sfumato.errors import UsageError
 from sfumato.nn import MLP, Prompt, UNet
-from sfumato.process import Process, Scheduled, _cat, _matrix, mix
+from sfumato.process import Process, Scheduled, columns, matrix, mix
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
 from sfumato.systems.genie.head import DerivativeHead
@@ -87,14 +87,14 @@ def noise_estimate(process: Process, t: Time, x_t: Tensor, x0: Tensor) -> Tensor
     """ε̂ = (x_t - α x̂_0)/σ."""
     q = process.marginal(t)
     sigma = q.root()
-    return mix(_cat(1 / sigma, -q.A / sigma), x_t, x0)
+    return mix(columns(1 / sigma, -q.A / sigma), x_t, x0)
 
 
 def direction(process: Process, t: Time, x_t: Tensor, x0: Tensor) -> tuple[Tensor, Tensor]:
     """(dx/d ln γ, dt/d ln γ) along the flow at x_t, for the data estimate x_0."""
     rate = 1 / process.clock_dot(t)
     w, m_dot = process.flow(t).split([1, 1], dim=-1)
-    coef = _cat(w, m_dot - w @ process.marginal(t).A) * rate[..., None, None]
+    coef = columns(w, m_dot - w @ process.marginal(t).A) * rate[..., None, None]
     return mix(coef, x_t, x0), rate
 
 
@@ -231,7 +231,7 @@ class LearnedDerivative(Differentiable):
         x, features, embedding = tapped
         out = self.head(x, eps.to(x), features, embedding).to(eps.dtype)
         near = 1 / (1 + (gamma(self.process, t) / self.backbone.sigma_data).square())
-        return mix(_matrix([[-torch.ones_like(near), 1 - near, near]]), out)
+        return mix(matrix([[-torch.ones_like(near), 1 - near, near]]), out)
 
 
 def along(

@@ -32,5 +32,4 @@ SYSTEM = System(
         ),
     ),
     kinds=(KindEntry("sfumato.systems.i2sb.model:RestorationModel", "restorer", "a restorer"),),
-    parts=("sfumato.systems.i2sb.model:PinnedConfig",),
 )

@@ -27,16 +27,9 @@ from sfumato.data import LabelAxis
 from sfumato.data.degrade import Problem, Task
 from sfumato.denoise import Preconditioned, Prediction
 from sfumato.errors import UsageError
-from sfumato.model.description import (
-    ModelDescription,
-    ProcessConfig,
-    Sampling,
-    initial,
-    network_shape,
-)
+from sfumato.model.description import ModelDescription, Sampling, initial, network_shape
 from sfumato.nn import UNet, UNetConfig
-from sfumato.process import Scheduled
-from sfumato.schedule import SymmetricBrownian
+from sfumato.process import Process
 
 
 class Method(Enum):
@@ -45,19 +38,6 @@ class Method(Enum):
     BRIDGE = "bridge"
     DIFFUSION = "diffusion"
     REGRESSION = "regression"
-
-
-@final
-@dataclass(frozen=True)
-class PinnedConfig(ProcessConfig):
-    """`Bridge` on a Brownian motion; ``deterministic`` is I²SB's OT-ODE."""
-
-    schedule: SymmetricBrownian = SymmetricBrownian()
-    deterministic: bool = False
-
-    def build(self) -> Bridge:
-        """Pinned(Scheduled(schedule), deterministic)."""
-        return Bridge(Scheduled(self.schedule), self.deterministic)
 
 
 def beside_channels(channels: int, conditional: bool, masked: bool) -> int:
@@ -75,7 +55,7 @@ class RestorationModel(ModelDescription):
         network: sizes; its input is the state and what is seen beside it.
         method: what the state is.
         tasks: the degradations it was trained to undo.
-        process: a `PinnedConfig` for a bridge and a regression.
+        process: a `Bridge` for a bridge and a regression.
         prediction: what the network predicts.
         sigma_data: root mean square of the data.
         told: whether the network is told the task, by a label; it was then also trained without.
@@ -93,7 +73,7 @@ class RestorationModel(ModelDescription):
     network: UNetConfig
     method: Method
     tasks: tuple[Task, ...]
-    process: ProcessConfig = PinnedConfig()
+    process: Process = Bridge()
     prediction: Prediction = Prediction.EPSILON
     sigma_data: float = 0.5
     told: bool = True
@@ -103,7 +83,7 @@ class RestorationModel(ModelDescription):
     def __post_init__(self) -> None:
         if not self.tasks:
             raise UsageError("a model of restoration needs at least one task")
-        if isinstance(self.process, PinnedConfig) == (self.method is Method.DIFFUSION):
+        if isinstance(self.process, Bridge) == (self.method is Method.DIFFUSION):
             raise UsageError(
                 f"the process {type(self.process).__name__} does not fit a {self.method.value}"
             )
@@ -149,7 +129,7 @@ class RestorationModel(ModelDescription):
         """The network, preconditioned."""
         with initial(seed):
             made = UNet(self.network)
-        return Preconditioned(made, self.process.build(), self.prediction, self.sigma_data)
+        return Preconditioned(made, self.process, self.prediction, self.sigma_data)
 
     def cond(self, problem: Problem, labels: Tensor | None) -> Condition | Tensor | None:
         """What the network is told: the picture beside the state, and labels (B, 1)."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, final
 
+from sfumato.bridge import Bridge
 from sfumato.data import ImageSet, avatars
 from sfumato.data.crops import crops_of
 from sfumato.data.degrade import CentreMask, FreeForm, FromFunction, Given, Task, tasks_named
@@ -27,11 +28,11 @@ from sfumato.data.stamps import stamps
 from sfumato.denoise import Prediction
 from sfumato.errors import UsageError, unknown
 from sfumato.loss import Either, OneOf, TimeLaw, Uniform
-from sfumato.model.description import ProcessConfig, ScheduledConfig
 from sfumato.model.fit import fit, root_mean_square
 from sfumato.nn import UNetConfig
+from sfumato.process import Process, Scheduled
 from sfumato.schedule import SymmetricBrownian, VPCosine
-from sfumato.systems.i2sb.model import Method, PinnedConfig, RestorationModel, beside_channels
+from sfumato.systems.i2sb.model import Method, RestorationModel, beside_channels
 from sfumato.systems.i2sb.pairs import pairs_of
 from sfumato.systems.i2sb.restoring import restoration_loss, restoration_sheet
 from sfumato.train import TrainConfig
@@ -155,11 +156,11 @@ def restoration_model(
         replace(t, degradation=Given(t.name)) if isinstance(t.degradation, FromFunction) else t
         for t in tasks
     )
-    process: ProcessConfig = ScheduledConfig(VPCosine())
+    process: Process = Scheduled(VPCosine())
     prediction = Prediction.V
     if method is not Method.DIFFUSION:
         schedule = SymmetricBrownian(beta_max=config.beta_max)
-        process = PinnedConfig(schedule, config.deterministic)
+        process = Bridge(Scheduled(schedule), config.deterministic)
         prediction = Prediction.EPSILON
     return RestorationModel(
         data, network, method, remembered, process, prediction, sigma_data,
