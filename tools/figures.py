@@ -11,10 +11,11 @@ No figure in the documentation is typed by hand. A page marks where a table or a
 FILE is a JSON file, relative to the root of the repository; with a `*` in it, one row comes from
 each file that matches. ROWS is the dotted path of a list (or of an object, whose entries become
 rows and whose names are the key `name`) inside the file, `.` for the file itself. Every row also
-has the key `file`, the file's name (the folder's, for `card.json`). A key is a dotted path inside
-a row; what follows a colon is a Python format, and `first/second` takes the first that is there. A
-missing key shows as an empty cell in a table, a missing file as a line that says so; for a value
-both are errors.
+has the key `file`, the file's name (the folder's, for `card.json`). FILE may also be a table of
+nouns such as `sfumato.system:solvers`; ROWS is then a key that the rows have. A key is a dotted
+path inside a row; what follows a colon is a Python format, and `first/second` takes the first
+that is there. A missing key shows as an empty cell in a table, a missing file as a line that says
+so; for a value both are errors.
 
     python tools/figures.py            rewrite the pages
     python tools/figures.py --check    exit 1 and name the pages that would change
@@ -23,12 +24,15 @@ both are errors.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
+
+from sfumato.system import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = re.compile(r"(<!-- table (?P<what>[^>]*?) -->\n).*?(\n?<!-- end -->)", re.S)
@@ -81,6 +85,10 @@ def load(pattern: str) -> list[tuple[str, Any]]:
 
 def rows(pattern: str, path: str) -> list[Any]:
     """The rows of a table: one a file, or the entries at `path` in each."""
+    if ":" in pattern:
+        table: Any = resolve(pattern)()
+        told = [dataclasses.asdict(entry) for entry in table.values()]
+        return [row for row in json.loads(json.dumps(told, default=str)) if look(row, path)]
     found: list[Any] = []
     for name, data in load(pattern):
         part = look(data, path)
@@ -101,7 +109,7 @@ def table(what: str) -> str:
     """Markdown for `FILE ROWS | Title = key | ...`."""
     head, *columns = (part.strip() for part in what.split("|"))
     pattern, path = head.split(maxsplit=1)
-    if not list(ROOT.glob(pattern)):
+    if ":" not in pattern and not list(ROOT.glob(pattern)):
         return f"Not measured yet: there is no `{pattern}`."
     titles, keys = zip(*(re.split(r"\s*=\s*", c, maxsplit=1) for c in columns))
     lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]

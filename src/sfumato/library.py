@@ -43,7 +43,7 @@ SOLVERS = (
         "deis",
         "sfumato.solve:DEIS",
         "DEIS",
-        "polynomials through past noise estimates, third order (Zhang and Chen 2023)",
+        "polynomials through past estimates of the noise (Zhang and Chen 2023)",
         level=True,
     ),
     SolverEntry(
@@ -80,7 +80,7 @@ SOLVERS = (
         "dormand-prince",
         "sfumato.solve:DormandPrince",
         "Dormand-Prince",
-        "adaptive steps of order 5(4), for reference solutions",
+        "adaptive steps of order 5(4), with as many evaluations as they take",
         compared=(),
     ),
 )

@@ -13,7 +13,7 @@ SYSTEM = System(
         2022,
         "2206.00364",
     ),
-    "docs/training.md",
+    "docs/core.md",
     recipes=(
         RecipeEntry("fashion", _IMAGES, "Fashion-MNIST 28x28, class-conditional EDM", "Fashion"),
         RecipeEntry("avatars", _IMAGES, "illustrated faces, conditional on attributes", "Avatars"),
