@@ -385,6 +385,14 @@ def kinds() -> tuple[KindEntry, ...]:
     return tuple(kind for system in systems() for kind in system.kinds)
 
 
+def training_set(name: str, **wish: Any) -> Any:
+    """The training part of a data set by its name; ``wish`` as in `DataRequest`.
+
+    Raises UsageError for an unknown name, SfumatoError when its files are not there.
+    """
+    return find("data set", name, data_sets()).load(DataRequest(**wish))
+
+
 def find(noun: str, name: str, table: Mapping[str, Entry]) -> Entry:
     """The entry of that name. Raises UsageError with the nearest names."""
     if name not in table:

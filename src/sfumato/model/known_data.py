@@ -7,7 +7,7 @@ from pathlib import Path
 from sfumato.data import ImageSet, PointSet, folder
 from sfumato.errors import UsageError
 from sfumato.model.description import ModelDescription
-from sfumato.system import DataRequest, data_sets
+from sfumato.system import data_sets, training_set
 
 
 def training_data(model: ModelDescription, path: Path | None = None) -> ImageSet | PointSet:
@@ -27,7 +27,6 @@ def training_data(model: ModelDescription, path: Path | None = None) -> ImageSet
             f"the model was trained on {model.data!r}, which has no name here: give the folder or "
             "zip of images with --path"
         )
-    entry = data_sets()[model.data]
-    wish = DataRequest(n=entry.trained, resolution=model.shape[-1] if images else 0)
-    data: ImageSet | PointSet = entry.load(wish)
+    n, resolution = data_sets()[model.data].trained, model.shape[-1] if images else 0
+    data: ImageSet | PointSet = training_set(model.data, n=n, resolution=resolution)
     return data

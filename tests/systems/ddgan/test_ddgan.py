@@ -103,7 +103,7 @@ def test_digits_with_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     data = ImageSet(
         "tiny", pixels, (np.arange(20) % 10)[:, None], (axis,), DataCard("tiny", "", "", "")
     )
-    monkeypatch.setattr(ddgan, "digits", lambda split, root: data)
+    monkeypatch.setattr(ddgan, "training_set", lambda name, **wish: data)
     config = ddgan.Config(
         out=tmp_path / "run",
         data="digits",

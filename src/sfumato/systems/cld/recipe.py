@@ -20,12 +20,13 @@ from typing import final
 from torch import Tensor
 
 from sfumato.damped import CriticallyDamped
-from sfumato.data import ImageSet, LabelAxis, digits, fashion_mnist
+from sfumato.data import ImageSet, LabelAxis
 from sfumato.denoise import Denoiser, Prediction
 from sfumato.loss import Uniform
 from sfumato.model.description import ModelConfig, with_labels
 from sfumato.model.fit import fit, root_mean_square
 from sfumato.nn import MLPConfig, UNetConfig
+from sfumato.system import training_set
 from sfumato.systems.cld.loss import Matching, Weighting, damped_loss
 from sfumato.train import Loss, Microbatch, TrainConfig
 
@@ -99,16 +100,8 @@ def phase_loss(
 class TrainingImages(Enum):
     """Data sets of this recipe, 28x28."""
 
-    FASHION = "fashion"
+    FASHION = "fashion-mnist"
     DIGITS = "digits"
-
-    def load(self, root: Path | None) -> ImageSet:
-        """The training set."""
-        return (
-            fashion_mnist("train", root)
-            if self is TrainingImages.FASHION
-            else digits("train", root)
-        )
 
 
 @final
@@ -155,7 +148,7 @@ def run(config: Config) -> Path:
     Raises:
         UsageError, SfumatoError: the data is not there, or see `sfumato.train.train`.
     """
-    data = config.data.load(config.root)
+    data: ImageSet = training_set(config.data.value, root=config.root)
     network = with_labels(config.network, data.axes, data.resolution, data.channels)
     network = replace(network, in_channels=2 * data.channels)  # position and velocity
     scale = config.sigma_data or root_mean_square(data)

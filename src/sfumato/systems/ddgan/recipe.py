@@ -19,7 +19,7 @@ from typing import Literal, cast, final
 
 from torch import Tensor, nn
 
-from sfumato.data import ImageSet, PointName, PointSet, avatars, digits, fashion_mnist, points
+from sfumato.data import ImageSet, PointName, PointSet, points
 from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
 from sfumato.files.cards import find
@@ -31,6 +31,7 @@ from sfumato.nn import MLPConfig, UNet, UNetConfig
 from sfumato.process import Process, Scheduled
 from sfumato.schedule import Shifted, VPLinear
 from sfumato.seeds import fold
+from sfumato.system import training_set
 from sfumato.systems.ddgan.critic import Critic, CriticConfig
 from sfumato.systems.ddgan.discriminator import Discriminator
 from sfumato.systems.ddgan.implicit import (
@@ -151,15 +152,13 @@ class Config:
 
 def load_data(config: Config) -> ImageSet | PointSet:
     """The data set that a configuration names."""
-    match config.data:
-        case "fashion":
-            return fashion_mnist("train", config.root)
-        case "digits":
-            return digits("train", config.root)
-        case "avatars":
-            return avatars("train", config.network.resolution, config.n, root=config.root)
-        case "points":
-            return points(config.name, config.n, seed=config.train.seed)
+    if config.data == "points":
+        return points(config.name, config.n, seed=config.train.seed)
+    name = "fashion-mnist" if config.data == "fashion" else config.data
+    data: ImageSet = training_set(
+        name, n=config.n, resolution=config.network.resolution, root=config.root
+    )
+    return data
 
 
 def process_of(config: Config) -> Process:

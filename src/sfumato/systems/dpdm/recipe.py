@@ -27,7 +27,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal, final
 
-from sfumato.data import ImageSet, digits, fashion_mnist, folder
+from sfumato.data import ImageSet, folder
 from sfumato.denoise import Prediction
 from sfumato.errors import UsageError, unknown
 from sfumato.loss import LogNormal, TimeLaw, Uniform
@@ -36,6 +36,7 @@ from sfumato.model.fit import fit
 from sfumato.nn import UNetConfig
 from sfumato.process import Scheduled
 from sfumato.schedule import EDM, VE, Schedule, VPCosine, VPLinear
+from sfumato.system import training_set
 from sfumato.systems.dpdm.accounting import Accountant
 from sfumato.systems.dpdm.config import PrivacyConfig
 from sfumato.systems.dpdm.descent import private
@@ -85,7 +86,7 @@ class Parametrisation(Enum):
 class PrivateImages(Enum):
     """What a private model may learn from."""
 
-    FASHION = "fashion"
+    FASHION = "fashion-mnist"
     DIGITS = "digits"
     IMAGES = "images"
 
@@ -144,10 +145,9 @@ class Config:
             UsageError: no path.
             SfumatoError: the data is not there or cannot be read.
         """
-        if self.data is PrivateImages.FASHION:
-            return fashion_mnist("train", self.root)
-        if self.data is PrivateImages.DIGITS:
-            return digits("train", self.root)
+        if self.data is not PrivateImages.IMAGES:
+            records: ImageSet = training_set(self.data.value, root=self.root)
+            return records
         if self.path == Path():
             raise UsageError("which images? give the folder or zip with --path")
         return folder(self.path, self.resolution, channels=self.channels)

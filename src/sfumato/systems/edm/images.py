@@ -20,7 +20,7 @@ from sfumato.loss import edm_times
 from sfumato.model.description import ModelConfig, with_labels
 from sfumato.model.fit import fit, root_mean_square
 from sfumato.nn import UNetConfig
-from sfumato.system import DataRequest, data_sets
+from sfumato.system import training_set
 from sfumato.train import TrainConfig
 
 
@@ -56,12 +56,6 @@ class ImageRecipe(ABC):
         """
 
 
-def named(name: str, **wish: Any) -> ImageSet:
-    """The training part of a data set by its name."""
-    made: ImageSet = data_sets()[name].load(DataRequest(**wish))
-    return made
-
-
 @final
 @dataclass(frozen=True)
 class Fashion(ImageRecipe):
@@ -87,7 +81,8 @@ class Fashion(ImageRecipe):
 
     def pictures(self) -> ImageSet:
         """Fashion-MNIST."""
-        return named("fashion-mnist", root=self.root)
+        images: ImageSet = training_set("fashion-mnist", root=self.root)
+        return images
 
 
 @final
@@ -109,7 +104,8 @@ class Digits(ImageRecipe):
 
     def pictures(self) -> ImageSet:
         """Handwritten digits."""
-        return named("digits", root=self.root)
+        images: ImageSet = training_set("digits", root=self.root)
+        return images
 
 
 @final
@@ -147,9 +143,10 @@ class Avatars(ImageRecipe):
 
     def pictures(self) -> ImageSet:
         """Avatars."""
-        return named(
+        images: ImageSet = training_set(
             "avatars", n=self.n, resolution=self.resolution, root=self.root, workers=self.workers
         )
+        return images
 
 
 @final
