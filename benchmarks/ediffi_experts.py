@@ -25,7 +25,7 @@ from sfumato.seeds import fold, generator, generators
 from sfumato.systems.ediffi.data import Scenes, scenes
 from sfumato.systems.ediffi.experts import Experts, Node
 from sfumato.systems.ediffi.pipeline import Cascade, Stage, open_cascade
-from sfumato.systems.ediffi.recipe import WORSE, enlarged, lowered
+from sfumato.systems.ediffi.prompt_data import DEGRADATION, downsampled, upsampled
 
 LEVEL = 3
 """The noise levels are told apart by the nodes of this level of the experts' tree: eighths."""
@@ -65,11 +65,11 @@ def _loss(
     """Of a batch, in the precision that pictures are drawn in."""
     side, low = stage.model.network.resolution, stage.model.low
     random = generators(seed, index.tolist())
-    x0 = lowered(pictures, side).to(stage.device)
+    x0 = downsampled(pictures, side).to(stage.device)
     cond: Given = stage.hearing.prompt(said)
     if low:
-        small = WORSE(lowered(pictures, low), random)
-        cond = ImageCondition(enlarged(small, side), stage.hearing.prompt(said))
+        small = DEGRADATION(downsampled(pictures, low), random)
+        cond = ImageCondition(upsampled(small, side), stage.hearing.prompt(said))
     dtype = best_dtype(stage.device)
     with torch.no_grad(), torch.autocast(stage.device.type, dtype, enabled=dtype != torch.float32):
         made = denoising_loss(stage.denoiser, x0, t, cond=cond, generator=random)

@@ -20,8 +20,8 @@ from sfumato.metrics import Score, extract, frechet_distance
 from sfumato.systems.ediffi.data import Scenes, scenes
 from sfumato.systems.ediffi.model import Modality
 from sfumato.systems.ediffi.pipeline import Cascade
+from sfumato.systems.ediffi.prompt_data import downsampled
 from sfumato.systems.ediffi.prompt_encoder import place_of
-from sfumato.systems.ediffi.recipe import lowered
 from sfumato.systems.ediffi.text.encoders import PictureEncoder, Transformer
 
 REAL = 2000
@@ -55,7 +55,7 @@ def captions(n: int, seed: int) -> Captions:
 def real_pictures(every: Scenes, index: Sequence[int], side: int) -> Tensor:
     """Scenes as a model of this side is trained on them, float32 in [-1, 1]."""
     x = torch.from_numpy(every[np.asarray(index)]).float() / 127.5 - 1
-    return lowered(x, side)
+    return downsampled(x, side)
 
 
 class Likeness:

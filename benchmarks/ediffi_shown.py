@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 from sfumato.data import to_uint8
 from sfumato.data.emoji import VENDORS
 from sfumato.files import pictures
-from sfumato.systems.ediffi.recipe import lowered
+from sfumato.systems.ediffi.prompt_data import downsampled
 
 TILE = 128
 """Side of a tile in pixels, at most, unless a picture is larger."""
@@ -86,7 +86,7 @@ def style_sheet(asked: Shown, drawn: dict[str, Tensor], rows: int = 3) -> Image.
 
 def lowered_to(x: Tensor, side: int) -> Tensor:
     """Pictures of at most this side."""
-    return lowered(x, side) if x.shape[-1] > side else x
+    return downsampled(x, side) if x.shape[-1] > side else x
 
 
 def headed(sheet: Image.Image, names: Sequence[str], side: int) -> Image.Image:

@@ -17,17 +17,9 @@ from sfumato.nn import Prompt
 from sfumato.systems.ediffi import recipe as imagine
 from sfumato.systems.ediffi.data import Captioned
 from sfumato.systems.ediffi.experts import Node
+from sfumato.systems.ediffi.prompt_data import DEGRADATION, PromptData, downsampled, upsampled
 from sfumato.systems.ediffi.prompt_encoder import PromptEncoder
-from sfumato.systems.ediffi.recipe import (
-    WORSE,
-    Config,
-    Numbered,
-    Sayings,
-    enlarged,
-    lowered,
-    node_of,
-    part_of,
-)
+from sfumato.systems.ediffi.recipe import Config, node_of, part_of
 from tiny_prompted import listeners
 from toy_captioned import COLOURS, squares
 from toy_emoji import write_toy_emoji
@@ -37,12 +29,12 @@ pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
 # ----------------------------------------------------------------------------------------- pictures
 
 
-def test_lowered_is_the_mean_over_areas() -> None:
+def test_downsampled_is_the_mean_over_areas() -> None:
     x = torch.rand(2, 3, 12, 12)
     torch.testing.assert_close(
-        lowered(x, 4), x.unflatten(3, (4, 3)).unflatten(2, (4, 3)).mean((3, 5))
+        downsampled(x, 4), x.unflatten(3, (4, 3)).unflatten(2, (4, 3)).mean((3, 5))
     )
-    assert lowered(x, 12) is x
+    assert downsampled(x, 12) is x
 
 
 def cubic(d: float) -> float:
@@ -53,7 +45,7 @@ def cubic(d: float) -> float:
     return a * (d**3 - 5 * d**2 + 8 * d - 4) if d < 2 else 0.0
 
 
-def test_enlarged_is_bicubic_and_stays_in_range() -> None:
+def test_upsampled_is_bicubic_and_stays_in_range() -> None:
     """Pixels are areas: the centre of fine pixel k is at (k + 1/2)/2 - 1/2; the border repeats."""
     x = torch.rand(8, dtype=torch.float64, generator=sf.generator(3)) - 0.5
     centres = (torch.arange(16, dtype=torch.float64) + 0.5) / 2 - 0.5
@@ -64,11 +56,11 @@ def test_enlarged_is_bicubic_and_stays_in_range() -> None:
         ]
     )
     for picture in (x.expand(1, 1, 8, 8), x.expand(1, 1, 8, 8).mT):
-        got = enlarged(picture, 16)[0, 0]
+        got = upsampled(picture, 16)[0, 0]
         got = got if picture.stride(-1) else got.mT
         torch.testing.assert_close(got, want.double().expand(16, 16))
     edge = torch.where(torch.arange(8) < 4, -1.0, 1.0).expand(1, 1, 8, 8)
-    assert float(enlarged(edge, 16).abs().max()) == 1  # the kernel overshoots
+    assert float(upsampled(edge, 16).abs().max()) == 1  # the kernel overshoots
 
 
 def convolved(x: np.ndarray, width: float) -> np.ndarray:
@@ -87,7 +79,7 @@ def convolved(x: np.ndarray, width: float) -> np.ndarray:
 def test_small_pictures_are_blurred_and_noisy_by_widths_of_their_own() -> None:
     """Against the sum over five by five pixels, and the very numbers that are drawn."""
     x = torch.rand(6, 3, 7, 9, dtype=torch.float64, generator=sf.generator(1)) * 2 - 1
-    got = WORSE(x, sf.generators(2, range(6)))
+    got = DEGRADATION(x, sf.generators(2, range(6)))
     for i in range(6):
         g = sf.generators(2, [i])
         u, v = sf.seeds.rand((1, 1), g), sf.seeds.rand((1, 1), g)[0, 0]
@@ -100,17 +92,17 @@ def test_small_pictures_are_blurred_and_noisy_by_widths_of_their_own() -> None:
 
 def test_what_is_worse_follows_from_each_picture_s_generator() -> None:
     x = torch.rand(5, 3, 6, 6, generator=sf.generator(1))
-    every = WORSE(x, sf.generators(4, range(5)))
-    assert torch.equal(every, WORSE(x, sf.generators(4, range(5))))
-    torch.testing.assert_close(every[[3, 1]], WORSE(x[[3, 1]], sf.generators(4, [3, 1])))
-    assert not torch.equal(every, WORSE(x, sf.generators(5, range(5))))
+    every = DEGRADATION(x, sf.generators(4, range(5)))
+    assert torch.equal(every, DEGRADATION(x, sf.generators(4, range(5))))
+    torch.testing.assert_close(every[[3, 1]], DEGRADATION(x[[3, 1]], sf.generators(4, [3, 1])))
+    assert not torch.equal(every, DEGRADATION(x, sf.generators(5, range(5))))
 
 
 def test_the_noise_of_worsened_pictures() -> None:
     """Deviations uniform on [0, .15]; a constant keeps its mean."""
     n, side = 1500, 16
     x = torch.full((n, 3, side, side), 0.4, dtype=torch.float64)
-    rest = WORSE(x, sf.generators(0, range(n))) - x
+    rest = DEGRADATION(x, sf.generators(0, range(n))) - x
     deviation = rest.flatten(1).std(1)
     slack = 0.15 * 4 / (2 * 3 * side**2) ** 0.5  # four standard errors of one deviation
     assert float(deviation.min()) >= 0 and float(deviation.max()) < 0.15 + slack
@@ -176,28 +168,29 @@ def test_which_noise_levels_are_trained_on() -> None:
     assert rest.ranges == ((0.125, 0.875),) and rest.law == law  # type: ignore[attr-defined]
 
 
-def test_pictures_have_their_numbers_as_labels() -> None:
-    data = squares(10)
-    x, numbers = Numbered(data).batch(np.array([7, 0, 7]))
-    assert torch.equal(x, data.batch(np.array([7, 0, 7]))[0])
-    assert numbers.tolist() == [[7], [0], [7]] and numbers.dtype == torch.int64
-    assert len(Numbered(data)) == 10 and Numbered(data).name == "squares"
+def test_batches_have_pictures_and_their_indices() -> None:
+    data = prompt_data()
+    x, index = data.batch(np.array([7, 0, 7]))
+    assert torch.equal(x, data.data.batch(np.array([7, 0, 7]))[0])
+    assert index.tolist() == [7, 0, 7] and index.dtype == torch.int64 and len(data) == 10
 
 
-# ------------------------------------------------------------------------------------------ sayings
+# ------------------------------------------------------------------------------------------ prompts
 
 
-def sayings(hide: tuple[float, ...] = (0.0, 0.0, 0.0), styles: bool = True) -> Sayings:
+def prompt_data(hide: tuple[float, ...] = (0.0, 0.0, 0.0), styles: bool = True) -> PromptData:
     """Ten squares with two sentences each, in the styles x (but one) and y; the last one alone."""
     plain = squares(10, 8)
     said = tuple((s, f"a square drawn {name}") for (s,), name in zip(plain.captions, COLOURS))
     kinds = (*["x", "y", "y"] * 3, "z") if styles else None
     data = Captioned("squares", plain.images, said, plain.card, kinds)
-    return Sayings(data, PromptEncoder(listeners("bert", "clip", "t5")), hide)
+    return PromptData(data, PromptEncoder(listeners("bert", "clip", "t5")), hide)
 
 
-def asked(said: Sayings, numbers: torch.Tensor, seed: int = 0) -> Prompt:
-    return said.prompt(numbers, sf.generators(seed, range(len(numbers))))
+def asked(
+    data: PromptData, numbers: torch.Tensor, seed: int = 0, hidden: torch.Tensor | None = None
+) -> Prompt:
+    return data.prompt(numbers, sf.generators(seed, range(len(numbers))), hidden)
 
 
 def nearest(table: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -210,7 +203,7 @@ def nearest(table: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 def test_each_encoder_is_hidden_as_often_as_asked_on_its_own() -> None:
     """All eight combinations, as often as the product of their probabilities says."""
     n, hide = 4000, (0.2, 0.6, 0.35)
-    prompt = asked(sayings(hide), torch.arange(n) % 10)
+    prompt = asked(prompt_data(hide), torch.arange(n) % 10)
     there = torch.stack([e.present for e in prompt.encoded], 1)
     counts = torch.bincount((there.long() * torch.tensor([4, 2, 1])).sum(1), minlength=8)
     p = torch.tensor(hide, dtype=torch.float64)
@@ -218,25 +211,27 @@ def test_each_encoder_is_hidden_as_often_as_asked_on_its_own() -> None:
         heard = torch.tensor([bool(k & 4), bool(k & 2), bool(k & 1)])
         want = float(torch.where(heard, 1 - p, p).prod())
         assert int(counts[k]) / n == pytest.approx(want, abs=4.5 * (want * (1 - want) / n) ** 0.5)
-    assert bool(torch.stack([e.present for e in asked(sayings(), torch.arange(10)).encoded]).all())
-    none = asked(sayings((1.0, 1.0, 1.0)), torch.arange(10))
+    assert bool(
+        torch.stack([e.present for e in asked(prompt_data(), torch.arange(10)).encoded]).all()
+    )
+    none = asked(prompt_data((1.0, 1.0, 1.0)), torch.arange(10))
     assert not bool(torch.stack([e.present for e in none.encoded]).any())
 
 
-def test_the_number_after_the_last_says_nothing_at_all() -> None:
-    numbers = torch.tensor([3, 10, 0, 10, 9])
-    prompt = asked(sayings(), numbers)
+def test_a_prompt_can_be_hidden_as_a_whole() -> None:
+    numbers, hidden = torch.tensor([3, 1, 0, 2, 9]), torch.tensor([0, 1, 0, 1, 0]).bool()
+    prompt = asked(prompt_data(), numbers, hidden=hidden)
     for e in prompt.encoded:
-        assert e.present.tolist() == (numbers < 10).tolist()
+        assert e.present.tolist() == (~hidden).tolist()
 
 
 def test_sentences_are_drawn_among_the_picture_s_own() -> None:
     """Each as likely, whatever is hidden; all encoders hear the same one."""
-    said, n = sayings((0.5, 0.0, 0.0)), 1200
+    said, n = prompt_data((0.5, 0.0, 0.0)), 1200
     numbers = torch.arange(n) % 10
     prompt = asked(said, numbers)
     every = [s for group in said.data.captions for s in group]
-    bert, t5 = (x.encoded for x in said.hearing.sentences(every))
+    bert, t5 = (x.encoded for x in said.encoder.sentences(every))
     first = nearest(bert.pooled, prompt.encoded[0].pooled)
     means = (t5.tokens * t5.mask[..., None]).sum(1), prompt.encoded[2]
     second = nearest(means[0], (means[1].tokens * means[1].mask[..., None]).sum(1))
@@ -249,8 +244,8 @@ def test_sentences_are_drawn_among_the_picture_s_own() -> None:
 
 def test_the_example_of_style_is_another_picture_of_the_style() -> None:
     """Uniformly; a picture that is alone in its style is its own."""
-    said, n = sayings(), 3000
-    (own,) = said.seen
+    said, n = prompt_data(), 3000
+    (own,) = said.encoded
     prompt = asked(said, torch.full((n,), 1))
     shown = nearest(own.pooled, prompt.encoded[1].pooled)
     assert torch.equal(own.tokens[shown], prompt.encoded[1].tokens)
@@ -266,21 +261,21 @@ def test_the_example_of_style_is_another_picture_of_the_style() -> None:
 
 
 def test_without_styles_the_example_is_the_picture_itself() -> None:
-    said = sayings(styles=False)
+    said = prompt_data(styles=False)
     numbers = torch.tensor([4, 0, 9, 4])
     heard = asked(said, numbers).encoded[1]
-    assert nearest(said.seen[0].pooled, heard.pooled).tolist() == numbers.tolist()
-    (want,) = said.hearing.pictures(said.data.batch(numbers.numpy())[0])
+    assert nearest(said.encoded[0].pooled, heard.pooled).tolist() == numbers.tolist()
+    (want,) = said.encoder.pictures(said.data.batch(numbers.numpy())[0])
     torch.testing.assert_close(heard.pooled, want.pooled)
 
 
 def test_a_prompt_depends_on_its_own_generator_alone() -> None:
     """Not on what else is in the batch, nor on what was asked before."""
-    said = sayings((0.3, 0.3, 0.3))
-    numbers = torch.tensor([3, 10, 0, 5, 9, 3])
-    every = asked(said, numbers, 8)
+    said = prompt_data((0.3, 0.3, 0.3))
+    numbers, hidden = torch.tensor([3, 1, 0, 5, 9, 3]), torch.tensor([0, 1, 0, 0, 0, 0]).bool()
+    every = asked(said, numbers, 8, hidden)
     rows = [5, 0, 3]
-    some = sayings((0.3, 0.3, 0.3)).prompt(numbers[rows], sf.generators(8, rows))
+    some = prompt_data((0.3, 0.3, 0.3)).prompt(numbers[rows], sf.generators(8, rows))
     for a, b in zip(every.encoded, some.encoded, strict=True):
         length = b.tokens.shape[1]
         assert torch.equal(a.mask[rows][:, :length], b.mask) and not bool(
@@ -296,7 +291,7 @@ def test_a_prompt_depends_on_its_own_generator_alone() -> None:
 
 def test_a_number_for_each_encoder_of_the_model() -> None:
     with pytest.raises(UsageError, match=r"--hide: expected a number for each of sentence:.*clip"):
-        sayings((0.1, 0.2))
+        prompt_data((0.1, 0.2))
 
 
 def test_the_scenes_half_of_them_with_their_style(

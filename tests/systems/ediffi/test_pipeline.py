@@ -32,8 +32,8 @@ from sfumato.systems.ediffi.pipeline import (
     ready,
     strokes,
 )
+from sfumato.systems.ediffi.prompt_data import upsampled
 from sfumato.systems.ediffi.prompt_encoder import PromptEncoder
-from sfumato.systems.ediffi.recipe import enlarged
 from sfumato.systems.ediffi.text.encoders import Transformer
 from sfumato.times import karras
 from tiny_prompted import WORDS, encoder, filled, picture, save_model, tiny_model, unet
@@ -71,7 +71,7 @@ def by_hand(
         side = one.model.network.resolution
         shown = None if wish.style is None else wish.style.expand(n, 3, 8, 8)
         said = one.hearing.prompt([wish.prompt] * n, shown)
-        cond = ImageCondition(enlarged(x.clamp(-1, 1), side), said) if k else said
+        cond = ImageCondition(upsampled(x.clamp(-1, 1), side), said) if k else said
         g = sf.generators(fold(seed, "stage", k) if k else seed, range(n))
         begin = denoiser.process.prior_sample((n, 3, side, side), g)
         times = karras(denoiser.process, (4, 10)[k])

@@ -21,8 +21,8 @@ from sfumato.systems.ediffi.ensemble import open_experts
 from sfumato.systems.ediffi.fixed_condition import ByEncoder, FixedCondition
 from sfumato.systems.ediffi.model import Modality, PromptedModel
 from sfumato.systems.ediffi.paint import PaintWithWords, Stroke
+from sfumato.systems.ediffi.prompt_data import upsampled
 from sfumato.systems.ediffi.prompt_encoder import PromptEncoder
-from sfumato.systems.ediffi.recipe import enlarged
 from sfumato.systems.ediffi.text.phrases import tokens_of
 from sfumato.times import karras
 
@@ -321,7 +321,7 @@ def draw(
             wanted = of(stage, range(first, first + len(here)))
             cond: Given = wanted.prompt
             if x is not None:
-                cond = ImageCondition(enlarged(x.clamp(-1, 1), side), wanted.prompt)
+                cond = ImageCondition(upsampled(x.clamp(-1, 1), side), wanted.prompt)
             random = generators(fold(seed, "stage", number) if number else seed, here)
             begin = process.prior_sample((len(here), 3, side, side), random, device=stage.device)
             usual = stage.model.sampling.steps

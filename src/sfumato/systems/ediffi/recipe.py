@@ -1,13 +1,13 @@
 """Text to image with an ensemble of experts (eDiff-I: Balaji et al. 2022, arXiv 2211.01324).
 
-A U-Net hears what several encoders say of a sentence, and of a picture that is an example of the
-style, each of which is hidden at times on its own, and all at once one time in ten. It begins with
-nothing, or enlarges the pictures of another one, which it sees degraded in training. From a trained
+A U-Net attends to a sentence by several encoders, and to a picture that is an example of the style.
+Each encoder is hidden at times on its own, and all at once one time in ten. The network is a base
+model, or a super-resolution stage that is given degraded small pictures in training. From a trained
 model an expert goes on with a part of the noise levels (``--start``, ``--expert``); see
 `ediffi.experts`.
 
 Here the example of style is another picture of the same style where the data knows styles, so that
-it says who drew it and not what is in it; else, as published, the picture itself.
+it gives the style and not the contents; else, as published, the picture itself.
 """
 
 from __future__ import annotations
@@ -18,15 +18,11 @@ from typing import Final, Literal, final
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
-from rich.progress import track
 from torch import Tensor
 
 from sfumato.condition import Given, ImageCondition
 from sfumato.data import to_uint8
-from sfumato.data.degrade import Blur, BlurKernel, Chain, Noisy
-from sfumato.data.sets import Indices
 from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
 from sfumato.files import pictures
@@ -34,9 +30,9 @@ from sfumato.guide import ClassifierFree
 from sfumato.loss import LogNormal, TimeLaw, denoising_loss, edm_times
 from sfumato.model.fit import fit
 from sfumato.model.load import load_model
-from sfumato.nn import ContextConfig, Encoded, Prompt, UNetConfig
+from sfumato.nn import ContextConfig, UNetConfig
 from sfumato.sampling import sample
-from sfumato.seeds import Generators, generator, generators, rand
+from sfumato.seeds import generator, generators
 from sfumato.solve import DEIS
 from sfumato.systems.ediffi.data import (
     Captioned,
@@ -46,19 +42,20 @@ from sfumato.systems.ediffi.data import (
     scenes,
 )
 from sfumato.systems.ediffi.experts import Node, Split
-from sfumato.systems.ediffi.model import Modality, PromptedModel, sized
+from sfumato.systems.ediffi.model import PromptedModel, sized
+from sfumato.systems.ediffi.prompt_data import (
+    DEGRADATION,
+    PromptData,
+    downsampled,
+    upsampled,
+)
 from sfumato.systems.ediffi.prompt_encoder import PromptEncoder, encoder_config
 from sfumato.times import karras
 from sfumato.train import Loss, Microbatch, Sheet, TrainConfig
 
-WORSE: Final = Chain((Blur(BlurKernel.GAUSSIAN, 5, (0.1, 0.8)), Noisy((0.0, 0.15))))
-"""What small pictures suffer in training, so that those that another model made can be enlarged: a
-random degradation in the place of BSRGAN's, which is for photographs."""
-
-
-REMEMBERED: Final = 2_500_000_000
-"""Bytes in which each encoder remembers sentences in training: for MiniLM about 190,000 of the
-240,000 of 40,000 scenes."""
+CACHE: Final = 2_500_000_000
+"""Bytes of each text encoder's cache in training: for MiniLM about 190,000 of the 240,000 sentences
+of 40,000 scenes."""
 
 
 @final
@@ -170,22 +167,6 @@ def node_of(text: str) -> Node:
         ) from error
 
 
-@final
-class Numbered:
-    """Pictures with their numbers as labels, by which their sentences are found."""
-
-    def __init__(self, data: Captioned) -> None:
-        self.data, self.name = data, data.name
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def batch(self, indices: Indices) -> tuple[Tensor, Tensor]:
-        """Pictures, and numbers (B, 1)."""
-        numbers = torch.as_tensor(np.asarray(indices), dtype=torch.int64)
-        return self.data.batch(indices)[0], numbers[:, None]
-
-
 def imagine_data(config: Config, split: Literal["train", "test"] = "train") -> Captioned:
     """The scenes, half of them with their style, or a folder; not yet in memory.
 
@@ -203,18 +184,8 @@ def imagine_data(config: Config, split: Literal["train", "test"] = "train") -> C
     )
 
 
-def lowered(x: Tensor, side: int) -> Tensor:
-    """Pictures (B, C, H, H) reduced to a side, at most H, by the mean over areas."""
-    return x if x.shape[-1] == side else F.interpolate(x, (side, side), mode="area")
-
-
-def enlarged(x: Tensor, side: int) -> Tensor:
-    """Pictures (B, C, H, H) enlarged to a side, bicubic."""
-    return F.interpolate(x, (side, side), mode="bicubic", align_corners=False).clamp(-1, 1)
-
-
 def prompted_model(config: Config, data: Captioned, sigma_data: float) -> PromptedModel:
-    """The model that a configuration describes, its encoders opened and measured."""
+    """The model that a configuration describes; its encoders are opened for their widths."""
     listeners = tuple(encoder_config(name, config.download) for name in config.encoders)
     context = ContextConfig(tuple(one.widths for one in listeners), config.context)
     network = replace(sized(config.network, config.resolution, config.low), context=context)
@@ -222,115 +193,42 @@ def prompted_model(config: Config, data: Captioned, sigma_data: float) -> Prompt
     return PromptedModel(data.name, network, listeners, sigma_data, law, config.low)
 
 
-@final
-class Sayings:
-    """The prompts of a data set's pictures, by their numbers.
+def imagine_loss(model: PromptedModel, data: PromptData) -> Loss:
+    """EDM's loss given the prompt, and in a super-resolution stage the degraded small picture.
 
-    Args:
-        data: captioned pictures.
-        hearing: the encoders.
-        hide: of each.
-        quiet: no progress bar while pictures are listened to.
-
-    Raises:
-        UsageError: not a number for each encoder.
+    Its parts have a `PictureBatch`; their one column of ``hidden`` hides the whole prompt.
     """
-
-    def __init__(
-        self,
-        data: Captioned,
-        hearing: PromptEncoder,
-        hide: tuple[float, ...],
-        *,
-        quiet: bool = True,
-    ) -> None:
-        if len(hide) != len(hearing.listeners):
-            heard = ", ".join(one.name for one in hearing.listeners)
-            raise UsageError(f"--hide: expected a number for each of {heard}, got {hide}")
-        self.data, self.hearing = data, hearing
-        self.hide = torch.tensor(hide, dtype=torch.float64)
-        self.styles: dict[str, np.ndarray] = {}
-        if data.styles is not None:
-            names = np.asarray(list(data.styles))
-            self.styles = {name: np.flatnonzero(names == name) for name in np.unique(names)}
-        sees = any(one.ear is Modality.PICTURE for one in hearing.listeners)
-        self.seen = self._pictures(quiet) if sees else []
-
-    def _pictures(self, quiet: bool) -> list[Encoded]:
-        """What encoders of pictures say of every picture, on the CPU."""
-        parts = []
-        starts = range(0, len(self.data), 256)
-        for start in track(starts, "examples of style", transient=True, disable=quiet):
-            here = np.arange(start, min(start + 256, len(self.data)))
-            parts.append(self.hearing.pictures(self.data.batch(here)[0]))
-        return [
-            Encoded(
-                torch.cat([e.tokens.cpu() for e in column]),
-                torch.cat([e.mask.cpu() for e in column]),
-                torch.cat([e.pooled.cpu() for e in column]),
-            )
-            for column in zip(*parts, strict=True)
-        ]
-
-    def examples(self, numbers: np.ndarray, g: Generators) -> np.ndarray:
-        """For each picture another one of its style; itself if there is none, or none is known."""
-        if self.data.styles is None:
-            return numbers
-        u = rand((len(numbers), 1), g)[:, 0].tolist()
-        found = []
-        for i, v in zip(numbers.tolist(), u, strict=True):
-            same = self.styles[self.data.styles[i]]
-            others = same[same != i] if len(same) > 1 else same
-            found.append(others[int(v * len(others))])
-        return np.array(found)
-
-    def prompt(self, numbers: Tensor, g: Generators) -> Prompt:
-        """A sentence and an example of style for each number (B,); nothing for the number N."""
-        n = len(self.data)
-        index = numbers.cpu().clamp(max=n - 1).numpy()
-        said = self.data.draw_captions(index, g)
-        rows = torch.as_tensor(self.examples(index, g))
-        shown = [Encoded(e.tokens[rows], e.mask[rows], e.pooled[rows]) for e in self.seen]
-        prompt = self.hearing.prompt(said, shown or None)
-        kept = rand((len(index), len(self.hide)), g) >= self.hide
-        return prompt.keeping(kept & (numbers.cpu() < n)[:, None])
-
-
-def imagine_loss(model: PromptedModel, sayings: Sayings) -> Loss:
-    """EDM's loss, given the prompt, and the worsened small picture where there is one."""
     side = model.network.resolution
 
     def loss(denoiser: Denoiser, part: Microbatch) -> Tensor:
-        if part.cond is None:
-            raise UsageError("the pictures have no numbers, by which sentences are found")
-        with torch.no_grad(), torch.autocast(sayings.hearing.device.type, torch.bfloat16):
-            prompt = sayings.prompt(part.cond[:, 0], part.generators)
-        x0 = lowered(part.x0, side)
-        prompt = prompt.to(x0.device)
-        cond: Given = prompt
+        hidden = None if part.hidden is None else part.hidden[:, 0]
+        with torch.no_grad(), torch.autocast(data.encoder.device.type, torch.bfloat16):
+            prompt = data.prompt(part.batch.index, part.generators, hidden)
+        x0 = downsampled(part.x0, side)
+        cond: Given = prompt.to(x0.device)
         if model.low:
-            small = WORSE(lowered(x0, model.low), part.generators)
-            cond = ImageCondition(enlarged(small, side), prompt)
+            small = DEGRADATION(downsampled(x0, model.low), part.generators)
+            cond = ImageCondition(upsampled(small, side), cond)
         return denoising_loss(denoiser, x0, part.t, cond=cond, generator=part.generators)
 
     return loss
 
 
 def imagine_sheet(
-    model: PromptedModel, hearing: PromptEncoder, data: Captioned, guidance: float = 3.0
+    model: PromptedModel, encoder: PromptEncoder, data: Captioned, guidance: float = 3.0
 ) -> Sheet:
-    """Eight of the data's sentences, and four pictures for each, beside a real one."""
+    """Four pictures for each of the first eight captions, beside the real picture."""
     index, copies = np.arange(min(8, len(data))), 4
     side = model.network.resolution
-    said = [group[0] for group in (data.captions[int(i)] for i in index)]
-    real = lowered(data.batch(index)[0], side)
+    captions = [group[0] for group in (data.captions[int(i)] for i in index)]
+    real = downsampled(data.batch(index)[0], side)
     small = real.repeat_interleave(copies, 0)
-    beside = enlarged(lowered(small, model.low), side) if model.low else None
+    image = upsampled(downsampled(small, model.low), side) if model.low else None
 
     def draw(denoiser: Denoiser) -> Image.Image:
         device = next(denoiser.parameters()).device
-        prompt = hearing.prompt([s for s in said for _ in range(copies)]).to(device)
-        cond: Given = prompt if beside is None else ImageCondition(beside.to(device), prompt)
+        prompt = encoder.prompt([s for s in captions for _ in range(copies)]).to(device)
+        cond: Given = prompt if image is None else ImageCondition(image.to(device), prompt)
         process, seeds = denoiser.process, generators(0, range(len(small)))  # always the same
         x = process.prior_sample((len(small), *model.shape), seeds, device=device)
         made = sample(
@@ -375,8 +273,8 @@ def run(config: Config) -> Path:
         if not isinstance(found, PromptedModel) or found.split:
             raise UsageError(f"{config.start} is not one network that draws what a prompt says")
         wanted = replace(config, resolution=found.network.resolution, low=found.low)
-        heard = tuple(encoder_config(one.name, config.download) for one in found.listeners)
-        model = replace(found, listeners=heard)  # with the weights that they have now
+        listeners = tuple(encoder_config(one.name, config.download) for one in found.listeners)
+        model = replace(found, listeners=listeners)  # with the weights that they have now
     else:
         sized(config.network, config.resolution, config.low)  # before anything is held
     data = imagine_data(wanted)
@@ -384,25 +282,26 @@ def run(config: Config) -> Path:
     held = data.subset(_some(len(data), config.n, config.train.seed), quiet=quiet)
     if model is None:
         model = prompted_model(config, data, config.sigma_data or _scale(held, config))
-    hearing = PromptEncoder(model.listeners, "cpu", config.download, REMEMBERED)
-    sayings = Sayings(held, hearing, config.hide, quiet=quiet)
+    encoder = PromptEncoder(model.listeners, "cpu", config.download, CACHE)
+    examples = PromptData(held, encoder, config.hide, quiet=quiet)
     return fit(
-        "imagine", config, model, Numbered(held), part_of(config, model.law), config.train,
+        "imagine", config, model, examples, part_of(config, model.law), config.train,
         config.out, config.resume,
         denoiser=denoiser,
-        loss=imagine_loss(model, sayings),
-        sheet=imagine_sheet(model, hearing, imagine_data(wanted, "test")),
-        labels=(len(held),),
+        loss=imagine_loss(model, examples),
+        sheet=imagine_sheet(model, encoder, imagine_data(wanted, "test")),
+        labels=(),
+        conditions=1,
     )  # fmt: skip
 
 
 def _scale(data: Captioned, config: Config) -> float:
     """Root mean square of at most 4096 pictures, as they are trained on; 3 digits."""
-    x = lowered(data.batch(np.arange(min(4096, len(data))))[0], config.resolution)
+    x = downsampled(data.batch(np.arange(min(4096, len(data))))[0], config.resolution)
     return float(f"{float(x.double().square().mean().sqrt()):.3g}")
 
 
 def _some(total: int, n: int, seed: int) -> np.ndarray:
-    """Numbers of at most n pictures, rising; all for 0."""
+    """Indices of at most n of all pictures, rising; all of them for 0."""
     order = torch.randperm(total, generator=generator(seed, "held")).numpy()
     return np.sort(order[: n or total])
