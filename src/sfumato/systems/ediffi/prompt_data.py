@@ -38,7 +38,7 @@ class PictureBatch(NamedTuple):
     """Pictures x0 (B, 3, R, R) in [-1, 1], and their indices in the data set, int64 (B,)."""
 
     x0: Tensor
-    index: Tensor
+    indices: Tensor
 
 
 @final

@@ -203,12 +203,13 @@ def imagine_loss(model: PromptedModel, data: PromptData) -> Loss:
     def loss(denoiser: Denoiser, part: Microbatch) -> Tensor:
         hidden = None if part.hidden is None else part.hidden[:, 0]
         with torch.no_grad(), torch.autocast(data.encoder.device.type, torch.bfloat16):
-            prompt = data.prompt(part.batch.index, part.generators, hidden)
+            prompt = data.prompt(part.batch.indices, part.generators, hidden)
         x0 = downsampled(part.x0, side)
-        cond: Given = prompt.to(x0.device)
+        prompt = prompt.to(x0.device)
+        cond: Given = prompt
         if model.low:
             small = DEGRADATION(downsampled(x0, model.low), part.generators)
-            cond = ImageCondition(upsampled(small, side), cond)
+            cond = ImageCondition(upsampled(small, side), prompt)
         return denoising_loss(denoiser, x0, part.t, cond=cond, generator=part.generators)
 
     return loss
