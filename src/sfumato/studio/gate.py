@@ -131,15 +131,15 @@ def _headed(send: Send) -> Send:
 
 def _unless_full(send: Send, full: str) -> Send:
     """Sends, but the answer of a full queue is a sentence, with the status "too many requests"."""
-    state = {"full": False, "said": False}
+    state = {"full": False, "answered": False}
 
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] == 503:
             state["full"] = True
         if not state["full"]:
             await send(message)
-        elif not state["said"]:
-            state["said"] = True
+        elif not state["answered"]:
+            state["answered"] = True
             await _refuse(send, 429, full)
 
     return sent

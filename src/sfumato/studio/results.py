@@ -20,22 +20,22 @@ EMPTY = '<div class="sf-results"><p class="sf-empty">What you draw appears here.
 
 def waiting(done: int, n: int, pixels: NDArray[np.uint8]) -> str:
     """The pictures so far (k, 3, R, R), places for the others, and a bar."""
-    said = "beginning" if not done else f"{done} of {n} done"
+    progress = "beginning" if not done else f"{done} of {n} done"
     return (
         '<div class="sf-results sf-waiting">'
-        f'<div class="sf-said" role="status">drawing: {said}</div>'
+        f'<div class="sf-said" role="status">drawing: {progress}</div>'
         f'<div class="sf-bar"><i style="width: {100 * done / n:.0f}%"></i></div>'
         f"{_grid([_picture(p) for p in pixels] + [_PLACE] * (n - done))}</div>"
     )
 
 
-def finished(pixels: NDArray[np.uint8], about: Mapping[str, Any], said: str) -> str:
+def finished(pixels: NDArray[np.uint8], about: Mapping[str, Any], summary: str) -> str:
     """All pictures, each a link to its file, and a sheet and an archive of all.
 
     Args:
         pixels: (n, 3, R, R) uint8.
         about: how they were made; written into every file.
-        said: a line about them.
+        summary: a line about them.
     """
     alone = [
         pictures.encode(pictures.image(p), "PNG", json.dumps({**about, "picture": i}))
@@ -49,7 +49,7 @@ def finished(pixels: NDArray[np.uint8], about: Mapping[str, Any], said: str) -> 
         for i, data in enumerate(alone)
     ]
     return (
-        f'<div class="sf-results"><div class="sf-said" role="status">{escape(said)}</div>'
+        f'<div class="sf-results"><div class="sf-said" role="status">{escape(summary)}</div>'
         f"{_grid(tiles)}"
         f'<p class="sf-files">'
         f'<a class="sf-file" href="{_url(sheet, "image/png")}" download="{name}.png">'

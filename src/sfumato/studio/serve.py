@@ -32,7 +32,7 @@ _QUIET: Final = {
 
 
 def gradio() -> Any:
-    """The package gradio, told to be quiet before it is imported.
+    """gradio, imported with its telemetry and network features turned off.
 
     Raises:
         MissingExtra: it is not installed.
@@ -136,8 +136,8 @@ def serve(
 
     Args:
         tabs, limits: as in `application`.
-        place: where it listens, see `listening`.
-        ready: is told the address.
+        place: a bound socket, see `listening`.
+        ready: called with the address.
 
     Raises:
         MissingExtra: gradio is not installed.

@@ -20,7 +20,7 @@ from sfumato.model.load import load_model
 from sfumato.systems.ediffi import recipe
 from sfumato.systems.ediffi.ensemble import open_experts
 from sfumato.systems.ediffi.experts import Experts, Node
-from sfumato.systems.ediffi.join_experts import join, together
+from sfumato.systems.ediffi.join_experts import join, match_experts
 from sfumato.systems.ediffi.model import PromptedModel
 from sfumato.systems.ediffi.pipeline import ImageRequest, imagine, open_cascade
 from sfumato.systems.ediffi.prompt_encoder import PromptEncoder
@@ -122,15 +122,15 @@ def test_the_base_stands_for_experts_without_a_run(runs: Path, tmp_path: Path) -
 )
 def test_runs_that_do_not_fit(runs: Path, names: tuple[str, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        together([runs / n for n in names])
+        match_experts([runs / n for n in names])
 
 
 def test_folders_that_are_no_runs_of_it(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(SfumatoError, match="no folder"):
-        together([tmp_path / "nothing"])
+        match_experts([tmp_path / "nothing"])
     made = join([runs / "base", runs / "low"], tmp_path / "made", {})
     with pytest.raises(SfumatoError, match=r"config\.json does not say"):
-        together([made])
+        match_experts([made])
     with pytest.raises(SfumatoError, match="exists already"):
         join([runs / "base", runs / "low"], made, {})
     join([runs / "base", runs / "low"], made, {"again": 1}, replaces=True)

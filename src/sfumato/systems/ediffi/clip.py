@@ -46,7 +46,7 @@ class Config:
         out: the folder it is written to, as transformers keep a CLIPModel.
         path: a folder of your own pictures with captions instead of the built-in sets.
         start: a trained dual encoder, by folder or name, whose side of pictures is trained further;
-            it has its own sizes, and what it says of sentences stays as it is.
+            it has its own sizes, and its text tower stays as it is.
         dual: sizes and training.
         device: cpu or cuda.
         resume: go on with the checkpoints in OUT-run, where the training keeps them and its log.
@@ -72,7 +72,7 @@ SIZES = (
     "side", "patch", "width", "heads", "picture_layers", "text_layers", "shared", "vocabulary",
     "length",
 )  # fmt: skip
-"""What a dual encoder that goes on has already."""
+"""Options of `DualConfig` that a dual encoder given by ``start`` has already."""
 
 
 def clip_data(split: Literal["train", "test"], side: int) -> Captioned:
@@ -134,13 +134,13 @@ def run(config: Config) -> Path:
 
 
 def _before(start: str) -> list[Any]:
-    """What is known of the trainings before, oldest first."""
+    """The entries of earlier trainings in training.json, oldest first."""
     place = Path(place_of(start)) / "training.json" if start else Path()
     if not place.is_file():
         return []
-    told = json.loads(place.read_text(encoding="utf-8"))
-    mine = {name: told[name] for name in ("config", "seconds", "threads") if name in told}
-    return [*told.get("before", []), mine]
+    older = json.loads(place.read_text(encoding="utf-8"))
+    mine = {name: older[name] for name in ("config", "seconds", "threads") if name in older}
+    return [*older.get("before", []), mine]
 
 
 def _scores(model: Any, tokenizer: Any, data: Captioned, test: Captioned) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Experts that were trained apart, put together as one model."""
+"""Joins experts that were trained in runs of their own into one model folder."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from sfumato.train import checkpoint as ck
 
 @final
 @dataclass(frozen=True, eq=False)
-class Trained:
-    """What a run of the recipe ``imagine`` made.
+class ExpertRun:
+    """A run of the recipe ``imagine`` and its newest averaged weights.
 
     Args:
-        run: its folder.
-        config: that it was made with.
+        run: the folder.
+        config: its options; ``expert`` is -1 for a model of all noise levels.
         model: one network.
-        weights: averaged.
+        weights: averaged, by parameter name.
         step: of the checkpoint.
-        described: the rest of its description.
+        described: the rest of its ``model.json``.
     """
 
     run: Path
@@ -43,8 +43,8 @@ class Trained:
     described: Mapping[str, Any]
 
 
-def read_trained(run: Path | str) -> Trained:
-    """A run's newest averaged weights.
+def read_expert_run(run: Path | str) -> ExpertRun:
+    """The newest checkpoint of a run folder.
 
     Raises:
         UsageError: a run of another recipe, or without averaged weights.
@@ -56,20 +56,20 @@ def read_trained(run: Path | str) -> Trained:
     if not isinstance(config, imagine.Config) or not isinstance(kept.model, PromptedModel):
         raise UsageError(f"{run} was not made by sfumato train imagine")
     weights = load_tensors(kept.averaged)
-    return Trained(run, config, kept.model, weights, kept.step, kept.described)
+    return ExpertRun(run, config, kept.model, weights, kept.step, kept.described)
 
 
-def together(runs: Sequence[Path | str]) -> tuple[Split, tuple[Trained, ...]]:
-    """The split, and for each of its experts the run that it is from.
+def match_experts(runs: Sequence[Path | str]) -> tuple[Split, tuple[ExpertRun, ...]]:
+    """The split, and for each of its experts the run that trained it.
 
-    A run without ``--expert`` stands for every expert that no other run is.
+    A run of all noise levels stands for every expert that has no run of its own.
 
     Raises:
         UsageError: runs of different models or splits, two runs of one expert, or an expert that
             no run is.
         SfumatoError: a run cannot be read.
     """
-    found = [read_trained(run) for run in runs]
+    found = [read_expert_run(run) for run in runs]
     if not found:
         raise UsageError("expected the runs of experts, got none")
     for one in found[1:]:
@@ -80,10 +80,10 @@ def together(runs: Sequence[Path | str]) -> tuple[Split, tuple[Trained, ...]]:
             )
     splits = {one.config.nodes: one.run for one in found if one.config.expert >= 0}
     if len(splits) != 1:
-        told = ", ".join(f"{run}: {_named(nodes)}" for nodes, run in splits.items())
-        raise UsageError(f"expected experts of one split, got {told or 'none'}")
+        names = ", ".join(f"{run}: {_named(nodes)}" for nodes, run in splits.items())
+        raise UsageError(f"expected experts of one split, got {names or 'none'}")
     split = Split(next(iter(splits)))
-    parts: dict[int, Trained] = {}
+    parts: dict[int, ExpertRun] = {}
     for one in found:
         if one.config.expert in parts:
             raise UsageError(
@@ -121,7 +121,7 @@ def join(
     """Write the model folder of an ensemble from the runs of its experts.
 
     Args:
-        runs: see `together`.
+        runs: see `match_experts`.
         out: the folder to make, as `sfumato.model.export.export` makes one.
         card: what a person should know; the name, the system, the kind and the data are added
             where it does not say them.
@@ -129,9 +129,9 @@ def join(
         replaces: write over an older folder.
 
     Raises:
-        UsageError, SfumatoError: see `together` and `export`.
+        UsageError, SfumatoError: see `match_experts` and `export`.
     """
-    split, parts = together(runs)
+    split, parts = match_experts(runs)
     model = replace(parts[0].model, split=split.nodes)
     weights = {
         f"always.{i}.{name}": w for i, one in enumerate(parts) for name, w in one.weights.items()

@@ -104,7 +104,7 @@ class PromptEncoder:
             if one.weights and encoder.weights != one.weights:
                 raise SfumatoError(
                     f"{one.name} has other weights ({encoder.weights}) than when the model was "
-                    f"trained ({one.weights}), so the model would hear what it does not know; give "
+                    f"trained ({one.weights}), so the model does not know its embeddings; give "
                     "it back, or let the model go on with it (sfumato train imagine --start)"
                 )
 

@@ -67,13 +67,13 @@ class Config:
         out: the run folder.
         path: a folder of pictures with captions instead of the scenes of emoji.
         resolution: side of the pictures it makes.
-        low: side of the pictures it enlarges; 0 for a model that begins with nothing.
+        low: side of the pictures it enlarges; 0 for a base model.
         n: pictures in memory; 0 for all.
-        encoders: what it listens to: sentence:SOURCE or picture:SOURCE, where SOURCE is minilm, a
+        encoders: of prompts: sentence:SOURCE or picture:SOURCE, where SOURCE is minilm, a
             folder such as that of `sfumato train clip`, or a name on the hub (with --download).
         hide: for each of them, how often it is hidden on its own.
         download: ask the Hugging Face hub for encoders that are no folders.
-        context: width in which all encoders are heard.
+        context: width to which all encoders are projected.
         sigma_data: root mean square of the data; 0 measures it.
         log_noise: mean of ln σ in training where sigma_data is 1/2 (its deviation is 1.2). EDM's is
             -1.2; what a sentence says is decided at more noise than that.
@@ -85,7 +85,7 @@ class Config:
             on all noise levels.
         network: sizes of the U-Net, by default for 32 pixels; its inputs, outputs, resolution and
             context follow from the rest.
-        train: how to train; label_dropout is how often nothing is said at all.
+        train: how to train; label_dropout is how often the whole prompt is hidden.
         resume: go on with the run in ``out``.
     """
 
@@ -148,7 +148,7 @@ class Config:
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """The split's."""
+        """Nodes of the split."""
         return tuple(node_of(text) for text in self.split)
 
 

@@ -199,7 +199,7 @@ def joined_captioned(*sets: Captioned, weights: Sequence[float] | None = None) -
     chosen = [1.0] * len(sets) if weights is None else list(weights)
     images = Joined([s.images for s in sets], chosen)
 
-    def said(i: int) -> tuple[str, ...]:
+    def captions(i: int) -> tuple[str, ...]:
         part, place = images.origin([i])
         return sets[int(part[0])].captions[int(place[0])]
 
@@ -209,4 +209,4 @@ def joined_captioned(*sets: Captioned, weights: Sequence[float] | None = None) -
         return one.name if one.styles is None else one.styles[int(place[0])]
 
     card, n = joined_card(sets, chosen, images), len(images)
-    return Captioned(card.name, images, LazySequence(n, said), card, LazySequence(n, style))
+    return Captioned(card.name, images, LazySequence(n, captions), card, LazySequence(n, style))

@@ -56,7 +56,7 @@ def former_names(root: Path | None = None) -> Mapping[str, tuple[str, ...]]:
 
 
 def emoji_sentences(name: str, category: str, aliases: Sequence[str] = ()) -> tuple[str, ...]:
-    """What can be said of an emoji by its name, and its category: true whoever drew it.
+    """Captions of an emoji made from its name and category, true for every vendor.
 
     Args:
         name: such as "red-apple".
@@ -109,9 +109,9 @@ def captioned_emoji(
     for i, name in enumerate(emoji_names(split, root)):
         row = i * len(vendors)
         category = CATEGORIES[0 if labels is None else int(labels[row, 1])]
-        said = emoji_sentences(name, category, aliases.get(name, ()))
+        plain = emoji_sentences(name, category, aliases.get(name, ()))
         captions += [
-            tuple(in_style(s, vendor) for s in said) if style else said for vendor in vendors
+            tuple(in_style(s, vendor) for s in plain) if style else plain for vendor in vendors
         ]
     card = images.card
     return Captioned(
@@ -149,14 +149,14 @@ def avatar_sentences(attributes: Mapping[str, str], number: int = 0) -> tuple[st
 
     Args:
         attributes: the value on every axis.
-        number: chooses the orders in which skin, hair, glasses and facial hair are said; one of
+        number: chooses the orders in which skin, hair, glasses and facial hair come; one of
             24 for each sentence.
     """
     a = attributes
     style = a["style"].replace("-", " ")
     adjective, noun, verb = _MOUTHS[a["mouth"]]
     glasses, beard = a["glasses"] != "none", a["facial_hair"] != "none"
-    said = (
+    parts = (
         f"{a['skin']} skin",
         f"{a['hair']} {a['hair_colour']} hair",
         "glasses" if glasses else "no glasses",
@@ -165,7 +165,7 @@ def avatar_sentences(attributes: Mapping[str, str], number: int = 0) -> tuple[st
 
     def ordered(k: int) -> list[str]:
         order = _ORDERS[fold(number, "avatar sentence", k) % len(_ORDERS)]
-        return [said[i] for i in order]
+        return [parts[i] for i in order]
 
     ground = f"a {a['background']} background"
     return (

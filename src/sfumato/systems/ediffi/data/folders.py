@@ -13,7 +13,7 @@ from sfumato.data.listing import common_folder, open_source, pictures
 from sfumato.errors import UsageError
 from sfumato.systems.ediffi.data.base import Captioned
 
-Sayings: TypeAlias = Mapping[str, tuple[str, ...]]
+CaptionsByName: TypeAlias = Mapping[str, tuple[str, ...]]
 
 TABLE: Final = "metadata.jsonl"
 _FILE_KEYS: Final = ("file_name", "image", "file")
@@ -70,14 +70,14 @@ def captioned_folder(
             f"{path} has pictures but no captions: put a text beside each ({_beside(names[0])} "
             f"for {names[0]}), or all into {TABLE}, in lines like {_FORM}"
         )
-    said: Sayings = {}
+    captions_of: CaptionsByName = {}
     if names and table:
-        said = _from_table(table, source.read(table), top, set(names))
+        captions_of = _from_table(table, source.read(table), top, set(names))
     elif names:
-        said = {n: _from_text(t, source.read(t), every_line) for n, t in texts.items()}
-    _all_there(names, said, table)
+        captions_of = {n: _from_text(t, source.read(t), every_line) for n, t in texts.items()}
+    _all_there(names, captions_of, table)
     images = folder(path, resolution, root=root, progress=progress)
-    captions = tuple(said[name] for name in names)
+    captions = tuple(captions_of[name] for name in names)
     card = replace(
         images.card,
         size=f"{len(images):,} images, {resolution}x{resolution} RGB, "
@@ -121,8 +121,8 @@ def _from_text(name: str, data: bytes, every_line: bool) -> tuple[str, ...]:
     return (lines[0],)
 
 
-def _from_table(name: str, data: bytes, top: str, names: set[str]) -> Sayings:
-    said: dict[str, tuple[str, ...]] = {}
+def _from_table(name: str, data: bytes, top: str, names: set[str]) -> CaptionsByName:
+    captions_of: dict[str, tuple[str, ...]] = {}
     for number, line in enumerate(_text(name, data).split("\n"), 1):
         if not line.strip():
             continue
@@ -139,8 +139,8 @@ def _from_table(name: str, data: bytes, top: str, names: set[str]) -> Sayings:
         picture = top + file.removeprefix("./")
         if picture not in names:
             raise UsageError(f"{at}: there is no picture {file!r}")
-        said[picture] = said.get(picture, ()) + _sentences(row, file, at)
-    return said
+        captions_of[picture] = captions_of.get(picture, ()) + _sentences(row, file, at)
+    return captions_of
 
 
 def _value(row: Mapping[str, Any], keys: Sequence[str], at: str) -> Any:
@@ -163,8 +163,8 @@ def _sentences(row: Mapping[str, Any], file: str, at: str) -> tuple[str, ...]:
     return stripped
 
 
-def _all_there(names: Sequence[str], said: Sayings, table: str) -> None:
-    missing = [name for name in names if name not in said]
+def _all_there(names: Sequence[str], captions_of: CaptionsByName, table: str) -> None:
+    missing = [name for name in names if name not in captions_of]
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         where = f"{table} has no line" if table else "there is no text beside the picture"

@@ -21,7 +21,7 @@ from sfumato.systems.ediffi.data.words import with_article
 @final
 @dataclass(frozen=True)
 class Thing:
-    """One thing that all four vendors draw so that it can be told at ten pixels.
+    """One thing that all four vendors draw so that it can be recognised at ten pixels.
 
     Args:
         icon: its name in the packages.
@@ -240,7 +240,7 @@ def _things(draws: _Draws, count: int, split: Split) -> tuple[list[int], int] | 
         third = np.asarray(~test[chosen].any(0) | (split == "test"))
         third[chosen] = False
         chosen.append(draws.one_of(third))
-    for k in range(count - 1, 0, -1):  # shuffled: the pair for test is not always said first
+    for k in range(count - 1, 0, -1):  # shuffled: the pair for test is not always named first
         j = draws.below(k + 1)
         chosen[k], chosen[j] = chosen[j], chosen[k]
     common = np.asarray(seen[chosen].all(0))
@@ -291,13 +291,13 @@ def sentences(made: SceneLayout) -> tuple[str, ...]:
             f"a picture of {names[0]} {where}",
             f"{where}, there is {names[0]}",
         )
-    said = []
+    found = []
     for order in permutations(range(len(names))):
         ways = [relation(made.cells[order[0]], made.cells[k]) for k in order[1:]]
         if all(way is not None for way in ways):
             more = " and ".join(f"{way} {names[k]}" for way, k in zip(ways, order[1:]))
-            said.append(f"{names[order[0]]} {more} {where}")
+            found.append(f"{names[order[0]]} {more} {where}")
             longer = _SIDE.sub(r"to the \1 of", more)
-            said.append(f"{where}, {names[order[0]]} is {longer}")
+            found.append(f"{where}, {names[order[0]]} is {longer}")
     listed = ", ".join(names[:-1]) + f" and {names[-1]}"
-    return (*said, f"{listed} {where}", f"a picture of {listed} {where}")
+    return (*found, f"{listed} {where}", f"a picture of {listed} {where}")

@@ -130,14 +130,16 @@ class Scenes(Lazy):
         return images
 
     def plan(self, index: int) -> SceneLayout:
-        """What is where in a scene."""
+        """The layout of a scene, without drawing it."""
         return plan(index, self.split, self.seed)
 
     def captions(self, index: int) -> tuple[str, ...]:
         """The sentences of a scene, made without drawing it."""
         made = self.plan(index)
-        said = sentences(made)
-        return tuple(in_style(s, self.vendor or made.vendor) for s in said) if self.style else said
+        plain = sentences(made)
+        if not self.style:
+            return plain
+        return tuple(in_style(s, self.vendor or made.vendor) for s in plain)
 
     def drawn_by(self, index: int) -> str:
         """The vendor of a scene."""
@@ -198,7 +200,7 @@ def _as_uint8(picture: np.ndarray) -> np.ndarray:
 
 
 def scene_card(n: int, resolution: int, split: Split) -> DataCard:
-    """The card of n scenes."""
+    """Source, licence and size of n scenes."""
     return DataCard(
         name="scenes",
         source=f"composed by sfumato of emoji ({emoji_source()}) on grounds drawn from noise",
@@ -214,8 +216,8 @@ def scenes(images: Scenes) -> Captioned:
     """Scenes with sentences such as "a red apple left of a blue book on grass".
 
     Returns:
-        a set whose ``images`` they are, made when asked for; boxes, masks and things are told by
-        `Scenes.scene`.
+        a set whose ``images`` they are, made when asked for; `Scenes.scene` has boxes,
+        masks and things.
     """
     card = scene_card(len(images), images.resolution, images.split)
     n = len(images)

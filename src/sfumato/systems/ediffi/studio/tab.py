@@ -51,7 +51,7 @@ EXAMPLES: Final = (
 )
 
 SIDE: Final = 384
-"""Of the painting, in pixels."""
+"""Side of the painting, in pixels."""
 SHOWN: Final = 1024
 """Larger pictures are made smaller by the browser before they are sent."""
 
@@ -194,7 +194,7 @@ def progress(cascade: Cascade, raw: RawRequest, limits: Limits, batch: int) -> I
 
 
 def head(name: str, side: int) -> str:
-    """The top of the page."""
+    """Title, name of the model and side of its pictures."""
     return (
         '<div class="sf-head"><h1>sfumato studio</h1>'
         f"<p>Say what a picture shows, and paint where its words are to be. {escape(name)}, "

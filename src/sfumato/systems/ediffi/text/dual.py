@@ -9,17 +9,16 @@ With unit vectors u_i of pictures and v_i of their sentences, and a scale s that
 of another one are not told apart: such pairs are left out of the sums.
 
 Sentences say little of who drew a picture, which is what models that take a picture as an example
-of style want to hear. Where the data knows the style k_i of each picture, a linear reading of u_i
-has to tell it: with W, b learned and thrown away afterwards, D values of u_i, and a weight c,
+of style need. Where the data knows the style k_i of each picture, a linear reading of u_i
+has to predict it: with W, b learned and thrown away afterwards, D values of u_i, and a weight c,
 
 .. math:: L_{style} = -c \sum_i \log \mathrm{softmax}(\sqrt{D} W u_i + b)_{k_i} .
 
-One that is trained already can go on with its pictures and s alone. What it says of sentences then
-stays as it is (locked, as in LiT: Zhai et al. 2022, arXiv 2111.07991, with the sides exchanged), so
-models that listen to its sentences hear the same; what it says of pictures is something else.
+A trained one can go on with the image tower and s alone. The text tower is then locked (as in LiT:
+Zhai et al. 2022, arXiv 2111.07991, with the towers exchanged), so its embeddings of sentences stay
+valid for models that were trained with them; those of pictures change.
 
-The model is a `CLIPModel` of transformers with its own sub-words, so it is kept and read like any
-other, and bigger ones can take its place.
+The model is a `CLIPModel` of transformers with its own sub-words.
 """
 
 from __future__ import annotations
@@ -190,7 +189,7 @@ def contrastive_loss(pictures: Tensor, texts: Tensor, scale: Tensor, same: Tenso
     others = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
     logits = logits.masked_fill(others, -torch.inf)
     target = torch.arange(len(logits), device=logits.device)
-    ways = [F.cross_entropy(said, target, reduction="none") for said in (logits, logits.T)]
+    ways = [F.cross_entropy(x, target, reduction="none") for x in (logits, logits.T)]
     return (ways[0] + ways[1]) / 2
 
 
@@ -241,9 +240,9 @@ class _Contrast(Task):
     def prepare(self, part: Part) -> _Pairs:
         """With a sentence for each picture."""
         pictures, index = part.batch
-        said = self.held.draw_captions(index.numpy(), part.generators)
-        read = _read(self.tokenizer, said)
-        same = torch.tensor([[a == b for b in said] for a in said])
+        captions = self.held.draw_captions(index.numpy(), part.generators)
+        read = _read(self.tokenizer, captions)
+        same = torch.tensor([[a == b for b in captions] for a in captions])
         return _Pairs(pictures, read["input_ids"], read["attention_mask"], same, index)
 
     def losses(self, module: _Both, part: _Pairs) -> Tensor:
@@ -275,7 +274,7 @@ def train_dual(
         start: a trained model and its tokeniser, whose side of pictures goes on; sizes are its own.
         run: a folder of checkpoints and a log; None keeps none.
         resume: go on with what is in it.
-        progress: is told every 50 steps.
+        progress: called every 50 steps.
         quiet: no progress bar while pictures are made.
 
     Raises:
@@ -333,13 +332,13 @@ class Styles(torch.nn.Module):
         if len(self.names) < 2:
             return u.new_zeros(len(u))
         right = self.right[index.cpu()].to(u.device)
-        said = F.linear(u * u.shape[1] ** 0.5, self.weight, self.bias)
-        return F.cross_entropy(said, right, reduction="none")
+        logits = F.linear(u * u.shape[1] ** 0.5, self.weight, self.bias)
+        return F.cross_entropy(logits, right, reduction="none")
 
 
-def _read(tokenizer: Any, said: Sequence[str]) -> Any:
+def _read(tokenizer: Any, sentences: Sequence[str]) -> Any:
     return tokenizer(
-        list(said),
+        list(sentences),
         padding=True,
         truncation=True,
         max_length=tokenizer.model_max_length,
@@ -348,10 +347,10 @@ def _read(tokenizer: Any, said: Sequence[str]) -> Any:
 
 
 def vectors(
-    model: Any, tokenizer: Any, pictures: Tensor, said: Sequence[str], device: str
+    model: Any, tokenizer: Any, pictures: Tensor, sentences: Sequence[str], device: str
 ) -> tuple[Tensor, Tensor]:
     """Unit vectors of pictures (B, 3, R, R) in [-1, 1] and of sentences, each (B, D)."""
-    read = _read(tokenizer, said).to(device)
+    read = _read(tokenizer, sentences).to(device)
     v = sentence_vectors(model, read["input_ids"], read["attention_mask"])
     return picture_vectors(model, pictures, device), v
 

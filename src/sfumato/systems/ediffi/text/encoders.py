@@ -345,5 +345,5 @@ def _widths(config: Any, kind: _Kind) -> EncoderWidths:
 
 
 def _unit(x: Tensor) -> Tensor:
-    """Of length √P: each number has mean square 1."""
+    """Scaled to length √P."""
     return x / x.norm(dim=1, keepdim=True).clamp_min(1e-12) * x.shape[1] ** 0.5
