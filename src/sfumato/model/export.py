@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from torch import Tensor
 from sfumato.errors import UsageError
 from sfumato.files.store import write_folder
 from sfumato.model.load import read_saved
-from sfumato.systems.dpdm.certificate import PROMISE, promise_file, read_promise
-from sfumato.systems.dpdm.ledger import NAME as LEDGER
 from sfumato.train import checkpoint as ck
+
+Further = Callable[[Mapping[str, Any], Path], Mapping[str, bytes]]
+"""Files, by name, that a shipped folder gets of a run's state and folder."""
 
 
 def export(
@@ -26,20 +27,24 @@ def export(
     *,
     half: bool = False,
     replace: bool = False,
+    further: Further | None = None,
 ) -> Path:
     """Write a model folder from a run's newest checkpoint, or from one checkpoint.
 
     Args:
         source: a run folder or a checkpoint folder.
         out: the folder to make: ``model.safetensors`` (the averaged weights), ``model.json``,
-            ``card.json``, ``SHA256SUMS``; of a private run also its ledger and promise.
+            ``card.json``, ``SHA256SUMS``, and what ``further`` adds.
         card: what a person should know; the number of parameters and the trained steps are
             added as ``params`` and ``steps``.
         half: keep the weights in float16, half the size; they are float32 again when loaded.
         replace: write over an older folder.
+        further: more files, of the run's state and folder; a private run needs
+            `sfumato.systems.dpdm.certificate.promise_files`.
 
     Raises:
-        UsageError: the source holds no averaged weights, or they overflow float16.
+        UsageError: the source holds no averaged weights, they overflow float16, or a private run
+            would leave its promise behind.
         SfumatoError: damaged files, ``out`` exists, or the disk refuses.
     """
     kept = read_saved(source)
@@ -47,10 +52,13 @@ def export(
     state = ck.parse_json(kept.files, ck.STATE, kept.folder)
     described = {**kept.described, "model": model.to_json()}
     files = pack_model(weights, described, card, state["step"], half)
-    if (promise := promise_file(state)) is not None:
-        run = Path(source) if (Path(source) / LEDGER).is_file() else kept.folder.parents[1]
-        read_promise(run)  # the weights are those of the ledger, and it is whole
-        files |= {PROMISE: promise, LEDGER: (run / LEDGER).read_bytes()}
+    if further is not None:
+        files |= further(state, kept.folder.parents[1])
+    elif "ledger" in state:
+        raise UsageError(
+            f"{source} is a private run, whose ledger has to go with its weights: give "
+            "further=sfumato.systems.dpdm.certificate.promise_files"
+        )
     return write_folder(Path(out), files, replace=replace)
 
 

@@ -75,11 +75,17 @@ def read_promise(folder: Path) -> Promise:
     return Promise(ledger, float(promised["delta"]), Accountant(promised["accountant"]))
 
 
-def promise_file(state: Mapping[str, Any]) -> bytes | None:
-    """What a shipped folder keeps of a checkpoint's promise; None if there was none."""
+def promise_files(state: Mapping[str, Any], run: Path) -> dict[str, bytes]:
+    """What a shipped folder keeps of a private run, for `sfumato.model.export`; {} of another.
+
+    Raises:
+        UsageError, SfumatoError: see `read_promise`.
+    """
     if "ledger" not in state:
-        return None
-    return ck.pack_json({"ledger": state["ledger"], "privacy": state["privacy"]})
+        return {}
+    read_promise(run)  # the weights are those of the ledger, and it is whole
+    promise = ck.pack_json({"ledger": state["ledger"], "privacy": state["privacy"]})
+    return {PROMISE: promise, NAME: (run / NAME).read_bytes()}
 
 
 def not_covered(ledger: Ledger, labels: str) -> list[str]:
