@@ -17,7 +17,7 @@ from sfumato.train.levels import Levels, level, level_edges
 from sfumato.train.loop import train
 from sfumato.train.report import read_log
 from sfumato.train.run import Sheet, Stopped
-from sfumato.train.task import Data, Observer, Part, Player, Task
+from sfumato.train.task import Data, Observer, Part, Player, Task, TensorData
 
 __all__ = [
     "Checkpoint",
@@ -34,6 +34,7 @@ __all__ = [
     "Sheet",
     "Stopped",
     "Task",
+    "TensorData",
     "TrainConfig",
     "checkpoint_folders",
     "differences",

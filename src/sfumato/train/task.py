@@ -39,6 +39,31 @@ class Data(Protocol):
         ...
 
 
+@final
+class TensorData:
+    """Tensors with the examples on axis 0, as a data set.
+
+    Args:
+        tensors: all of one length; a batch is a tuple of their rows, of one tensor the rows.
+
+    Raises:
+        UsageError: none, or of different lengths.
+    """
+
+    def __init__(self, *tensors: Tensor) -> None:
+        if len({len(t) for t in tensors}) != 1:
+            raise UsageError(f"expected tensors of one length, got {[len(t) for t in tensors]}")
+        self.tensors = tensors
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def batch(self, indices: np.ndarray) -> Any:
+        """The rows at these indices."""
+        found = tuple(t[torch.from_numpy(indices)] for t in self.tensors)
+        return found if len(found) > 1 else found[0]
+
+
 def moved(value: Any, device: torch.device) -> Any:
     """A batch with all its tensors on a device."""
     if isinstance(value, Tensor) or hasattr(value, "to"):
