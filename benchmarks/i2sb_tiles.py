@@ -30,9 +30,9 @@ from PIL import Image
 from torch import Tensor
 
 import sfumato as sf
+from sfumato.data.decode import planes
 from sfumato.data.degrade import Task, posed
 from sfumato.data.photographs import photograph
-from sfumato.data.whole import planes
 from sfumato.files.cards import find
 from sfumato.model.load import load_model
 from sfumato.systems.i2sb.model import RestorationModel

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -146,3 +147,17 @@ def randn(
         torch.randn(tuple(shape[1:]), generator=g, dtype=wide, device=g.device) for g in generator
     ]
     return torch.stack(rows).to(device=device, dtype=dtype)
+
+
+def splitmix64(place: np.ndarray, start: int | np.uint64 = 0) -> np.ndarray:
+    """Elements of the stream of SplitMix64 (Steele, Lea, Flood 2014), uint64, any on its own.
+
+    Args:
+        place: which elements, uint64, from 1 on.
+        start: the generator's state before the first.
+    """
+    with np.errstate(over="ignore"):  # modulo 2^64
+        z: np.ndarray = place * np.uint64(0x9E3779B97F4A7C15) + np.uint64(start)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

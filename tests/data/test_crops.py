@@ -12,9 +12,8 @@ import pytest
 from PIL import Image
 
 from sfumato.data.crops import Crops, crops_of, pyramid, uniforms
-from sfumato.data.decode import BrokenImage
+from sfumato.data.decode import BrokenImage, planes, whole
 from sfumato.data.sets import DataCard, ImageSet
-from sfumato.data.whole import planes, whole
 from sfumato.errors import SfumatoError, UsageError
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from sfumato.data import FASHION_CLASSES, fashion_mnist
-from sfumato.data.fashion import DEBIAN_FOLDER
-from sfumato.data.idx import read_idx
+from sfumato.data.mnist import DEBIAN_FOLDER, read_idx
 from sfumato.data.places import data_root
 from sfumato.errors import SfumatoError, UsageError
 
@@ -73,7 +72,7 @@ def test_the_data_folder_is_looked_at_before_debians(
 ) -> None:
     ours, debian = tmp_path / "ours", tmp_path / "debian"
     monkeypatch.setenv("SFUMATO_DATA", str(ours))
-    monkeypatch.setattr("sfumato.data.fashion.DEBIAN_FOLDER", debian)
+    monkeypatch.setattr("sfumato.data.mnist.DEBIAN_FOLDER", debian)
     images = np.arange(3 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(3, 28, 28)
     write_set(debian, "t10k", images, [9, 0, 4])
     found = fashion_mnist("test")
@@ -87,7 +86,7 @@ def test_the_data_folder_is_looked_at_before_debians(
 
 def test_a_missing_set_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFUMATO_DATA", str(tmp_path))
-    monkeypatch.setattr("sfumato.data.fashion.DEBIAN_FOLDER", tmp_path / "nowhere")
+    monkeypatch.setattr("sfumato.data.mnist.DEBIAN_FOLDER", tmp_path / "nowhere")
     with pytest.raises(SfumatoError, match="sfumato data fetch fashion-mnist.*apt-get install"):
         fashion_mnist()
     with pytest.raises(UsageError, match="'train'"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sfumato.data import data_root, fashion_mnist
-from sfumato.data.fashion import DEBIAN_FOLDER
+from sfumato.data.mnist import DEBIAN_FOLDER
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.metrics import ClassifierAxis, DownstreamSettings, Score, downstream_accuracy
 from sfumato.metrics.accuracy import Progress

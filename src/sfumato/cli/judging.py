@@ -14,7 +14,7 @@ from torch import Tensor
 from sfumato import zoo
 from sfumato.console import datasets
 from sfumato.data import ImageSet, PointSet
-from sfumato.data.weights import mobilenet_weights_path
+from sfumato.data.fetch import mobilenet_weights_path
 from sfumato.errors import UsageError, unknown
 from sfumato.metrics import (
     ClassifierAxis,

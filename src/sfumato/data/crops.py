@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +11,17 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from sfumato.data.decode import MAX_BYTES, BrokenImage
-from sfumato.data.lazy import Lazy
-from sfumato.data.listing import SUFFIXES, Entry, FileSource, open_source, pictures
-from sfumato.data.sets import DataCard, ImageSet
-from sfumato.data.whole import planes, whole
+from sfumato.data.decode import BrokenImage, planes, whole
+from sfumato.data.listing import (
+    Entry,
+    complain,
+    open_source,
+    pictures,
+    usable,
+)
+from sfumato.data.sets import DataCard, ImageSet, Lazy
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.seeds import fold
+from sfumato.seeds import fold, splitmix64
 
 Pyramid: TypeAlias = Sequence[np.ndarray]
 """One photograph at 1, 1/2, 1/4, ...: uint8 (3, H, W) each."""
@@ -28,7 +30,6 @@ FACTORS: Final = (1, 2, 4, 8)
 MAX_SIDE: Final = 2000
 MAX_HELD: Final = 4_000_000_000
 _DRAWS = 4
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def pyramid(picture: Image.Image, resolution: int) -> tuple[np.ndarray, ...]:
@@ -63,11 +64,7 @@ def uniforms(seed: int, index: np.ndarray, draws: int) -> np.ndarray:
     place = index.astype(np.uint64)[:, None] * np.uint64(draws) + np.arange(
         1, draws + 1, dtype=np.uint64
     )
-    z: np.ndarray = place * _GOLDEN + start
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    drawn: np.ndarray = (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    drawn: np.ndarray = (splitmix64(place, start) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return drawn
 
 
@@ -221,9 +218,7 @@ def crops_of(
     if max_side < resolution:
         raise UsageError(f"crops_of: max_side must be at least {resolution}, got {max_side}")
     source = open_source(path)
-    wanted = pictures(source.entries())
-    if not wanted:
-        raise UsageError(f"{path} holds no pictures (files ending in {' '.join(SUFFIXES)})")
+    wanted = pictures(source.entries(), path)
     held: list[tuple[np.ndarray, ...]] = []
     broken: list[tuple[str, str]] = []
     total = 0
@@ -231,7 +226,7 @@ def crops_of(
         wanted, f"decoding {len(wanted):,} pictures", disable=not progress, transient=True
     )
     for entry in shown:
-        levels = _levels(source, entry, resolution, max_side)
+        levels = usable(source, entry, lambda data: pyramid(whole(data, max_side), resolution))
         if isinstance(levels, str):
             broken.append((entry.name, levels))
             continue
@@ -242,8 +237,7 @@ def crops_of(
                 f"the pictures in {path} fill more than {MAX_HELD / 1e9:g} GB of memory after "
                 f"{len(held):,} of {len(wanted):,}; give a smaller max_side than {max_side}"
             )
-    if broken:
-        _complain(path, len(held), broken, skip_broken)
+    complain(path, len(held), broken, skip_broken)
     card = DataCard(
         name=path.stem,
         source=str(path),
@@ -252,28 +246,3 @@ def crops_of(
         note="Crops overlap, and crops of one picture are alike.",
     )
     return crop_set(path.stem, Crops(held, resolution, n, seed), card)
-
-
-def _complain(
-    path: Path, usable: int, broken: Sequence[tuple[str, str]], skip_broken: bool
-) -> None:
-    listed = "\n".join(f"  {name}: {reason}" for name, reason in broken)
-    if not usable:
-        raise SfumatoError(f"none of the pictures in {path} can be used:\n{listed}")
-    what = f"{len(broken)} of {len(broken) + usable} pictures in {path}"
-    if not skip_broken:
-        raise SfumatoError(
-            f"{what} cannot be used (remove them, or go on without them by skip_broken):\n{listed}"
-        )
-    warnings.warn(f"{what} are left out:\n{listed}", UserWarning, stacklevel=3)
-
-
-def _levels(
-    source: FileSource, entry: Entry, resolution: int, max_side: int
-) -> tuple[np.ndarray, ...] | str:
-    try:
-        if entry.size > MAX_BYTES:
-            return f"{entry.size:,} bytes, more than {MAX_BYTES:,}"
-        return pyramid(whole(source.read(entry.name), max_side), resolution)
-    except (BrokenImage, OSError, RuntimeError, zipfile.BadZipFile) as error:
-        return str(error) or type(error).__name__

@@ -13,28 +13,20 @@ import numpy as np
 from PIL import Image
 
 from sfumato.data.fetch import check
-from sfumato.data.kept import Split, keep, load_kept, split_of
+from sfumato.data.kept import keep, load_kept, split_of
 from sfumato.data.packages import EMOJI
 from sfumato.data.places import data_root
-from sfumato.data.sets import DataCard, ImageSet, LabelAxis
+from sfumato.data.sets import DataCard, ImageSet, LabelAxis, Split, check_split
 from sfumato.errors import SfumatoError, UsageError, require, unknown
 
 Icons: TypeAlias = Mapping[str, Any]
 
 VENDORS: Final = tuple(package.key.removeprefix("emoji-") for package in EMOJI)
 CATEGORIES: Final = (
-    "Activities",
-    "Animals & Nature",
-    "Flags",
-    "Food & Drink",
-    "Objects",
-    "People & Body",
-    "Smileys & Emotion",
-    "Symbols",
-    "Travel & Places",
-)
+    "Activities", "Animals & Nature", "Flags", "Food & Drink", "Objects", "People & Body",
+    "Smileys & Emotion", "Symbols", "Travel & Places",
+)  # fmt: skip
 EMOJI_AXES: Final = (LabelAxis("vendor", VENDORS), LabelAxis("category", CATEGORIES))
-_SPLITS: Final = ("train", "test")
 _GENERATION = 1
 
 
@@ -50,7 +42,7 @@ def emoji_licence() -> str:
 
 
 def emoji_card(n: int, resolution: int, split: Split, concepts: int) -> DataCard:
-    """The card of n pictures of so many concepts."""
+    """Source, licences and size of n pictures of so many things."""
     return DataCard(
         name="emoji",
         source=emoji_source(),
@@ -107,8 +99,7 @@ def emoji_names(split: Split = "train", root: Path | None = None) -> tuple[str, 
         UsageError: unknown split.
         SfumatoError: the packages are not there (the message says what to run) or are damaged.
     """
-    if split not in _SPLITS:
-        raise unknown("split", split, _SPLITS)
+    check_split(split)
     return _names(split, data_root() if root is None else root)
 
 
@@ -171,7 +162,7 @@ def _draw(
                     raise SfumatoError(f"'{name}' of {vendor} cannot be drawn: {error}") from error
 
     what = f"drawing {len(labels):,} emoji at {resolution} px"
-    keep(folder, images(), labels, names, resolution, what, progress)
+    keep(folder, images(), labels, resolution, what, progress, {"names": list(names)})
 
 
 def emoji(
@@ -203,8 +194,7 @@ def emoji(
         SfumatoError: the packages are not there (the message says what to run), or something is
             damaged or cannot be written.
     """
-    if split not in _SPLITS:
-        raise unknown("split", split, _SPLITS)
+    check_split(split)
     for vendor in vendors:
         if vendor not in VENDORS:
             raise unknown("vendor", vendor, VENDORS)

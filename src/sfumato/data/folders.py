@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
-import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
@@ -16,16 +14,17 @@ from typing import final
 import numpy as np
 from rich.progress import track
 
-from sfumato.data.decode import MAX_BYTES, BrokenImage, Channels, decode
+from sfumato.data.decode import Channels, decode
 from sfumato.data.label_files import Labelled, labels_from_folders, labels_from_table, read_table
 from sfumato.data.listing import (
     LABEL_FILES,
-    SUFFIXES,
     Entry,
     FileSource,
     common_folder,
+    complain,
     open_source,
     pictures,
+    usable,
 )
 from sfumato.data.places import data_root, new_folder
 from sfumato.data.sets import DataCard, ImageSet
@@ -83,9 +82,7 @@ def folder(
         )
     source = open_source(path)
     entries = source.entries()
-    wanted = pictures(entries)
-    if not wanted:
-        raise UsageError(f"{path} holds no pictures (files ending in {' '.join(SUFFIXES)})")
+    wanted = pictures(entries, path)
     key = [_VERSION, str(path.resolve()), resolution, channels, [astuple(e) for e in wanted]]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
     parent = data_root() / "folders" if root is None else root
@@ -93,8 +90,7 @@ def folder(
     if not cached.is_dir():
         _decode_all(source, wanted, resolution, channels, cached, progress)
     done = _load(cached, resolution, channels)
-    if done.broken:
-        _complain(path, done, skip_broken)
+    complain(path, len(done.names), done.broken, skip_broken)
     labels, axes = _labels(source, entries, done.names)
     card = DataCard(
         name=path.stem,
@@ -104,19 +100,6 @@ def folder(
         f"{'RGB' if channels == 3 else 'grey'}, {len(axes)} label axes",
     )
     return ImageSet(path.stem, done.images, labels, axes, card)
-
-
-def _complain(path: Path, done: _Decoded, skip_broken: bool) -> None:
-    listed = "\n".join(f"  {name}: {reason}" for name, reason in done.broken)
-    what = f"{len(done.broken)} of {len(done.broken) + len(done.names)} pictures in {path}"
-    if not done.names:
-        raise SfumatoError(f"none of the pictures in {path} can be used:\n{listed}")
-    if not skip_broken:
-        raise SfumatoError(
-            f"{what} cannot be used (remove them, or go on without them by --skip-broken):\n"
-            f"{listed}"
-        )
-    warnings.warn(f"{what} are left out:\n{listed}", UserWarning, stacklevel=3)
 
 
 def _labels(source: FileSource, entries: Sequence[Entry], names: Sequence[str]) -> Labelled:
@@ -140,12 +123,7 @@ def _decode_all(
     progress: bool,
 ) -> None:
     def one(entry: Entry) -> np.ndarray | str:
-        try:
-            if entry.size > MAX_BYTES:
-                return f"{entry.size:,} bytes, more than {MAX_BYTES:,}"
-            return decode(source.read(entry.name), resolution, channels)
-        except (BrokenImage, OSError, RuntimeError, zipfile.BadZipFile, NotImplementedError) as e:
-            return str(e) or type(e).__name__
+        return usable(source, entry, lambda data: decode(data, resolution, channels))
 
     def results() -> Iterator[tuple[Entry, np.ndarray | str]]:
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, cast, final
+from typing import Final, cast, final
 
 import numpy as np
 
-from sfumato.data.lazy import Lazy
-from sfumato.data.sets import DataCard, ImageSet
+from sfumato.data.sets import DataCard, ImageSet, Lazy
 
 _LONGEST: Final = 1000
-
-
-class HasCard(Protocol):
-    """A set with a name and a card."""
-
-    @property
-    def name(self) -> str:
-        """Short name."""
-        ...
-
-    @property
-    def card(self) -> DataCard:
-        """Source, licence, size."""
-        ...
 
 
 def pattern(weights: Sequence[float]) -> np.ndarray:
@@ -134,22 +119,23 @@ def joined(*sets: ImageSet, weights: Sequence[float] | None = None) -> ImageSet:
         raise ValueError("joined needs at least one set")
     chosen = [1.0] * len(sets) if weights is None else list(weights)
     images = Joined([s.images for s in sets], chosen)
-    card = joined_card(sets, chosen, images)
+    card = joined_card([s.name for s in sets], [s.card for s in sets], chosen, images)
     return ImageSet(card.name, cast(np.ndarray, images), None, (), card)
 
 
-def joined_card(sets: Sequence[HasCard], weights: Sequence[float], images: Joined) -> DataCard:
-    """What is known of all sets, and their shares; those of one name together."""
+def joined_card(
+    names: Sequence[str], cards: Sequence[DataCard], weights: Sequence[float], images: Joined
+) -> DataCard:
+    """The cards of all sets as one, with their shares; sets of one name are counted together."""
     total = sum(weights)
-    shares = dict.fromkeys((s.name for s in sets), 0.0)
-    for one, weight in zip(sets, weights, strict=True):
-        shares[one.name] += 100 * weight / total
+    shares = dict.fromkeys(names, 0.0)
+    for name, weight in zip(names, weights, strict=True):
+        shares[name] += 100 * weight / total
     parts = [f"{share:.3g}% {name}" for name, share in shares.items()]
 
     def told(of: Callable[[DataCard], str], between: str) -> str:
         return between.join(dict.fromkeys(f"{c.name}: {of(c)}" for c in cards if of(c)))
 
-    cards = [s.card for s in sets]
     return DataCard(
         name=" + ".join(shares),
         source=told(lambda c: c.source, "; "),

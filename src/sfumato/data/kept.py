@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
@@ -64,20 +64,21 @@ def keep(
     folder: Path,
     images: Iterable[np.ndarray],
     labels: np.ndarray,
-    names: Sequence[str],
     resolution: int,
     what: str,
     progress: bool,
+    info: Mapping[str, Any],
 ) -> None:
     """Makes the folder, all of it or nothing.
 
     Args:
         folder: which it will be; another process may make the same one at the same time.
         images: uint8 (3, R, R) each, as many as there are rows of labels.
-        labels, names: see `ImageCache`.
+        labels: see `ImageCache`.
         resolution: R.
         what: one phrase for the progress bar.
         progress: show it.
+        info: what else info.json is to hold; ``names`` become those of the `ImageCache`.
 
     Raises:
         SfumatoError: the folder cannot be written. Whatever `images` raises passes through.
@@ -92,7 +93,7 @@ def keep(
         written.flush()
         del written
         np.save(work / "labels.npy", labels)
-        seal(work, {"names": list(names)})
+        seal(work, dict(info))
 
 
 def load_kept(folder: Path) -> ImageCache:
@@ -104,7 +105,7 @@ def load_kept(folder: Path) -> ImageCache:
     try:
         info = unseal(folder)
         images = np.load(folder / "images.npy", mmap_mode="r")
-        return ImageCache(images, np.load(folder / "labels.npy"), tuple(info["names"]))
+        return ImageCache(images, np.load(folder / "labels.npy"), tuple(info.get("names", ())))
     except (OSError, ValueError, KeyError) as error:
         raise SfumatoError(
             f"the images in {folder} are damaged ({error}); delete that folder and they will be "

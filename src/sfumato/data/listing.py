@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final, final
+from typing import Final, TypeVar, final
 
+from sfumato.data.decode import MAX_BYTES, BrokenImage
 from sfumato.errors import SfumatoError, UsageError
 
 SUFFIXES: Final = (
     ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
 )  # fmt: skip
+T = TypeVar("T")
 LABEL_FILES: Final = ("labels.csv", "labels.json")
 
 
@@ -111,9 +114,12 @@ def open_source(path: Path) -> FileSource:
     return ZipSource(path)
 
 
-def pictures(entries: Sequence[Entry]) -> list[Entry]:
-    """Those entries that are pictures by their ending."""
-    return [entry for entry in entries if entry.name.lower().endswith(SUFFIXES)]
+def pictures(entries: Sequence[Entry], path: Path | None = None) -> list[Entry]:
+    """Those entries that are pictures by their ending; UsageError if ``path`` has none."""
+    found = [entry for entry in entries if entry.name.lower().endswith(SUFFIXES)]
+    if path is not None and not found:
+        raise UsageError(f"{path} holds no pictures (files ending in {' '.join(SUFFIXES)})")
+    return found
 
 
 def common_folder(names: Sequence[str]) -> str:
@@ -121,3 +127,35 @@ def common_folder(names: Sequence[str]) -> str:
     heads = [name.split("/")[:-1] for name in names]
     shared = os.path.commonprefix(heads) if heads else []
     return "".join(part + "/" for part in shared)
+
+
+def usable(source: FileSource, entry: Entry, use: Callable[[bytes], T]) -> T | str:
+    """What ``use`` makes of a picture's bytes, or why the picture cannot be used."""
+    try:
+        if entry.size > MAX_BYTES:
+            return f"{entry.size:,} bytes, more than {MAX_BYTES:,}"
+        return use(source.read(entry.name))
+    except (BrokenImage, OSError, RuntimeError, zipfile.BadZipFile, NotImplementedError) as error:
+        return str(error) or type(error).__name__
+
+
+def complain(
+    path: Path, used: int, broken: Sequence[tuple[str, str]], skip: bool, stacklevel: int = 3
+) -> None:
+    """Say which pictures cannot be used, as (name, reason): a warning, or an error.
+
+    Raises:
+        SfumatoError: none can be used, or ``skip`` is False and there are some that cannot.
+    """
+    if not broken:
+        return
+    listed = "\n".join(f"  {name}: {reason}" for name, reason in broken)
+    what = f"{len(broken)} of {len(broken) + used} pictures in {path}"
+    if not used:
+        raise SfumatoError(f"none of the pictures in {path} can be used:\n{listed}")
+    if not skip:
+        raise SfumatoError(
+            f"{what} cannot be used (remove them, or go on without them by --skip-broken):\n"
+            f"{listed}"
+        )
+    warnings.warn(f"{what} are left out:\n{listed}", UserWarning, stacklevel=stacklevel)

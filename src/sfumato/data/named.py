@@ -6,8 +6,7 @@ from typing import Literal
 
 from sfumato.data.emoji import emoji
 from sfumato.data.faces import avatars
-from sfumato.data.fashion import fashion_mnist
-from sfumato.data.handwritten import digits
+from sfumato.data.mnist import digits, fashion_mnist
 from sfumato.data.photographs import photographs
 from sfumato.data.plane import points
 from sfumato.data.sets import ImageSet, PointSet

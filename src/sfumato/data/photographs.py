@@ -8,20 +8,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, final
+from typing import Final, final
 
 import numpy as np
 
 from sfumato.data.crops import MAX_SIDE, Crops, check_crops, crop_set, pyramid
-from sfumato.data.decode import BrokenImage
+from sfumato.data.decode import BrokenImage, planes, whole
 from sfumato.data.fetch import check
 from sfumato.data.packages import SCIKIT_IMAGE, WALLPAPERS_16, WALLPAPERS_20, Package
 from sfumato.data.places import data_root
-from sfumato.data.sets import DataCard, ImageSet
-from sfumato.data.whole import planes, whole
+from sfumato.data.sets import DataCard, ImageSet, Split, check_split
 from sfumato.errors import SfumatoError, unknown
-
-Split: TypeAlias = Literal["train", "test"]
 
 
 @final
@@ -72,42 +69,19 @@ TRAIN: Final = (
     _wallpaper("Kleiber_by_Lukas_Baubkus", "Lukas Baubkus", "CC BY-SA 3.0", WALLPAPERS_20),
 )
 TEST: Final = (
-    _sample(
-        "astronaut",
-        "astronaut.png",
-        "NASA",
-        "public domain",
-        "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
-    ),
-    _sample(
-        "chelsea",
-        "chelsea.png",
-        "Stefan van der Walt",
-        "CC0",
-        "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
-    ),
-    _sample(
-        "coffee",
-        "coffee.png",
-        "Rachel Michetti",
-        "CC0",
-        "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
-    ),
-    _sample(
-        "motorcycle",
-        "motorcycle_left.png",
-        "Nesic, Westling, Wang, Kitajima, Krathwohl, Scharstein (Middlebury 2014 stereo benchmark)",
-        "not stated",
-        "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
-    ),
-    _sample(
-        "rocket",
-        "rocket.jpg",
-        "SpaceX",
-        "public domain",
-        "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
-    ),
-)
+    _sample("astronaut", "astronaut.png", "NASA", "public domain",
+            "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5"),
+    _sample("chelsea", "chelsea.png", "Stefan van der Walt", "CC0",
+            "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb"),
+    _sample("coffee", "coffee.png", "Rachel Michetti", "CC0",
+            "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7"),
+    _sample("motorcycle", "motorcycle_left.png",
+            "Nesic, Westling, Wang, Kitajima, Krathwohl, Scharstein "
+            "(Middlebury 2014 stereo benchmark)",
+            "not stated", "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179"),
+    _sample("rocket", "rocket.jpg", "SpaceX", "public domain",
+            "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c"),
+)  # fmt: skip
 _NOTES = {
     "train": "Fourteen photographs, so crops overlap and are alike; none is of people. "
     "Largest side reduced to 2,000 pixels.",
@@ -116,7 +90,7 @@ _NOTES = {
 
 
 def photograph_card(split: Split, resolution: int, n: int) -> DataCard:
-    """The card of n crops."""
+    """Source, licences and size of n crops."""
     used = TRAIN if split == "train" else TEST
     packages = list(dict.fromkeys(p.package for p in used))
     return DataCard(
@@ -201,8 +175,7 @@ def photographs(
         SfumatoError: a photograph is not there (the message says what to run), is damaged, or is
             smaller than R.
     """
-    if split not in _NOTES:
-        raise unknown("split", split, _NOTES)
+    check_split(split)
     check_crops("photographs", resolution, n)
     held = _pyramids(split, resolution, data_root() if root is None else root)
     crops = Crops(held, resolution, n, seed=0)

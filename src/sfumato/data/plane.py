@@ -14,7 +14,7 @@ from sfumato.errors import UsageError, unknown
 
 @final
 class PointName(enum.StrEnum):
-    """The point sets."""
+    """The names of the point sets in the plane."""
 
     GAUSSIANS_8 = "8-gaussians"
     GAUSSIANS_25 = "25-gaussians"

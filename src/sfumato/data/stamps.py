@@ -9,40 +9,24 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from sfumato.data.decode import BrokenImage
+from sfumato.data.decode import BrokenImage, planes, whole
 from sfumato.data.fetch import check
-from sfumato.data.kept import ImageCache, Split, keep, load_kept, split_of
+from sfumato.data.kept import keep, load_kept, split_of
 from sfumato.data.packages import STAMPS
 from sfumato.data.places import data_root
-from sfumato.data.sets import DataCard, ImageSet, LabelAxis
-from sfumato.data.whole import planes, whole
-from sfumato.errors import SfumatoError, UsageError, unknown
+from sfumato.data.sets import DataCard, ImageSet, LabelAxis, Split, check_split
+from sfumato.errors import SfumatoError, UsageError
 
 TOPICS: Final = (
-    "animals",
-    "clothes",
-    "food",
-    "hobbies",
-    "household",
-    "medical",
-    "military",
-    "naturalforces",
-    "people",
-    "plants",
-    "seasonal",
-    "space",
-    "sports",
-    "symbols",
-    "town",
-    "vehicles",
-)
+    "animals", "clothes", "food", "hobbies", "household", "medical", "military", "naturalforces",
+    "people", "plants", "seasonal", "space", "sports", "symbols", "town", "vehicles",
+)  # fmt: skip
 STAMP_AXES: Final = (LabelAxis("topic", TOPICS),)
-_SPLITS: Final = ("train", "test")
 _GENERATION = 1
 
 
 def stamp_card(n: int, resolution: int, split: Split) -> DataCard:
-    """The card of n stamps."""
+    """Source, licence and size of n stamps."""
     return DataCard(
         name="stamps",
         source=f"Debian package {STAMPS.name} {STAMPS.version} (Tux Paint)",
@@ -108,19 +92,7 @@ def _draw(kept: Path, split: Split, resolution: int, folder: Path, progress: boo
                 raise SfumatoError(f"{folder / name} cannot be used: {error}") from error
 
     what = f"reducing {len(names):,} stamps to {resolution} px"
-    keep(kept, images(), labels, names, resolution, what, progress)
-
-
-def _kept(split: Split, resolution: int, root: Path | None, progress: bool) -> ImageCache:
-    if split not in _SPLITS:
-        raise unknown("split", split, _SPLITS)
-    if not 8 <= resolution <= 1024:
-        raise UsageError(f"stamps: the resolution must lie in 8..1024, got {resolution}")
-    root = data_root() if root is None else root
-    kept = root / "stamps-drawn" / f"{split}-{resolution}px-g{_GENERATION}"
-    if not kept.is_dir():
-        _draw(kept, split, resolution, _package(root), progress)
-    return load_kept(kept)
+    keep(kept, images(), labels, resolution, what, progress, {"names": names})
 
 
 def stamps(
@@ -148,7 +120,14 @@ def stamps(
         SfumatoError: the package is not there (the message says what to run), or something is
             damaged or cannot be written.
     """
-    kept = _kept(split, resolution, root, progress)
+    check_split(split)
+    if not 8 <= resolution <= 1024:
+        raise UsageError(f"stamps: the resolution must lie in 8..1024, got {resolution}")
+    root = data_root() if root is None else root
+    folder = root / "stamps-drawn" / f"{split}-{resolution}px-g{_GENERATION}"
+    if not folder.is_dir():
+        _draw(folder, split, resolution, _package(root), progress)
+    kept = load_kept(folder)
     card = stamp_card(len(kept.images), resolution, split)
     return ImageSet("stamps", kept.images, kept.labels, STAMP_AXES, card)
 
@@ -160,8 +139,7 @@ def stamp_names(split: Split = "train", root: Path | None = None) -> tuple[str, 
         UsageError: unknown split.
         SfumatoError: the package is not there; the message says what to run.
     """
-    if split not in _SPLITS:
-        raise unknown("split", split, _SPLITS)
+    check_split(split)
     return tuple(_names(split, _package(data_root() if root is None else root)))
 
 

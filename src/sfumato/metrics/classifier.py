@@ -6,7 +6,7 @@ A classifier's folder holds ``model.safetensors`` (weights), ``model.json`` (wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
@@ -136,8 +136,3 @@ def load_classifier(path: str | Path) -> LabelledClassifier:
         return LabelledClassifier(network.eval(), raw["name"], axes, int(raw["resolution"]))
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise SfumatoError(f"{path}: weights and description do not fit: {error}") from error
-
-
-def axis_tuple(axes: Sequence[tuple[str, Sequence[str]]]) -> tuple[ClassifierAxis, ...]:
-    """Axes from pairs of a name and the class names."""
-    return tuple(ClassifierAxis(name, tuple(values)) for name, values in axes)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sfumato.data import ImageSet
 from sfumato.data.faces import avatars
-from sfumato.data.fashion import fashion_mnist
+from sfumato.data.mnist import fashion_mnist
 from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.files.progress import show
 from sfumato.metrics.accuracy import ClassifierTraining

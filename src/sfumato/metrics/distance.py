@@ -36,7 +36,7 @@ class Absolute(Distance):
     """Mean of |a - b|."""
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """(B,)."""
+        """a, b (B, ...) -> (B,)."""
         return (a - b).abs().flatten(1).mean(1)
 
 
@@ -45,7 +45,7 @@ class Squared(Distance):
     """Mean of (a - b)²."""
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """(B,)."""
+        """a, b (B, ...) -> (B,)."""
         return (a - b).square().flatten(1).mean(1)
 
 

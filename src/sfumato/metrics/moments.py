@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sfumato.seeds import splitmix64
+
 
 @final
 class Moments:
@@ -97,12 +99,7 @@ def parts_of(start: int, count: int, groups: int) -> Tensor:
     """
     first, last = start // groups, -(-(start + count) // groups)
     position = np.arange(first * groups, last * groups, dtype=np.uint64)
-    with np.errstate(over="ignore"):  # splitmix64 (Steele et al. 2014), modulo 2^64
-        z = (position + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-    order = np.argsort(z.reshape(-1, groups), axis=1).reshape(-1)
+    order = np.argsort(splitmix64(position + np.uint64(1)).reshape(-1, groups), axis=1).reshape(-1)
     skip = start - first * groups
     return torch.from_numpy(order[skip : skip + count])
 

@@ -9,16 +9,6 @@ from sfumato.nn.mlp import MLP, MLPConfig
 from sfumato.nn.unet import UNet
 
 __all__ = [
-    "MLP",
-    "Classifier",
-    "ClassifierConfig",
-    "ContextConfig",
-    "Encoded",
-    "EncoderWidths",
-    "MLPConfig",
-    "Mapping",
-    "Prompt",
-    "UNet",
-    "UNetConfig",
-    "best_dtype",
-]
+    "MLP", "Classifier", "ClassifierConfig", "ContextConfig", "Encoded", "EncoderWidths",
+    "MLPConfig", "Mapping", "Prompt", "UNet", "UNetConfig", "best_dtype",
+]  # fmt: skip

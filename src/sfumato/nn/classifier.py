@@ -16,7 +16,7 @@ __all__ = ["Classifier", "ClassifierConfig"]
 @final
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Sizes of a `ClassifierGuided`; `labels` = number of classes per label axis.
+    """Sizes of a `Classifier`; `labels` = number of classes per label axis.
 
     `multipliers` has one entry per level; the resolution is halved (rounding up) between levels.
     Raises ValueError if a size is below 1 or there is no label axis.
@@ -45,7 +45,7 @@ class ClassifierConfig:
 
 
 @final
-class _Block(nn.Module):
+class _ResidualBlock(nn.Module):
     """y = ReLU(norm(conv(ReLU(norm(conv x)))) + W x), the block of ResNet (arXiv 1512.03385)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -77,7 +77,7 @@ class Classifier(nn.Module):
         self.input = nn.Conv2d(config.in_channels, widths[0], 3, 1, 1, bias=False)
         self.norm = nn.BatchNorm2d(widths[0])
         self.blocks = nn.ModuleList(
-            _Block(widths[max(i - 1, 0)], w, 2) for i, w in enumerate(widths)
+            _ResidualBlock(widths[max(i - 1, 0)], w, 2) for i, w in enumerate(widths)
         )
         self.heads = nn.ModuleList(nn.Linear(widths[-1], n) for n in config.labels)
 

@@ -25,8 +25,8 @@ After = Callable[[int, Tensor], Tensor]
 """Given the number of a stage and what it put out; returns what goes on in its place."""
 
 
-def as_it_is(stage: int, h: Tensor) -> Tensor:
-    """h."""
+def unchanged(stage: int, h: Tensor) -> Tensor:
+    """``h`` unchanged: the hook that does nothing."""
     return h
 
 
@@ -184,7 +184,7 @@ class UNet(nn.Module):
         return self.walk(x, e, context=context)
 
     def walk(
-        self, x: Tensor, e: Tensor, after: After = as_it_is, context: Context | None = None
+        self, x: Tensor, e: Tensor, after: After = unchanged, context: Context | None = None
     ) -> Tensor:
         """`features` of x (B, in_channels, R, R) for conditioning vectors e (B, width).
 

@@ -17,7 +17,6 @@ from sfumato.seeds import fold
 from sfumato.systems.i2sb.picture import Picture
 from sfumato.systems.i2sb.work import (
     RestorationRequest,
-    RestorerLike,
     check_task,
     heat_map,
     luma,
@@ -32,7 +31,7 @@ def picture(channels: int = 3, height: int = 6, width: int = 9, **more: object) 
 
 
 def test_a_fake_is_a_restorer() -> None:
-    restorer: RestorerLike = Fake()
+    restorer = Fake()
     assert restorer.tasks
 
 

@@ -9,47 +9,14 @@ from sfumato.data.degrade.simple import Chain, FromFunction, Given, Grey, Noisy
 from sfumato.data.degrade.task import TASKS, Problem, Task, begin, pose, posed, tasks_named
 
 KINDS = (
-    Bicubic,
-    Blur,
-    CentreMask,
-    Chain,
-    FreeForm,
-    Given,
-    Grey,
-    Jpeg,
-    JpegFile,
-    Noisy,
-    Pooled,
+    Bicubic, Blur, CentreMask, Chain, FreeForm, Given, Grey, Jpeg, JpegFile, Noisy, Pooled,
     PublishedBlur,
-)
+)  # fmt: skip
 """Every degradation that can be written into a file and read back."""
 
 __all__ = [
-    "KINDS",
-    "TASKS",
-    "Bicubic",
-    "Blur",
-    "CentreMask",
-    "Chain",
-    "Degradation",
-    "DegradationCard",
-    "Degraded",
-    "FreeForm",
-    "FromFunction",
-    "Given",
-    "Grey",
-    "Jpeg",
-    "JpegFile",
-    "BlurKernel",
-    "Noisy",
-    "Pooled",
-    "Problem",
-    "PublishedBlur",
-    "Rounding",
-    "Task",
-    "begin",
-    "pose",
-    "posed",
-    "tasks_named",
-    "with_hole",
-]
+    "KINDS", "TASKS", "Bicubic", "Blur", "CentreMask", "Chain", "Degradation", "DegradationCard",
+    "Degraded", "FreeForm", "FromFunction", "Given", "Grey", "Jpeg", "JpegFile", "BlurKernel",
+    "Noisy", "Pooled", "Problem", "PublishedBlur", "Rounding", "Task", "begin", "pose", "posed",
+    "tasks_named", "with_hole",
+]  # fmt: skip

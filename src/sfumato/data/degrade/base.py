@@ -27,8 +27,8 @@ class DegradationCard:
 
     what: str
     source: str
-    linear: bool
-    differentiable: bool
+    linear: bool = True
+    differentiable: bool = True
     note: str = ""
 
 
@@ -54,9 +54,12 @@ class Degradation(ABC):
         return 1
 
     @property
-    @abstractmethod
     def card(self) -> DegradationCard:
-        """What it is."""
+        """What it does, the source of its definition, whether it is linear and differentiable."""
+        return self._card()
+
+    @abstractmethod
+    def _card(self) -> DegradationCard: ...
 
     @abstractmethod
     def observe(self, x: Tensor, generator: Generators = None) -> Tensor:

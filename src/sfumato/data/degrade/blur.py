@@ -39,7 +39,7 @@ from sfumato.seeds import Generators, rand
 
 
 class BlurKernel(Enum):
-    """Shapes of a blur."""
+    """A box (UNIFORM) or a Gaussian (GAUSSIAN)."""
 
     UNIFORM = "uniform"
     GAUSSIAN = "gaussian"
@@ -76,16 +76,12 @@ class Blur(Degradation):
             raise ValueError(f"expected an odd number of taps of at least 3, got {self.size}")
         check_range("sigma", self.sigma, 1e-3, 1e6)
 
-    @property
-    def card(self) -> DegradationCard:
-        """What it is."""
+    def _card(self) -> DegradationCard:
         low, high = self.sigma
         wide = "" if self.kernel is BlurKernel.UNIFORM else f", σ = {low:g} to {high:g} pixels"
         return DegradationCard(
             f"{self.kernel.value} blur of {self.size} taps{wide}",
             "the convolution that I²SB's deblurring tasks name (arXiv 2302.05872)",
-            linear=True,
-            differentiable=True,
         )
 
     def taps(self, n: int, generator: Generators = None) -> Tensor:
@@ -99,7 +95,7 @@ class Blur(Degradation):
         return gaussian_taps(self.size, low * (high / low) ** u)
 
     def observe(self, x: Tensor, generator: Generators = None) -> Tensor:
-        """The blurred picture."""
+        """The blurred picture, (B, C, H, W)."""
         need_picture(x)
         b, c, h, w = x.shape
         taps = self.taps(b, generator).to(x).repeat_interleave(c, 0)
@@ -141,14 +137,10 @@ class PublishedBlur(Degradation):
 
     kernel: BlurKernel = BlurKernel.UNIFORM
 
-    @property
-    def card(self) -> DegradationCard:
-        """What it is."""
+    def _card(self) -> DegradationCard:
         return DegradationCard(
             f"I²SB's published {self.kernel.value} deblurring operator",
             "inherited from DDRM (arXiv 2201.11793); for comparing published figures only",
-            linear=True,
-            differentiable=True,
             note="not a convolution: darkens, and mixes what belongs to other frequencies",
         )
 

@@ -144,9 +144,7 @@ class Jpeg(Degradation):
     def __post_init__(self) -> None:
         check_range("quality", self.quality, 1, 95)
 
-    @property
-    def card(self) -> DegradationCard:
-        """What it is."""
+    def _card(self) -> DegradationCard:
         return DegradationCard(
             f"JPEG artefacts of quality {self.quality[0]} to {self.quality[1]}",
             "I²SB's JPEG tasks (arXiv 2302.05872); ITU-T T.81; JFIF 1.02",
@@ -199,9 +197,7 @@ class JpegFile(Degradation):
     def __post_init__(self) -> None:
         check_range("quality", self.quality, 1, 95)
 
-    @property
-    def card(self) -> DegradationCard:
-        """What it is."""
+    def _card(self) -> DegradationCard:
         return DegradationCard(
             f"JPEG files of quality {self.quality[0]} to {self.quality[1]}",
             "libjpeg, through Pillow",
@@ -211,7 +207,7 @@ class JpegFile(Degradation):
         )
 
     def observe(self, x: Tensor, generator: Generators = None) -> Tensor:
-        """The decoded pictures."""
+        """The decoded pictures, (B, 1 or 3, H, W), on 256 levels."""
         need_picture(x, channels=(1, 3))
         levels = x.detach().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
         found = []

@@ -8,6 +8,7 @@ Palette's, used for training and evaluation alike; here they are drawn anew for 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
@@ -45,19 +46,32 @@ def with_hole(x: Tensor, hole: Tensor, generator: Generators = None) -> Degraded
     return Degraded(torch.where(hole > 0, noise, x), 1 - hole)
 
 
+@dataclass(frozen=True)
+class _Masked(Degradation, ABC):
+    """A part of the picture is lost: standard normal noise stands there."""
+
+    @abstractmethod
+    def holes(self, x: Tensor, generator: Generators = None) -> Tensor:
+        """1 where a picture is lost, (B or 1, 1, H, W)."""
+
+    def observe(self, x: Tensor, generator: Generators = None) -> Tensor:
+        """The picture with noise in the hole."""
+        return self.degrade(x, generator).x1
+
+    def degrade(self, x: Tensor, generator: Generators = None) -> Degraded:
+        """The picture with noise in the hole, and the mask of what is known."""
+        need_picture(x)
+        return with_hole(x, self.holes(x, generator), generator)
+
+
 @final
 @dataclass(frozen=True)
-class CentreMask(Degradation):
+class CentreMask(_Masked):
     """⌊H/2⌋ rows from row ⌊H/4⌋ and ⌊W/2⌋ columns from column ⌊W/4⌋ are lost, as published."""
 
-    @property
-    def card(self) -> DegradationCard:
-        """What it is."""
+    def _card(self) -> DegradationCard:
         return DegradationCard(
-            "the middle quarter is lost",
-            "I²SB's inpaint-center (arXiv 2302.05872)",
-            linear=True,
-            differentiable=True,
+            "the middle quarter is lost", "I²SB's inpaint-center (arXiv 2302.05872)"
         )
 
     def hole(self, x: Tensor) -> Tensor:
@@ -67,19 +81,14 @@ class CentreMask(Degradation):
         hole[..., h // 4 : h // 4 + h // 2, w // 4 : w // 4 + w // 2] = 1
         return hole
 
-    def observe(self, x: Tensor, generator: Generators = None) -> Tensor:
-        """The picture with noise in its middle."""
-        return self.degrade(x, generator).x1
-
-    def degrade(self, x: Tensor, generator: Generators = None) -> Degraded:
-        """With its mask."""
-        need_picture(x)
-        return with_hole(x, self.hole(x), generator)
+    def holes(self, x: Tensor, generator: Generators = None) -> Tensor:
+        """The same hole for all pictures."""
+        return self.hole(x)
 
 
 @final
 @dataclass(frozen=True)
-class FreeForm(Degradation):
+class FreeForm(_Masked):
     """Brush strokes are lost, of a stated share of the picture.
 
     Strokes are drawn until their share is at least a target, which is uniform in the range; each
@@ -101,14 +110,10 @@ class FreeForm(Degradation):
         if self.high - self.low < 0.02 - 1e-9:
             raise ValueError(f"expected shares .02 apart or more, got {self.low} and {self.high}")
 
-    @property
-    def card(self) -> DegradationCard:
-        """What it is."""
+    def _card(self) -> DegradationCard:
         return DegradationCard(
             f"brush strokes over {self.low:.0%} to {self.high:.0%} are lost",
             "after Yu et al. 2019 (arXiv 1806.03589); I²SB's shares are 10-20 % and 20-30 %",
-            linear=True,
-            differentiable=True,
         )
 
     def hole(self, shape: tuple[int, int], random: np.random.Generator) -> np.ndarray:
@@ -153,15 +158,9 @@ class FreeForm(Degradation):
                     break
         return done
 
-    def observe(self, x: Tensor, generator: Generators = None) -> Tensor:
-        """The picture with noise under the strokes."""
-        return self.degrade(x, generator).x1
-
-    def degrade(self, x: Tensor, generator: Generators = None) -> Degraded:
-        """With its mask."""
-        need_picture(x)
-        h, w = x.shape[2:]
+    def holes(self, x: Tensor, generator: Generators = None) -> Tensor:
+        """Strokes for each picture, from its own draws."""
         seeds = (rand((len(x), 1), generator)[:, 0] * 2**53).long().tolist()
-        holes = [self.hole((h, w), np.random.default_rng(seed)) for seed in seeds]
-        hole = torch.from_numpy(np.stack(holes)[:, None]).to(x)
-        return with_hole(x, hole, generator)
+        shape = (x.shape[2], x.shape[3])
+        holes = [self.hole(shape, np.random.default_rng(seed)) for seed in seeds]
+        return torch.from_numpy(np.stack(holes)[:, None]).to(x)

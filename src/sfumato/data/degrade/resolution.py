@@ -39,11 +39,11 @@ class Reduction(Degradation, ABC):
 
     @property
     def scale(self) -> int:
-        """The factor."""
+        """How many times smaller along each side: ``factor``."""
         return self.factor
 
     def lift(self, y: Tensor) -> Tensor:
-        """Pixels repeated."""
+        """(B, C, H/factor, W/factor) -> (B, C, H, W), each pixel as a square."""
         return repeat_pixels(y, self.factor)
 
 
@@ -52,14 +52,10 @@ class Reduction(Degradation, ABC):
 class Pooled(Reduction):
     """The mean of each square of ``factor`` x ``factor`` pixels."""
 
-    @property
-    def card(self) -> DegradationCard:
-        """What it is."""
+    def _card(self) -> DegradationCard:
         return DegradationCard(
             f"{self.factor}x fewer pixels by averaging squares",
             "I²SB's sr4x-pool (arXiv 2302.05872)",
-            linear=True,
-            differentiable=True,
         )
 
     def observe(self, x: Tensor, generator: Generators = None) -> Tensor:
@@ -87,14 +83,10 @@ class Bicubic(Reduction):
     which leaves out the taps beyond the border instead.
     """
 
-    @property
-    def card(self) -> DegradationCard:
-        """What it is."""
+    def _card(self) -> DegradationCard:
         return DegradationCard(
             f"{self.factor}x fewer pixels by an antialiased bicubic filter",
             "I²SB's sr4x-bicubic (arXiv 2302.05872); Keys 1981",
-            linear=True,
-            differentiable=True,
         )
 
     def weights(self, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -25,18 +25,11 @@ from sfumato.seeds import Generators, rand, randn
 class Grey(Degradation):
     """Luma .299 R + .587 G + .114 B (BT.601) on all three channels."""
 
-    @property
-    def card(self) -> DegradationCard:
-        """What it is."""
-        return DegradationCard(
-            "colour is lost",
-            "I²SB's decolourisation (arXiv 2302.05872)",
-            linear=True,
-            differentiable=True,
-        )
+    def _card(self) -> DegradationCard:
+        return DegradationCard("colour is lost", "I²SB's decolourisation (arXiv 2302.05872)")
 
     def observe(self, x: Tensor, generator: Generators = None) -> Tensor:
-        """Luma three times."""
+        """Luma on three equal channels, (B, 3, H, W)."""
         need_picture(x, channels=(3,))
         weights = torch.tensor(FORWARD[0], dtype=torch.float64).to(x)
         return torch.einsum("c,bchw->bhw", weights, x)[:, None].expand_as(x).contiguous()
@@ -57,19 +50,14 @@ class Noisy(Degradation):
     def __post_init__(self) -> None:
         check_range("sigma", self.sigma, 0.0, 10.0)
 
-    @property
-    def card(self) -> DegradationCard:
-        """What it is."""
+    def _card(self) -> DegradationCard:
         low, high = self.sigma
         return DegradationCard(
-            f"white noise, σ = {low:g} to {high:g} in [-1, 1]",
-            "additive Gaussian noise",
-            linear=True,
-            differentiable=True,
+            f"white noise, σ = {low:g} to {high:g} in [-1, 1]", "additive Gaussian noise"
         )
 
     def observe(self, x: Tensor, generator: Generators = None) -> Tensor:
-        """The noisy picture."""
+        """x + σ z, (B, C, H, W); not clamped."""
         need_picture(x)
         low, high = self.sigma
         sigma = torch.full((len(x), 1), low, dtype=torch.float64)
@@ -90,9 +78,7 @@ class Chain(Degradation):
         if not self.steps:
             raise ValueError("expected at least one degradation in a chain, got none")
 
-    @property
-    def card(self) -> DegradationCard:
-        """What it is."""
+    def _card(self) -> DegradationCard:
         cards = [s.card for s in self.steps]
         return DegradationCard(
             ", then ".join(c.what for c in cards),
@@ -102,7 +88,7 @@ class Chain(Degradation):
         )
 
     def observe(self, x: Tensor, generator: Generators = None) -> Tensor:
-        """All of them."""
+        """The result of the last step, (B, C, H, W)."""
         return self.degrade(x, generator).x1
 
     def degrade(self, x: Tensor, generator: Generators = None) -> Degraded:
@@ -129,9 +115,7 @@ class FromFunction(Degradation):
     name: str
     function: Callable[[Tensor, Generators], Tensor]
 
-    @property
-    def card(self) -> DegradationCard:
-        """What it is."""
+    def _card(self) -> DegradationCard:
         return DegradationCard(self.name, "given by a function", linear=False, differentiable=False)
 
     def observe(self, x: Tensor, generator: Generators = None) -> Tensor:
@@ -162,9 +146,7 @@ class Given(Degradation):
 
     name: str = "pairs"
 
-    @property
-    def card(self) -> DegradationCard:
-        """What it is."""
+    def _card(self) -> DegradationCard:
         return DegradationCard(
             self.name, "known by its results only", linear=False, differentiable=False
         )

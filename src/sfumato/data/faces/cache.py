@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 import numpy as np
 from rich.progress import Progress, TimeRemainingColumn
@@ -17,12 +16,11 @@ from rich.progress import Progress, TimeRemainingColumn
 from sfumato.data.faces.choose import GENERATION, attributes_of, labels_of
 from sfumato.data.faces.draw import rasterise, svg_of
 from sfumato.data.faces.styles import AVATAR_AXES, STYLES
-from sfumato.data.places import HINT, data_root, new_folder, sha256
-from sfumato.data.sets import DataCard, ImageSet
-from sfumato.errors import SfumatoError, UsageError, require, unknown
+from sfumato.data.kept import keep, load_kept
+from sfumato.data.places import HINT, data_root
+from sfumato.data.sets import DataCard, ImageSet, Split, check_split
+from sfumato.errors import UsageError, require
 from sfumato.files.atomic import unwritable, whole
-
-Split: TypeAlias = Literal["train", "test"]
 
 FIRST_INDEX: Final = {"train": 0, "test": 100_000_000}
 _MOST = 100_000_000
@@ -31,7 +29,7 @@ _CHUNK = 500
 
 
 def avatar_card(n: int, resolution: int, split: Split) -> DataCard:
-    """The card of n avatars."""
+    """Source, licences and size of n avatars."""
     licences = "; ".join(f"{s.name} by {s.artist}: {s.licence}" for s in STYLES.values())
     return DataCard(
         name="avatars",
@@ -45,8 +43,9 @@ def avatar_card(n: int, resolution: int, split: Split) -> DataCard:
     )
 
 
-def _draw_chunk(target: Path, resolution: int, indices: range) -> int:
-    """Draws one chunk into `target`; a file that is there already is left alone."""
+def _draw_chunk(resolution: int, job: tuple[Path, range]) -> int:
+    """Draws one chunk into its file; one that is there already is left alone."""
+    target, indices = job
     if not target.is_file():
         images = np.stack([rasterise(svg_of(i, attributes_of(i)), resolution) for i in indices])
         with whole(target) as fresh, fresh.open("wb") as file:
@@ -55,17 +54,13 @@ def _draw_chunk(target: Path, resolution: int, indices: range) -> int:
 
 
 def _run(jobs: list[tuple[Path, range]], resolution: int, workers: int) -> Iterator[int]:
-    one = partial(_draw_chunk_job, resolution)
+    one = partial(_draw_chunk, resolution)
     if workers == 1:
         yield from map(one, jobs)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         yield from pool.map(one, jobs)
-
-
-def _draw_chunk_job(resolution: int, job: tuple[Path, range]) -> int:
-    return _draw_chunk(job[0], resolution, job[1])
 
 
 @contextmanager
@@ -102,43 +97,20 @@ def _generate(
     with _counted(_run(jobs, resolution, workers), n, what, show) as counts:
         for _ in counts:
             pass
-    with new_folder(folder) as work:
-        images = np.lib.format.open_memmap(
-            work / "images.npy", "w+", np.uint8, (n, 3, resolution, resolution)
-        )
-        for k, (chunk, _) in enumerate(jobs):
-            images[k * _CHUNK : (k + 1) * _CHUNK] = np.load(chunk)
-        images.flush()
-        del images
-        np.save(work / "labels.npy", labels_of(range(first, first + n)))
-        info = {
-            "generation": GENERATION,
-            "first_index": first,
-            "n": n,
-            "resolution": resolution,
-            "axes": {axis.name: list(axis.values) for axis in AVATAR_AXES},
-            "sha256": {name: sha256(work / name) for name in ("images.npy", "labels.npy")},
-        }
-        (work / "info.json").write_text(json.dumps(info, indent=1) + "\n", "utf-8")
+    labels = labels_of(range(first, first + n))
+    info = {
+        "generation": GENERATION,
+        "first_index": first,
+        "n": n,
+        "resolution": resolution,
+        "axes": {axis.name: list(axis.values) for axis in AVATAR_AXES},
+    }
+    images = (image for chunk, _ in jobs for image in np.load(chunk))
+    keep(folder, images, labels, resolution, "joining them", show, info)
     for chunk, _ in jobs:
         chunk.unlink(missing_ok=True)
     with suppress(OSError):  # another process may still draw into it
         chunks.rmdir()
-
-
-def _load(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        expected = json.loads((folder / "info.json").read_text("utf-8"))["sha256"]
-        for name, digest in expected.items():
-            if sha256(folder / name) != digest:
-                raise ValueError(f"{name} does not have the checksum it was written with")
-        images = np.load(folder / "images.npy", mmap_mode="r")
-        return images, np.load(folder / "labels.npy")
-    except (OSError, ValueError, KeyError) as error:
-        raise SfumatoError(
-            f"the cached avatars in {folder} are damaged ({error}); delete that folder and they "
-            "will be drawn again"
-        ) from error
 
 
 def _found(parent: Path, split: Split, resolution: int, n: int) -> Path | None:
@@ -183,8 +155,7 @@ def avatars(
         MissingExtra: faces have to be drawn and the generator is not installed.
         SfumatoError: the cache is damaged or cannot be written.
     """
-    if split not in FIRST_INDEX:
-        raise unknown("split", split, FIRST_INDEX)
+    check_split(split)
     n = _DEFAULT_N[split] if n is None else n
     for what, value, low, high in (
         ("n", n, 1, _MOST),
@@ -198,7 +169,6 @@ def avatars(
     if folder is None:
         folder = parent / f"{split}-{resolution}px-g{GENERATION}-n{n}"
         _generate(folder, split, resolution, n, workers, progress)
-    images, labels = _load(folder)
-    return ImageSet(
-        "avatars", images[:n], labels[:n], AVATAR_AXES, avatar_card(n, resolution, split)
-    )
+    kept = load_kept(folder)
+    card = avatar_card(n, resolution, split)
+    return ImageSet("avatars", kept.images[:n], kept.labels[:n], AVATAR_AXES, card)

@@ -56,11 +56,11 @@ class DampedConfig:
     power: float = 2.0
 
     def law(self) -> Uniform:
-        """The law of the training times."""
+        """The law of the training times: t^(1/power) uniform."""
         return Uniform(power=self.power)
 
     def loss(self) -> Loss:
-        """The loss of each example."""
+        """Hybrid score matching under the chosen weighting, (B,)."""
         return partial(phase_loss, matching=self.matching, weighting=self.weighting)
 
     def model(
@@ -70,7 +70,7 @@ class DampedConfig:
         sigma_data: float,
         axes: tuple[LabelAxis, ...],
     ) -> ModelConfig:
-        """The model of a data set."""
+        """The model as it is saved: process, network, prediction and label axes."""
         return ModelConfig(
             data=data,
             network=network,

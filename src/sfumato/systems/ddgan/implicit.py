@@ -68,7 +68,7 @@ class Bound(Enum):
     NONE = "none"
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The output, bounded."""
+        """``x`` bounded by tanh or by clamping to [-1, 1], or unchanged."""
         match self:
             case Bound.TANH:
                 return x.tanh()
@@ -84,7 +84,7 @@ class PairDiscriminator(Protocol):
     def __call__(
         self, x_s: Tensor, x_t: Tensor, noise_level: Tensor, cond: Tensor | None = None
     ) -> Tensor:
-        """High for real."""
+        """Logits (B,): positive where the pair (x_s, x_t) looks real."""
         ...
 
 
@@ -171,7 +171,7 @@ class ImplicitDenoiser(Denoiser):
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
-        """A draw of x_0 given x_t."""
+        """A draw of x_0 given x_t, shaped like x_t; z is drawn from ``generator``."""
         return self.generate(x_t, t, self.draw(x_t, generator), cond)
 
     def step(

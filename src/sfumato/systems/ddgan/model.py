@@ -62,7 +62,7 @@ class ImplicitModel(ModelDescription):
         return Sampling("ancestral", steps=self.steps, times=times)
 
     def build(self, seed: int = 0) -> ImplicitDenoiser:
-        """The generator."""
+        """The generator with fresh weights that depend on ``seed`` alone."""
         with initial(seed):
             made = UNet(self.network) if isinstance(self.network, UNetConfig) else MLP(self.network)
         return ImplicitDenoiser(

@@ -132,7 +132,7 @@ class Description:
         return np.array(rows, np.int64).reshape(len(indices), len(self.labels))
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON."""
+        """Plain values for set.json."""
         return {"format_version": FORMAT, **asdict(self)}
 
     @staticmethod
@@ -193,7 +193,7 @@ def write_description(folder: Path, description: Description) -> None:
 
 
 def shard_folder(folder: Path, shard: int) -> Path:
-    """Where a shard lies."""
+    """The folder of shard number ``shard``."""
     return folder / f"shard-{shard:05d}"
 
 

@@ -51,7 +51,7 @@ class Means(nn.Module):
         self.table = nn.Parameter(torch.zeros(1 + sum(n + 1 for n in self.labels), *shape))
 
     def row(self, axis: int, label: int) -> int:
-        """The row of a label."""
+        """The row of the table for a label of an axis; the last row of an axis is "no label"."""
         return 1 + sum(n + 1 for n in self.labels[:axis]) + label
 
     def forward(self, batch: int, cond: Tensor | None = None) -> Tensor:

@@ -61,7 +61,7 @@ class Differentiable(Denoiser):
     def differentiate(
         self, x_t: Tensor, t: Time, cond: Condition, generator: Generators
     ) -> tuple[Tensor, Tensor]:
-        """What `with_derivative` returns."""
+        """x̂_0 and its derivative, as `with_derivative` returns them."""
 
     @final
     def with_derivative(
@@ -120,7 +120,7 @@ class ExactDerivative(Differentiable):
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
-        """The denoiser's own estimate."""
+        """E[x_0 | x_t] of the inner denoiser, shaped like x_t."""
         return self.denoiser(x_t, t, cond, generator)
 
     def differentiate(
@@ -182,7 +182,7 @@ class LearnedDerivative(Differentiable):
 
     @property
     def network(self) -> UNet | MLP:
-        """The backbone's network."""
+        """The network whose features the head reads."""
         return cast(UNet | MLP, self.backbone.network)
 
     def train(self, mode: bool = True) -> Self:
@@ -194,7 +194,7 @@ class LearnedDerivative(Differentiable):
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
-        """The backbone's estimate."""
+        """E[x_0 | x_t] of the backbone, shaped like x_t."""
         return self.backbone(x_t, t, cond, generator)
 
     def differentiate(

@@ -56,7 +56,7 @@ class MixedDerivative(Differentiable):
     def differentiate(
         self, x_t: Tensor, t: Time, cond: Condition, generator: Generators
     ) -> tuple[Tensor, Tensor]:
-        """Both, extrapolated."""
+        """x̂_0 and its derivative, each extrapolated from unconditional to conditional."""
         ask = self.denoiser.with_derivative
         if self.scale == 1:
             return ask(x_t, t, cond, generator)

@@ -57,7 +57,7 @@ class Base:
 
     @staticmethod
     def of(name: str) -> Base:
-        """The base that a name means now."""
+        """The model of that name with the checksum that it has now."""
         files = ck.find_checkpoint(find(name)).files
         return Base(name, hashlib.sha256(files.get(ck.EMA, files[ck.MODEL])).hexdigest())
 
@@ -92,12 +92,12 @@ class DerivativeModel(ModelDescription):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The backbone's."""
+        """(C, H, W) or (d,), as of the backbone."""
         return self.backbone.shape
 
     @property
     def sampling(self) -> Sampling:
-        """Taylor steps."""
+        """Second-order Taylor steps with the learned derivative."""
         return Sampling("genie", "auto", 10)
 
     def build(self, seed: int = 0) -> LearnedDerivative:
@@ -121,6 +121,6 @@ class DerivativeModel(ModelDescription):
         ck.load_weights(denoiser.backbone, self.base.read(), self.base.name)
 
     def shipped(self, weights: Mapping[str, Tensor]) -> tuple[ModelDescription, dict[str, Tensor]]:
-        """The head alone."""
+        """The description and weights of the head, without its backbone (shipped apart)."""
         head = {k.removeprefix(HEAD): w for k, w in weights.items() if k.startswith(HEAD)}
         return replace(self, whole=False), head

@@ -53,7 +53,7 @@ class FolderPlan:
 @final
 @dataclass(frozen=True)
 class FolderOutcome(Generic[T]):
-    """What came of a plan."""
+    """Results of the pictures that were done, and the reasons of those that were not."""
 
     done: Sequence[tuple[Item, T]]
     failed: Sequence[tuple[Item, str]]

@@ -106,7 +106,7 @@ class RestorationModel(ModelDescription):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the tasks are called."""
+        """The names of the tasks, in the order of their label numbers."""
         return tuple(task.name for task in self.tasks)
 
     @property
@@ -126,7 +126,7 @@ class RestorationModel(ModelDescription):
                 return Sampling("ancestral", "uniform", 1, times=(1.0, 0.0))
 
     def build(self, seed: int = 0) -> Preconditioned:
-        """The network, preconditioned."""
+        """The preconditioned network; fresh weights depend on ``seed`` alone."""
         with initial(seed):
             made = UNet(self.network)
         return Preconditioned(made, self.process, self.prediction, self.sigma_data)

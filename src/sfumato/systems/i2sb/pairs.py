@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from sfumato.data.crops import MAX_HELD, Crops, check_crops, crop_set
-from sfumato.data.decode import BrokenImage
+from sfumato.data.decode import BrokenImage, planes, whole
 from sfumato.data.listing import FileSource, open_source, pictures
 from sfumato.data.sets import DataCard, ImageSet
-from sfumato.data.whole import planes, whole
 from sfumato.errors import SfumatoError, UsageError
 
 GOOD, BAD = "good", "bad"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol, final
+from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from sfumato.seeds import fold
 from sfumato.systems.i2sb.picture import Picture
 from sfumato.systems.i2sb.write import levels_of
 
+if TYPE_CHECKING:
+    from sfumato.systems.i2sb.restorer import Restorer
+
 COLOURISE: Final = "colourise"
 """The task whose input is grey and whose result is not."""
 
@@ -30,45 +33,6 @@ Progress = Callable[[int, int], None]
 _WIDEST: Final = 1600
 _NARROWEST: Final = 96
 _INK: Final = (70, 70, 76)
-
-
-class RestorerLike(Protocol):
-    """What restores pictures."""
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """What it can do, by name."""
-
-    def scale(self, task: str) -> int:
-        """How many times as high and wide as the input the result of a task is."""
-
-    def channels(self, task: str) -> int:
-        """Channels of the picture and of the result, 1 or 3."""
-
-    def masks(self, task: str) -> bool:
-        """Whether a task needs a mask; no other takes one."""
-
-    def __call__(
-        self,
-        picture: Tensor,
-        task: str,
-        *,
-        mask: Tensor | None,
-        seeds: Sequence[int],
-        steps: int | None,
-        progress: Progress | None,
-    ) -> Tensor:
-        """Samples (n, C, scale H, scale W) in [-1, 1], the i-th from the i-th seed alone.
-
-        Args:
-            picture: (C, H, W) in [-1, 1], on the CPU, of any size; a grey one has equal channels,
-                and so has every one that is to be colourised.
-            task: one of `tasks`.
-            mask: (1, H, W), 1 where the picture is to be painted anew.
-            seeds: one per sample.
-            steps: of the walk; None is what suits the task.
-            progress: told of finished steps.
-        """
 
 
 @final
@@ -105,7 +69,7 @@ class RestorationRequest:
 @final
 @dataclass(frozen=True, eq=False)
 class Restored:
-    """One picture, restored."""
+    """A restored picture, what the restorer was given, and how far samples differ."""
 
     before: Picture
     """What the restorer was given: grey where it was to be colourised, the hole cut out."""
@@ -117,7 +81,7 @@ class Restored:
 
 
 def restore_picture(
-    restorer: RestorerLike,
+    restorer: Restorer,
     picture: Picture,
     wish: RestorationRequest,
     mask: Tensor | None = None,
@@ -180,7 +144,7 @@ def restore_picture(
     return Restored(before, picture.replaced(result, alpha), spread, seconds)
 
 
-def check_task(restorer: RestorerLike, task: str, masked: bool) -> None:
+def check_task(restorer: Restorer, task: str, masked: bool) -> None:
     """Whether the restorer knows the task, and the task fits a mask or none.
 
     Raises:

@@ -23,8 +23,8 @@ from sfumato.systems.i2sb.picture import Picture
 
 @final
 @dataclass(frozen=True)
-class _Kind:
-    """What a kind of file can keep."""
+class _FileKind:
+    """What a kind of file can hold besides 8-bit pixels."""
 
     name: str
     alpha: bool = False
@@ -33,12 +33,12 @@ class _Kind:
     """The colour profile and EXIF."""
 
 
-_PNG = _Kind("PNG", alpha=True, deep=True)
-_WEBP = _Kind("WEBP", alpha=True)
-_JPEG = _Kind("JPEG")
-_TIFF = _Kind("TIFF", alpha=True, deep=True)
-_BMP = _Kind("BMP", about=False)
-_PNM = _Kind("PPM", deep=True, about=False)
+_PNG = _FileKind("PNG", alpha=True, deep=True)
+_WEBP = _FileKind("WEBP", alpha=True)
+_JPEG = _FileKind("JPEG")
+_TIFF = _FileKind("TIFF", alpha=True, deep=True)
+_BMP = _FileKind("BMP", about=False)
+_PNM = _FileKind("PPM", deep=True, about=False)
 _KINDS: Final = {
     ".png": _PNG, ".webp": _WEBP, ".jpg": _JPEG, ".jpeg": _JPEG, ".tif": _TIFF, ".tiff": _TIFF,
     ".bmp": _BMP, ".ppm": _PNM, ".pgm": _PNM,
@@ -47,7 +47,7 @@ WRITTEN: Final = tuple(_KINDS)
 """The endings of files that can be written."""
 
 
-def kind_of(path: Path) -> _Kind:
+def kind_of(path: Path) -> _FileKind:
     """What the ending of a name asks for.
 
     Raises:
@@ -143,7 +143,7 @@ def levels_of(picture: Picture, depth: int) -> np.ndarray:
     return np.ascontiguousarray(np.concatenate(whole).transpose(1, 2, 0))
 
 
-def _encode(picture: Picture, kind: _Kind, quality: int) -> tuple[bytes, list[str]]:
+def _encode(picture: Picture, kind: _FileKind, quality: int) -> tuple[bytes, list[str]]:
     """The bytes of the file, and what of the picture is not in them."""
     grey = len(picture.pixels) == 1
     depth = picture.depth if kind.deep and (grey or kind is not _PNM) else 8
@@ -176,7 +176,7 @@ def _encode(picture: Picture, kind: _Kind, quality: int) -> tuple[bytes, list[st
 
 def _by_pillow(
     levels: np.ndarray,
-    kind: _Kind,
+    kind: _FileKind,
     quality: int,
     icc: bytes | None,
     exif: bytes | None,

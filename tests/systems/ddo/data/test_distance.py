@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from sfumato.data.handwritten import digits
+from sfumato.data.mnist import digits
 from sfumato.data.packages import DIGITS, EMOJI
 from sfumato.data.places import data_root
 from sfumato.errors import SfumatoError, UsageError

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.data.lazy import Lazy
-from sfumato.data.sets import DataCard
+from sfumato.data.sets import DataCard, Lazy
 from sfumato.seeds import generator, generators
 from sfumato.systems.ediffi.data.base import Captioned, LazySequence
 

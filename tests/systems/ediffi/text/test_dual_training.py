@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.data.lazy import Lazy
-from sfumato.data.sets import DataCard
+from sfumato.data.sets import DataCard, Lazy
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.progress import Progress
 from sfumato.systems.ediffi.data import Captioned

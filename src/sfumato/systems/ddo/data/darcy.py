@@ -37,10 +37,9 @@ import torch
 from torch import Tensor
 
 from sfumato.data.fetch import check
-from sfumato.data.kept import Split
 from sfumato.data.packages import NEURALOPERATOR
 from sfumato.data.places import data_root
-from sfumato.data.sets import DataCard
+from sfumato.data.sets import DataCard, Split
 from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
 from sfumato.systems.ddo.nn.harmonic import Domain

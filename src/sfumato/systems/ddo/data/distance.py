@@ -25,11 +25,10 @@ import numpy as np
 from PIL import Image
 
 from sfumato.data.emoji import VENDORS, _collections, emoji_names, svg_of_icon
-from sfumato.data.handwritten import DIGITS_CARD, digits
-from sfumato.data.kept import Split
+from sfumato.data.mnist import DIGITS_CARD, digits
 from sfumato.data.packages import EMOJI
 from sfumato.data.places import data_root
-from sfumato.data.sets import DataCard
+from sfumato.data.sets import DataCard, Split
 from sfumato.errors import SfumatoError, UsageError, require, unknown
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
 from sfumato.systems.ddo.data.keep import keep_fields, load_fields

@@ -21,8 +21,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.data.kept import Split
-from sfumato.data.sets import DataCard
+from sfumato.data.sets import DataCard, Split
 from sfumato.errors import UsageError, unknown
 from sfumato.seeds import fold, generators
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity

@@ -25,9 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.data.kept import Split
 from sfumato.data.places import data_root
-from sfumato.data.sets import DataCard
+from sfumato.data.sets import DataCard, Split
 from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.seeds import fold, generators
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity

@@ -12,8 +12,7 @@ from rich.progress import track
 from torch import Tensor
 
 from sfumato.data.joined import Joined, joined_card
-from sfumato.data.lazy import Lazy
-from sfumato.data.sets import DataCard, Indices, _index
+from sfumato.data.sets import DataCard, Indices, Lazy, _index
 from sfumato.seeds import Generators, generators, rand
 
 Captions: TypeAlias = Sequence[tuple[str, ...]]
@@ -208,5 +207,6 @@ def joined_captioned(*sets: Captioned, weights: Sequence[float] | None = None) -
         one = sets[int(part[0])]
         return one.name if one.styles is None else one.styles[int(place[0])]
 
-    card, n = joined_card(sets, chosen, images), len(images)
+    n = len(images)
+    card = joined_card([s.name for s in sets], [s.card for s in sets], chosen, images)
     return Captioned(card.name, images, LazySequence(n, captions), card, LazySequence(n, style))

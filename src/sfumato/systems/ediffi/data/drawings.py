@@ -12,9 +12,8 @@ from typing import Final
 from sfumato.data.emoji import CATEGORIES, VENDORS, _collections, emoji, emoji_names
 from sfumato.data.faces.cache import avatars
 from sfumato.data.faces.styles import AVATAR_AXES
-from sfumato.data.kept import Split
 from sfumato.data.places import data_root
-from sfumato.data.sets import DataCard
+from sfumato.data.sets import DataCard, Split
 from sfumato.data.stamps import stamp_captions, stamps
 from sfumato.seeds import fold
 from sfumato.systems.ediffi.data.base import Captioned, LazySequence

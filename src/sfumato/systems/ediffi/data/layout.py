@@ -12,7 +12,8 @@ from typing import Final, TypeAlias, final
 import numpy as np
 
 from sfumato.data.emoji import VENDORS
-from sfumato.data.kept import Split, split_of
+from sfumato.data.kept import split_of
+from sfumato.data.sets import Split
 from sfumato.seeds import fold
 from sfumato.systems.ediffi.data.grounds import GROUNDS, Ground
 from sfumato.systems.ediffi.data.words import with_article

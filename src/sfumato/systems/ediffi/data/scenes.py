@@ -19,10 +19,8 @@ from sfumato.data.emoji import (
     emoji_source,
     svg_of_icon,
 )
-from sfumato.data.kept import Split
-from sfumato.data.lazy import Lazy
 from sfumato.data.places import data_root
-from sfumato.data.sets import DataCard
+from sfumato.data.sets import DataCard, Lazy, Split
 from sfumato.errors import SfumatoError, UsageError, require, unknown
 from sfumato.systems.ediffi.data.base import Captioned, LazySequence
 from sfumato.systems.ediffi.data.drawings import in_style

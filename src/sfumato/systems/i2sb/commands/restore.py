@@ -16,7 +16,8 @@ from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
     from sfumato.systems.i2sb.folder import Item
-    from sfumato.systems.i2sb.work import RestorationRequest, Restored, RestorerLike
+    from sfumato.systems.i2sb.restorer import Restorer
+    from sfumato.systems.i2sb.work import RestorationRequest, Restored
 
 _ABOUT = """Restore one picture, or all pictures of a folder and of those below it.
 
@@ -39,7 +40,7 @@ Out = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
 @final
 @dataclass(frozen=True)
 class RestoreConfig:
-    """What to restore, and where to."""
+    """Options of ``sfumato restore``."""
 
     source: In
     """A picture, or a folder of pictures."""
@@ -195,7 +196,7 @@ def _say(config: RestoreConfig, words: str) -> None:
 
 def _one(
     config: RestoreConfig,
-    restorer: RestorerLike,
+    restorer: Restorer,
     wish: RestorationRequest,
     item: Item,
     progress: Callable[[int, int], None] | None,
