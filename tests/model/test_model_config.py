@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from sfumato.damped import CriticallyDamped
 from sfumato.data import LabelAxis
 from sfumato.denoise import Prediction
 from sfumato.errors import UsageError
-from sfumato.model.codec import allowed_types, decode, encode
+from sfumato.model.codec import allowed_types, decode, digest, encode
 from sfumato.model.description import ModelConfig
 from sfumato.model.load import read_model
 from sfumato.nn import MLPConfig, UNetConfig
@@ -103,3 +104,11 @@ def test_recipe_configurations_there_and_back(recipe):
     told = json.loads(json.dumps(encode(config)))
     assert decode(told, recipe.config, allowed_types(told)) == config
     assert callable(recipe.run)
+
+
+def test_a_digest_outlives_the_renaming_of_types():
+    """Ledgers of private runs hold it: that of a description as it was first written."""
+    then = {"type": "ScheduledConfig", "schedule": {"type": "EDM"}, "more": [{"type": "Drift"}]}
+    now = {"type": "Scheduled", "schedule": {"type": "EDM"}, "more": [{"type": "PowerCorrection"}]}
+    known = hashlib.sha256(json.dumps(then, sort_keys=True).encode()).hexdigest()
+    assert digest(then) == digest(now) == known != digest({**now, "more": []})

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import hashlib
+import json
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -27,8 +29,25 @@ ALIASES = {
 }
 """Types by the names that older files have for them."""
 
+_FIRST = {now: first for first, now in ALIASES.items()}
+
 NESTED = {"PinnedConfig": ("Bridge", "inner", "Scheduled", ("schedule",))}
 """Older types some of whose fields are now those of a part: (type, field, type of it, fields)."""
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a description from `encode`; a type that is renamed later does not change it."""
+
+    def first(value: Any) -> Any:
+        if isinstance(value, list):
+            return [first(v) for v in value]
+        if not isinstance(value, dict):
+            return value
+        made = {k: first(v) for k, v in value.items()}
+        name = made.get("type")
+        return made if name not in _FIRST else {**made, "type": _FIRST[name]}
+
+    return hashlib.sha256(json.dumps(first(value), sort_keys=True).encode()).hexdigest()
 
 
 def renewed(value: Any) -> Any:

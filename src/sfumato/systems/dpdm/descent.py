@@ -16,8 +16,6 @@ The sum changes by at most C when a record is added or removed, whatever K is: K
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -32,6 +30,7 @@ from torch import Tensor
 
 from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
+from sfumato.model.codec import digest
 from sfumato.systems.dpdm.accounting import epsilon, most_steps, noise_for
 from sfumato.systems.dpdm.config import PrivacyConfig
 from sfumato.systems.dpdm.coupling import can_be_watched, refuse_coupling
@@ -125,8 +124,7 @@ class PrivateDescent(Rule):
         refuse_coupling(denoiser, shape, labels, loss=task.loss)
         together = can_be_watched(denoiser, task.loss, shape, labels)
         self.gradients = per_example_gradients if together else one_at_a_time
-        text = json.dumps(dict(model), sort_keys=True)
-        self.model = hashlib.sha256(text.encode()).hexdigest()
+        self.model = digest(dict(model))
         self.source = RandomSource(privacy.randomness, config.seed)
 
     def mechanism(self, noise: float) -> Mechanism:
