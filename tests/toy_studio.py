@@ -23,7 +23,8 @@ from sfumato.systems.ediffi.model import PromptedModel
 from sfumato.systems.ediffi.pipeline import Cascade
 from sfumato.systems.ediffi.prompt_encoder import encoder_config
 from sfumato.systems.ediffi.studio.tab import ImagineTab
-from sfumato.systems.ediffi.text.dual import DualConfig, save_dual, train_dual
+from sfumato.systems.ediffi.text.dual import DualConfig, save_dual
+from sfumato.systems.ediffi.text.dual_training import train_dual
 from sfumato.train.checkpoint import pack_json, pack_tensors
 from toy_captioned import squares
 

@@ -20,7 +20,8 @@ from sfumato.files.store import read_folder
 from sfumato.model.codec import decode
 from sfumato.systems.ediffi import clip
 from sfumato.systems.ediffi.data import Captioned
-from sfumato.systems.ediffi.text.dual import DualConfig, save_dual, train_dual
+from sfumato.systems.ediffi.text.dual import DualConfig, save_dual
+from sfumato.systems.ediffi.text.dual_training import train_dual
 from sfumato.systems.ediffi.text.encoders import PictureEncoder, Transformer
 from toy_captioned import COLOURS, squares
 from toy_emoji import write_toy_emoji

@@ -1,7 +1,8 @@
 """A small CLIP of our own: what says how well a picture fits a sentence, without any hub.
 
 Contrast (Radford et al. 2021, arXiv 2103.00020) over captioned pictures: scenes of emoji, single
-emoji of four vendors, avatars; or your own folder. See `ediffi.text.dual`.
+emoji of four vendors, avatars; or your own folder. See
+`ediffi.text.dual_training`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 import torch
+import torch.nn.functional as F
 
 from sfumato.errors import UsageError, require
 from sfumato.files.progress import show
 from sfumato.files.store import write_folder
 from sfumato.model.codec import encode
+from sfumato.seeds import generator
 from sfumato.systems.ediffi.data import (
     Captioned,
     Scenes,
@@ -30,8 +33,14 @@ from sfumato.systems.ediffi.data import (
     scenes,
 )
 from sfumato.systems.ediffi.prompt_encoder import place_of
-from sfumato.systems.ediffi.text.dual import DualConfig, load_dual, save_dual, train_dual
-from sfumato.systems.ediffi.text.dual_scores import retrieval, styles_read
+from sfumato.systems.ediffi.text.dual import (
+    DualConfig,
+    load_dual,
+    picture_vectors,
+    save_dual,
+    vectors,
+)
+from sfumato.systems.ediffi.text.dual_training import train_dual
 from sfumato.train.checkpoint import pack_json
 
 _AVATARS = {"train": 12_000, "test": 2_000}
@@ -153,5 +162,69 @@ def _scores(model: Any, tokenizer: Any, data: Captioned, test: Captioned) -> dic
             scores[f"of {among}"] = {"sentence": sentence, "picture": picture, "n": n}
     if data.styles is not None and test.styles is not None:
         n = min(len(data), len(test), 2000)
-        scores["style"] = {"style": styles_read(model, data, test, n), "n": n}
+        scores["style"] = {"style": style_accuracy(model, data, test, n), "n": n}
     return scores
+
+
+@torch.no_grad()
+def retrieval(
+    model: Any, tokenizer: Any, data: Captioned, n: int, among: int, seed: int = 0
+) -> tuple[float, float]:
+    """How often the nearest of ``among`` is the right one: sentence of a picture, and picture.
+
+    Sentences that are word for word the same count as one.
+
+    Args:
+        n: pictures in all; they are compared in groups of ``among``, of which there are n // among.
+
+    Raises:
+        UsageError: not two pictures to choose among, or fewer pictures than that.
+    """
+    if not 2 <= among <= min(n, len(data)):
+        raise UsageError(f"expected 2 to {min(n, len(data))} pictures to choose among, got {among}")
+    index = torch.randperm(len(data), generator=generator(seed, "asked"))[:n].numpy()
+    right = torch.zeros(2)
+    counted = 0
+    device = str(next(model.parameters()).device)
+    for start in range(0, len(index) - among + 1, among):
+        here = index[start : start + among]
+        captions = data.draw_captions(here, seed)
+        u, v = vectors(model, tokenizer, data.batch(here)[0], captions, device)
+        likeness = u @ v.T
+        for axis in (1, 0):
+            best = likeness.argmax(axis).tolist()
+            right[1 - axis] += sum(captions[a] == captions[b] for a, b in enumerate(best))
+        counted += among
+    shares = right / counted
+    return float(shares[0]), float(shares[1])
+
+
+@torch.no_grad()
+def style_accuracy(model: Any, train: Captioned, test: Captioned, n: int, seed: int = 0) -> float:
+    """Accuracy of a linear probe for the style, by ridge regression on pictures' vectors.
+
+    With rows x_i = (√D u_i, 1) of n training pictures and y_i the one-hot style of i, it is the W
+    of least sum |x_i W - y_i|^2 + n |W|^2 / 100, and predicts the largest entry of x W.
+
+    Args:
+        train, test: pictures whose styles are known, n of each of which are taken (or all).
+
+    Raises:
+        UsageError: styles that are not known.
+    """
+    if train.styles is None or test.styles is None:
+        raise UsageError("expected pictures whose styles are known")
+    names = sorted({*train.styles, *test.styles})
+    device = str(next(model.parameters()).device)
+    rows, right = [], []
+    for data in (train, test):
+        index = torch.randperm(len(data), generator=generator(seed, "styles"))[:n].numpy()
+        starts = range(0, len(index), 100)
+        parts = [picture_vectors(model, data.batch(index[i : i + 100])[0], device) for i in starts]
+        u = torch.cat(parts).double().cpu()
+        rows.append(F.pad(u * u.shape[1] ** 0.5, (0, 1), value=1.0))
+        right.append(torch.tensor([names.index((data.styles or ())[i]) for i in index.tolist()]))
+    x, y = rows[0], F.one_hot(right[0], len(names)).double()
+    gram = x.T @ x + len(x) / 100 * torch.eye(x.shape[1], dtype=x.dtype)
+    predicted = (rows[1] @ torch.linalg.solve(gram, x.T @ y)).argmax(1)
+    return float((predicted == right[1]).double().mean())

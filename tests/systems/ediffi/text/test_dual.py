@@ -19,12 +19,12 @@ import sfumato as sf
 from sfumato.errors import UsageError
 from sfumato.systems.ediffi.text.dual import (
     DualConfig,
-    contrastive_loss,
     dual_model,
     save_dual,
     train_tokenizer,
     vectors,
 )
+from sfumato.systems.ediffi.text.dual_training import contrastive_loss
 from sfumato.systems.ediffi.text.encoders import PictureEncoder, Transformer, picture_values
 from sfumato.systems.ediffi.text.phrases import tokens_of
 
@@ -66,6 +66,10 @@ def slow_loss(u: Tensor, v: Tensor, s: float, same: list[list[bool]]) -> float:
     return -total / 2 / n
 
 
+def mean_loss(*of: Tensor) -> Tensor:
+    return contrastive_loss(*of).mean()
+
+
 def drawn(seed: int, n: int = 7, d: int = 5) -> tuple[Tensor, Tensor, Tensor]:
     """Unit vectors, and which of some sentences, drawn from four, are the same."""
     g = sf.generator(seed, "vectors")
@@ -80,35 +84,33 @@ def test_the_loss_is_the_formula_without_the_same_sentences(seed: int, scale: fl
     u, v, same = drawn(seed)
     assert int(same.sum()) > len(u)  # some are the same
     s = torch.tensor(scale, dtype=torch.float64)
-    got = float(contrastive_loss(u, v, s, same))
+    got = float(mean_loss(u, v, s, same))
     assert got == pytest.approx(slow_loss(u, v, scale, same.tolist()), rel=1e-12)
-    assert float(contrastive_loss(v, u, s, same)) == pytest.approx(got, rel=1e-12)
+    assert float(mean_loss(v, u, s, same)) == pytest.approx(got, rel=1e-12)
     apart = torch.eye(len(u), dtype=torch.bool)
-    assert float(contrastive_loss(u, v, s, apart)) > got  # more to be told apart
+    assert float(mean_loss(u, v, s, apart)) > got  # more to be told apart
 
 
 def test_the_loss_by_hand() -> None:
     e = torch.eye(3, dtype=torch.float64)
     s = torch.tensor(2.0, dtype=torch.float64)
-    two = contrastive_loss(e[:2], e[:2], s, e[:2, :2].bool())
+    two = mean_loss(e[:2], e[:2], s, e[:2, :2].bool())
     assert float(two) == pytest.approx(math.log(1 + math.exp(-2)))
     # The first two are one sentence: neither is told from the other, the third is from both.
     u, same = e[[0, 0, 2]], torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
     want = (2 * math.log(1 + math.exp(-2)) + math.log(1 + 2 * math.exp(-2))) / 3
-    assert float(contrastive_loss(u, u, s, same)) == pytest.approx(want)
+    assert float(mean_loss(u, u, s, same)) == pytest.approx(want)
     # Vectors that say nothing: as good as guessing among three.
-    assert float(contrastive_loss(e[[0] * 3], e[[1] * 3], s, e.bool())) == pytest.approx(
-        math.log(3)
-    )
+    assert float(mean_loss(e[[0] * 3], e[[1] * 3], s, e.bool())) == pytest.approx(math.log(3))
 
 
 def test_the_gradient_of_the_loss() -> None:
     u, v, same = drawn(3)
     scale = torch.tensor(3.0, dtype=torch.float64)
     inputs = [x.requires_grad_() for x in (u, v, scale)]
-    assert torch.autograd.gradcheck(lambda *x: contrastive_loss(*x, same), inputs)
+    assert torch.autograd.gradcheck(lambda *x: mean_loss(*x, same), inputs)
     all_one = torch.ones_like(same)  # nothing to tell apart: no loss, no pull, no NaN
-    loss = contrastive_loss(u, v, scale, all_one)
+    loss = mean_loss(u, v, scale, all_one)
     for gradient in torch.autograd.grad(loss, inputs):
         assert float(gradient.abs().max()) == 0
     assert float(loss.detach()) == 0

@@ -17,17 +17,11 @@ from torch import Tensor, nn
 from sfumato.data.sets import DataCard, Lazy
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.progress import Progress
+from sfumato.systems.ediffi.clip import retrieval, style_accuracy
 from sfumato.systems.ediffi.data import Captioned
-from sfumato.systems.ediffi.text import dual
-from sfumato.systems.ediffi.text.dual import (
-    DualConfig,
-    Styles,
-    dual_model,
-    train_dual,
-    train_tokenizer,
-    vectors,
-)
-from sfumato.systems.ediffi.text.dual_scores import retrieval, styles_read
+from sfumato.systems.ediffi.text import dual_training
+from sfumato.systems.ediffi.text.dual import DualConfig, dual_model, train_tokenizer, vectors
+from sfumato.systems.ediffi.text.dual_training import Styles, train_dual
 from toy_captioned import squares
 
 pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
@@ -76,13 +70,13 @@ def test_sentences_that_are_the_same_are_not_told_apart() -> None:
 
 def test_no_picture_is_twice_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Tensor] = []
-    plain = dual.contrastive_loss
+    plain = dual_training.contrastive_loss
 
     def watched(u: Tensor, v: Tensor, scale: Tensor, same: Tensor) -> Tensor:
         seen.append(same)
         return plain(u, v, scale, same)
 
-    monkeypatch.setattr(dual, "contrastive_loss", watched)
+    monkeypatch.setattr(dual_training, "contrastive_loss", watched)
     train_dual(squares(8), replace(TINY, steps=20, batch=6))
     assert len(seen) == 20
     assert all(torch.equal(same, torch.eye(6, dtype=torch.bool)) for same in seen)
@@ -135,13 +129,13 @@ def test_so_many_are_held_and_no_others_are_asked_for() -> None:
 def test_the_scale_stays_below_a_hundred(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the model says the same by its own loss afterwards."""
     seen: list[float] = []
-    plain = dual.contrastive_loss
+    plain = dual_training.contrastive_loss
 
     def watched(u: Tensor, v: Tensor, scale: Tensor, same: Tensor) -> Tensor:
         seen.append(float(scale.detach()))
         return plain(u, v, scale, same) - 10 * scale.log()  # wants it larger
 
-    monkeypatch.setattr(dual, "contrastive_loss", watched)
+    monkeypatch.setattr(dual_training, "contrastive_loss", watched)
     model, _ = train_dual(squares(8), replace(TINY, rate=0.2, steps=60, decay=0))
     assert 99 < max(seen) < 100.01
     assert float(model.logit_scale.detach().exp()) == pytest.approx(100, rel=1e-3)
@@ -221,7 +215,7 @@ def test_the_reading_is_learned_of_the_pictures_that_are_held(
             self.first = self.weight.detach().clone()
             made.append(self)
 
-    monkeypatch.setattr(dual, "Styles", Watched)
+    monkeypatch.setattr(dual_training, "Styles", Watched)
     held = list[Captioned]()
     plain = Captioned.subset
     monkeypatch.setattr(
@@ -292,29 +286,29 @@ def test_styles_are_read_where_they_can_be() -> None:
     vectors = E[[0, 1] * 12] + 0.2 * torch.randn(24, 8, generator=g)
     known = Known(vectors, E)
     styles = ["a", "b"] * 12
-    assert styles_read(known, greys_by(styles), greys_by(styles), 24) == 1.0
-    assert styles_read(known, greys_by(styles), greys_by(["b", "a"] * 12), 24) == 0.0
+    assert style_accuracy(known, greys_by(styles), greys_by(styles), 24) == 1.0
+    assert style_accuracy(known, greys_by(styles), greys_by(["b", "a"] * 12), 24) == 0.0
     half = [s if i % 4 < 2 else "ab"[s == "a"] for i, s in enumerate(styles)]
-    assert styles_read(known, greys_by(styles), greys_by(half), 24) == 0.5
-    assert styles_read(known, greys_by(["a"] * 24), greys_by(["a"] * 18 + ["b"] * 6), 24) == 0.75
+    assert style_accuracy(known, greys_by(styles), greys_by(half), 24) == 0.5
+    assert style_accuracy(known, greys_by(["a"] * 24), greys_by(["a"] * 18 + ["b"] * 6), 24) == 0.75
     with pytest.raises(UsageError, match="styles are known"):
-        styles_read(known, greys([0]), greys_by(["a"]), 1)
+        style_accuracy(known, greys([0]), greys_by(["a"]), 1)
     # vectors e and -e, that say nothing: what is frequent is said of all, by the constant alone
     both = E[[0] * 24] * torch.tensor([1.0, -1.0]).repeat(12)[:, None]
     mostly = greys_by(["b"] * 18 + ["a"] * 6)
-    assert styles_read(Known(both, E), mostly, mostly, 24) == 0.75
+    assert style_accuracy(Known(both, E), mostly, mostly, 24) == 0.75
     # as the formula says it, by another way: the least squares of a taller system
     u = F.normalize(vectors).double() * 8**0.5
     x = F.pad(u, (0, 1), value=1.0)
     tall = torch.cat([x, torch.eye(9, dtype=torch.float64) * (24 / 100) ** 0.5])
     odd = ["a", "b", "b", "c", "a", "c"] * 4
-    assert styles_read(known, greys_by(odd), greys_by(odd), 3) != styles_read(
+    assert style_accuracy(known, greys_by(odd), greys_by(odd), 3) != style_accuracy(
         known, greys_by(odd), greys_by(odd), 24
     )  # of so many
     y = torch.tensor([[s == n for n in "abc"] for s in odd]).double()
     w = torch.linalg.lstsq(tall, F.pad(y, (0, 0, 0, 9))).solution
     want = float((((x @ w).argmax(1)) == y.argmax(1)).double().mean())
-    assert styles_read(known, greys_by(odd), greys_by(odd), 24) == want
+    assert style_accuracy(known, greys_by(odd), greys_by(odd), 24) == want
     assert 0.2 < want < 1
 
 
