@@ -131,7 +131,7 @@ def test_a_broken_package_is_named_and_left_out(monkeypatch: pytest.MonkeyPatch)
         EntryPoint("absent", "no_such_package:SYSTEM", system.GROUP),
         EntryPoint("odd", f"{__name__}:_Duck", system.GROUP),
     ]
-    monkeypatch.setattr(system, "entry_points", lambda group: points)
+    monkeypatch.setattr(system, "_entry_points", lambda: points)
     with pytest.warns(UserWarning) as said:
         found = system.systems.__wrapped__()
     assert found == systems()

@@ -24,7 +24,6 @@ so; for a value both are errors.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import difflib
 import json
 import re
@@ -87,7 +86,7 @@ def rows(pattern: str, path: str) -> list[Any]:
     """The rows of a table: one a file, or the entries at `path` in each."""
     if ":" in pattern:
         table: Any = resolve(pattern)()
-        told = [dataclasses.asdict(entry) for entry in table.values()]
+        told = [entry._asdict() for entry in table.values()]
         return [row for row in json.loads(json.dumps(told, default=str)) if look(row, path)]
     found: list[Any] = []
     for name, data in load(pattern):

@@ -13,13 +13,16 @@ names its `System`; see docs/add-your-own.md.
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from glob import glob
 from pathlib import Path
-from typing import Any, TypeVar, final
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar, final
 
 from sfumato.errors import SfumatoError, UsageError, unknown
 
@@ -48,8 +51,7 @@ def resolve(ref: str) -> Any:
 
 
 @final
-@dataclass(frozen=True)
-class SolverEntry:
+class SolverEntry(NamedTuple):
     """A solver by its name.
 
     Args:
@@ -74,7 +76,7 @@ class SolverEntry:
     make: str
     title: str
     summary: str = ""
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = MappingProxyType({})
     options: tuple[str, ...] = ()
     evaluations: tuple[int, int] = (1, 0)
     noisy: bool = False
@@ -108,15 +110,11 @@ OPTIONS: Mapping[str, float] = {"eta": 0.0, "churn": 0.0, "churn_min": 0.0, "chu
 
 
 @final
-@dataclass(frozen=True)
-class GridEntry:
+class GridEntry(NamedTuple):
     """A grid of times by its name.
 
-    Args:
-        name: on the command line.
-        make: reference to a function of the number of steps; with ``level``, of (process, steps).
-        summary: one line for the documentation.
-        level: it needs a process with a noise level σ/α.
+    ``make`` refers to a function of the number of steps; where ``level`` says that it needs a
+    process with a noise level σ/α, of (process, steps).
     """
 
     name: str
@@ -126,8 +124,7 @@ class GridEntry:
 
 
 @final
-@dataclass(frozen=True)
-class ProcessEntry:
+class ProcessEntry(NamedTuple):
     """A process by its name, with what suits it when a network is trained on it.
 
     Args:
@@ -185,8 +182,7 @@ class DataRequest:
 
 
 @final
-@dataclass(frozen=True)
-class DataEntry:
+class DataEntry(NamedTuple):
     """A data set by its name.
 
     Args:
@@ -201,7 +197,7 @@ class DataEntry:
     name: str
     summary: str
     make: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = MappingProxyType({})
     packages: tuple[str, ...] = ()
     trained: int = 0
 
@@ -211,8 +207,7 @@ class DataEntry:
 
 
 @final
-@dataclass(frozen=True)
-class RecipeEntry:
+class RecipeEntry(NamedTuple):
     """A recipe by its name.
 
     Args:
@@ -241,8 +236,7 @@ class RecipeEntry:
 
 
 @final
-@dataclass(frozen=True)
-class CommandEntry:
+class CommandEntry(NamedTuple):
     """A command of ``sfumato``: the module that has its ``main(argv)``, and its line of help."""
 
     name: str
@@ -251,8 +245,7 @@ class CommandEntry:
 
 
 @final
-@dataclass(frozen=True)
-class KindEntry:
+class KindEntry(NamedTuple):
     """A kind of model.
 
     Args:
@@ -267,8 +260,7 @@ class KindEntry:
 
 
 @final
-@dataclass(frozen=True)
-class Paper:
+class Paper(NamedTuple):
     """Where a system was published; as text, its citation."""
 
     title: str
@@ -281,8 +273,7 @@ class Paper:
 
 
 @final
-@dataclass(frozen=True)
-class System:
+class System(NamedTuple):
     """What one paper's room brings.
 
     Args:
@@ -319,7 +310,7 @@ def systems() -> tuple[System, ...]:
     """
     found = [resolve("sfumato.library:LIBRARY")]
     found += [resolve(f"sfumato.systems.{name}:SYSTEM") for name in resolve(f"{GROUP}:SYSTEMS")]
-    for point in entry_points(group=GROUP):
+    for point in _entry_points():
         try:
             system = resolve(point.value)
             if not isinstance(system, System):
@@ -328,6 +319,16 @@ def systems() -> tuple[System, ...]:
         except Exception as error:
             warnings.warn(f"the system {point.name!r} is left out: {error}", stacklevel=2)
     return tuple(found)
+
+
+def _entry_points() -> Iterable[Any]:
+    """Those of our group; `importlib.metadata`, slow to import, is asked only if there are any."""
+    for folder in sys.path:
+        for file in glob(os.path.join(folder, "*.*-info", "entry_points.txt")):
+            with open(file, encoding="utf-8") as text:
+                if f"[{GROUP}]" in text.read():
+                    return importlib.import_module("importlib.metadata").entry_points(group=GROUP)
+    return ()
 
 
 Entry = TypeVar("Entry")
