@@ -146,7 +146,7 @@ def test_times_that_differ_between_samples() -> None:
     torch.testing.assert_close(
         mixed.residual(x, t, 0.3 * x, eps, told), alone.residual(x, t, 0.3 * x, eps, told)
     )
-    assert mixed.asked(t) == [0, 1, 2, 1, 0]
+    assert mixed.indices(t) == [0, 1, 2, 1, 0]
     with pytest.raises(ValueError, match="one generator for each sample"):
         mixed(x, t, cond, sf.generator(0))
 

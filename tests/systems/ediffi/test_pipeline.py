@@ -19,7 +19,7 @@ from sfumato.guide import ClassifierFree
 from sfumato.model.description import ModelConfig
 from sfumato.seeds import fold
 from sfumato.solve import DEIS
-from sfumato.systems.ediffi.fixed_condition import ByEncoder, FixedCondition
+from sfumato.systems.ediffi.fixed_condition import EncoderGuidance, FixedCondition
 from sfumato.systems.ediffi.paint import PaintWithWords, Stroke
 from sfumato.systems.ediffi.pipeline import (
     Cascade,
@@ -125,7 +125,7 @@ def test_the_style_has_a_guidance_of_its_own(two: Cascade, negative: str) -> Non
     hand: list[Denoiser] = []
     for s, w in zip(two.stages, scales, strict=True):
         other = FixedCondition(s.denoiser, s.hearing.prompt([negative])) if negative else None
-        hand.append(ByEncoder(s.denoiser, w, other))
+        hand.append(EncoderGuidance(s.denoiser, w, other))
     close(drawn(two, wish), by_hand(two, hand, wish, 3, 2))
     equal = replace(wish, style_guidance=2.0)
     apart(drawn(two, equal), drawn(two, wish))

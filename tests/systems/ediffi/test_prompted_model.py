@@ -154,7 +154,7 @@ def test_one_network_in_every_slot_is_the_one_model(low: int) -> None:
     for expert in several.always.values():
         expert.load_state_dict(one.state_dict())
     times = karras(one.process, 12)
-    assert {several.asked(t)[0] for t in times[:-1]} == {0, 1, 2}
+    assert {several.indices(t)[0] for t in times[:-1]} == {0, 1, 2}
     said = PromptEncoder(listeners("bert", "clip")).prompt(["a red square", "blue squares"])
     cond = ImageCondition(torch.rand(2, 3, 8, 8), said) if low else said
     x = one.process.prior_sample((2, 3, 8, 8), sf.generators(0, range(2)))

@@ -13,7 +13,7 @@ from sfumato.condition import Condition, ImageCondition
 from sfumato.denoise import Denoiser, counted
 from sfumato.guide import ClassifierFree
 from sfumato.nn import ContextConfig, Encoded, EncoderWidths, Prompt, UNet, UNetConfig
-from sfumato.systems.ediffi.fixed_condition import ByEncoder, FixedCondition
+from sfumato.systems.ediffi.fixed_condition import EncoderGuidance, FixedCondition
 from sfumato.systems.ediffi.paint import PaintWithWords, Stroke, attention_map
 
 F64 = torch.float64
@@ -60,7 +60,7 @@ X = torch.zeros(2, 1, 4, 4, dtype=F64)
 def test_a_scale_for_each_encoder(scales: tuple[float, float], cost: int) -> None:
     """1 + w_1 10 + w_2 100, by as few evaluations as there are different sums."""
     net = Heard()
-    guided = ByEncoder(net, scales)
+    guided = EncoderGuidance(net, scales)
     with counted() as spent:
         got = guided(X, 0.01, prompt())
     assert spent.evaluations == cost
@@ -72,7 +72,7 @@ def test_equal_scales_are_classifier_free_guidance() -> None:
     said, net = prompt(), Heard()
     for w in (0.5, 1.0, 4.0):
         want = ClassifierFree(net, w)(X, 0.01, said)
-        torch.testing.assert_close(ByEncoder(net, (w, w))(X, 0.01, said), want)
+        torch.testing.assert_close(EncoderGuidance(net, (w, w))(X, 0.01, said), want)
 
 
 def test_a_negative_prompt_is_what_guidance_goes_away_from() -> None:
@@ -167,9 +167,9 @@ def test_paint_moves_what_a_network_says_where_it_is_painted() -> None:
 def test_misfits_are_named() -> None:
     net, ones = Heard(), torch.ones(4, 4)
     with pytest.raises(ValueError, match="a prompt by 3 encoders, got 2"):
-        ByEncoder(net, (1.0, 2.0, 3.0))(X, 0.1, prompt())
+        EncoderGuidance(net, (1.0, 2.0, 3.0))(X, 0.1, prompt())
     with pytest.raises(ValueError, match="a prompt by 1 encoders, got none"):
-        ByEncoder(net, (1.0,))(X, 0.1)
+        EncoderGuidance(net, (1.0,))(X, 0.1)
     with pytest.raises(ValueError, match="tokens below 5"):
         PaintWithWords(net, [Stroke(ones, (5,))], 1.0)(X, 0.1, prompt())
     with pytest.raises(ValueError, match="masks of one size"):
@@ -185,4 +185,4 @@ def test_misfits_are_named() -> None:
     with pytest.raises(ValueError, match="strength >= 0"):
         PaintWithWords(net, [Stroke(ones, (0,))], -1.0)
     with pytest.raises(ValueError, match="a scale for each"):
-        ByEncoder(net, ())
+        EncoderGuidance(net, ())

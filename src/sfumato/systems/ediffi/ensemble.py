@@ -1,4 +1,4 @@
-"""Ensembles of experts whose weights are read when they are first asked."""
+"""Ensembles of experts whose weights are read when they are first used."""
 
 from __future__ import annotations
 

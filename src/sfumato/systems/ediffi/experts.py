@@ -98,7 +98,7 @@ class Split:
 
     @property
     def experts(self) -> int:
-        """How many there are."""
+        """Number of experts, the complement included."""
         return 1 + max(expert for _, _, expert in self.pieces)
 
     def part(self, expert: int, law: LogNormal) -> Between:
@@ -113,7 +113,7 @@ class Split:
         return Between(law, ranges)
 
     def route(self, law: LogNormal) -> Route:
-        """Which expert is asked at which noise level."""
+        """The expert of each noise level."""
         ends = torch.tensor([low for low, _, _ in self.pieces[1:]], dtype=torch.float64)
         return Route(tuple(law.quantile(ends).tolist()), tuple(i for _, _, i in self.pieces))
 
@@ -150,9 +150,9 @@ class Experts(Denoiser):
 
     Args:
         experts: denoisers of one process, or functions that load them, called when first needed.
-        route: which is asked where.
+        route: the expert of each noise level.
         process: of all of them.
-        keep: at most so many that were loaded stay in memory; the one longest not asked goes.
+        keep: at most so many that were loaded stay in memory; the least recently used one leaves.
             0 keeps all.
 
     Raises:
@@ -187,7 +187,7 @@ class Experts(Denoiser):
             self._admit(cast(Denoiser, expert))
 
     def expert(self, i: int) -> Denoiser:
-        """Expert i, loaded if it has to be.
+        """Expert i; loaded now if it is not in memory.
 
         Raises:
             ValueError: it does not fit the others.
@@ -208,8 +208,8 @@ class Experts(Denoiser):
         if expert.process != self.process:
             raise ValueError(f"expected experts of {self.process!r}, got one of {expert.process!r}")
 
-    def asked(self, t: Time) -> list[int]:
-        """The experts for times t, () or (B,)."""
+    def indices(self, t: Time) -> list[int]:
+        """Index of the expert at times t, () or (B,)."""
         q = self.process.marginal(as_time(t))
         ratio = (q.cov[..., 0, 0].sqrt() / q.A[..., 0, 0]).reshape(-1)
         return [self.route(r) for r in ratio.tolist()]
@@ -220,9 +220,9 @@ class Experts(Denoiser):
         """x̂_0 by the expert at t; where times differ between samples, by several.
 
         Raises:
-            ValueError: one generator for samples that several experts are asked for.
+            ValueError: one generator for samples of several experts.
         """
-        which = self.asked(t)
+        which = self.indices(t)
         if len(set(which)) == 1:
             return self.expert(which[0])(x_t, t, cond, generator)
         if isinstance(generator, torch.Generator | NumberSource):
@@ -237,12 +237,12 @@ class Experts(Denoiser):
     def residual(
         self, x_t: Tensor, t: Time, x0: Tensor, eps: Tensor, cond: Condition = NOTHING
     ) -> Tensor:
-        """That of the experts at t."""
+        """See `Denoiser.residual`; each sample by the expert at its t."""
 
         def one(expert: Denoiser, rows: Tensor, times: Tensor, cond: Condition) -> Tensor:
             return expert.residual(x_t[rows], times, x0[rows], eps[rows], cond)
 
-        which = self.asked(t)
+        which = self.indices(t)
         which = which * len(x_t) if len(which) == 1 else which
         return self._in_parts(which, t, cond, one)
 
@@ -253,7 +253,7 @@ class Experts(Denoiser):
         cond: Condition,
         one: Callable[[Denoiser, Tensor, Tensor, Condition], Tensor],
     ) -> Tensor:
-        """What ``one`` says of each expert's samples, in the order of all."""
+        """``one`` of each expert's samples, put back in the order of all."""
         times = as_time(t).expand(len(which))
         found, order = [], []
         for i in in_parts(sorted(set(which))):

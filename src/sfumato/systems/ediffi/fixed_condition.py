@@ -1,4 +1,4 @@
-"""A denoiser that is always told the same, and guidance by some of a prompt's encoders."""
+"""Negative prompts, and guidance with a scale for each prompt encoder."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sfumato.seeds import Generators
 
 @final
 class FixedCondition(Denoiser):
-    """x̂(x_t; labels), whatever it is asked with.
+    """x̂(x_t; labels) with fixed labels; those of the caller are ignored, not its image.
 
-    As the other side of classifier-free guidance this is a negative prompt:
-    ``ClassifierFree(denoiser, scale, Told(denoiser, negative))`` goes away from what it says.
+    In the place of the unconditional estimate of classifier-free guidance this is a negative
+    prompt: ``ClassifierFree(denoiser, scale, FixedCondition(denoiser, negative))``.
 
     Args:
         denoiser: any.
-        labels: labels, an embedding or a prompt; of one sample, or of as many as are drawn.
+        labels: labels, an embedding or a prompt; one row, or one for each sample.
     """
 
     def __init__(self, denoiser: Denoiser, labels: Tensor | Prompt) -> None:
@@ -35,25 +35,25 @@ class FixedCondition(Denoiser):
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
-        """The denoiser's, told its own labels; a picture beside is that of the caller."""
+        """x̂_0, with the shape of x_t."""
         labels = Condition.of(self.labels).rows(torch.arange(len(x_t))).told
         return self.denoiser(x_t, t, cond.telling(labels), generator)
 
 
 @final
-class ByEncoder(Denoiser):
-    r"""Guidance with a scale for each encoder of a prompt, in the order in which they are heard:
+class EncoderGuidance(Denoiser):
+    r"""Classifier-free guidance with a scale for each encoder of a prompt, in the model's order:
 
     .. math:: \hat x(\varnothing) + \sum_i w_i\, [\hat x(e_1 .. e_i) - \hat x(e_1 .. e_{i-1})].
 
-    With all scales equal it is classifier-free guidance (Ho & Salimans 2022). An encoder whose
-    scale is that of the next costs no evaluation of its own.
+    With all scales equal to w it is classifier-free guidance (Ho & Salimans 2022) with scale w. An
+    encoder whose scale is that of the next costs no evaluation of its own.
 
     Args:
         denoiser: trained with each encoder dropped by itself.
         scales: w_i, one for each encoder.
-        other: what ∅ is estimated by, such as `FixedCondition` a negative prompt; the denoiser
-        unless given.
+        other: estimates ∅, such as `FixedCondition` with a negative prompt; the denoiser unless
+            given.
 
     Raises:
         ValueError: no scales.
@@ -71,17 +71,17 @@ class ByEncoder(Denoiser):
 
     @property
     def terms(self) -> tuple[tuple[int, float], ...]:
-        """(how many encoders are heard, factor): the estimate is the sum over them."""
+        """(n, factor): the estimate is the sum of factor x̂(e_1 .. e_n)."""
         factors: dict[int, float] = {0: 1.0}
         for i, w in enumerate(self.scales):
             factors[i + 1] = factors.get(i + 1, 0.0) + w
             factors[i] -= w
-        return tuple((heard, f) for heard, f in factors.items() if f != 0)
+        return tuple((n, f) for n, f in factors.items() if f != 0)
 
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
-        """The sum.
+        """x̂_0, with the shape of x_t.
 
         Raises:
             ValueError: no prompt, or one by another number of encoders.
@@ -91,12 +91,12 @@ class ByEncoder(Denoiser):
             have = len(prompt.encoded) if prompt is not None else "none"
             raise ValueError(f"expected a prompt by {len(self.scales)} encoders, got {have}")
         total = torch.zeros_like(x_t[:, : x_t.shape[1] // self.process.k])
-        for heard, factor in self.terms:
-            if heard:
+        for n, factor in self.terms:
+            if n:
                 kept = torch.zeros(len(prompt), len(self.scales), dtype=torch.bool)
-                kept[:, :heard] = True
-                told = cond.telling(prompt.keeping(kept))
-                total = total + factor * self.denoiser(x_t, t, told, generator)
+                kept[:, :n] = True
+                partial = cond.telling(prompt.keeping(kept))
+                total = total + factor * self.denoiser(x_t, t, partial, generator)
             else:
                 total = total + factor * self.other(x_t, t, cond.unlabelled(), generator)
         return total

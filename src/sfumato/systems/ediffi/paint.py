@@ -1,4 +1,4 @@
-r"""Painting with words: phrases of a prompt drawn where a person painted them.
+r"""Painting with words: phrases of a prompt are drawn where their masks are.
 
 .. math:: \mathrm{softmax}\!\left(\frac{Q K^\top + w A}{\sqrt d}\right) V,
           \qquad w = w' \log(1 + \sigma/\alpha)\, \max(Q K^\top)
@@ -79,9 +79,10 @@ def attention_map(strokes: Sequence[Stroke], tokens: int, batch: int) -> Tensor:
 
 @final
 class PaintWithWords(Denoiser):
-    """A denoiser whose prompts are painted; without a prompt it is the denoiser itself.
+    """Painting with words; without a prompt nothing changes.
 
-    So the unconditional side of guidance is not painted: ``ClassifierFree(Painted(...), scale)``.
+    So the unconditional estimate of guidance is as before:
+    ``ClassifierFree(PaintWithWords(...), scale)``.
 
     Args:
         denoiser: its network attends to prompts.
@@ -119,7 +120,7 @@ class PaintWithWords(Denoiser):
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
-        """The denoiser's, with painted attention.
+        """x̂_0, with the shape of x_t.
 
         Raises:
             ValueError: strokes that do not fit the prompt.

@@ -18,7 +18,7 @@ from sfumato.sampling import sample
 from sfumato.seeds import fold, generators
 from sfumato.solve import DEIS
 from sfumato.systems.ediffi.ensemble import open_experts
-from sfumato.systems.ediffi.fixed_condition import ByEncoder, FixedCondition
+from sfumato.systems.ediffi.fixed_condition import EncoderGuidance, FixedCondition
 from sfumato.systems.ediffi.model import Modality, PromptedModel
 from sfumato.systems.ediffi.paint import PaintWithWords, Stroke
 from sfumato.systems.ediffi.prompt_data import upsampled
@@ -216,7 +216,7 @@ def guided(
         return ClassifierFree(painted, guidance, other)
     ears = [one.ear for one in stage.hearing.listeners]
     scales = [style_guidance if e is Modality.PICTURE else guidance for e in ears]
-    return ByEncoder(painted, scales, other)
+    return EncoderGuidance(painted, scales, other)
 
 
 def ready(stage: Stage, wish: ImageRequest) -> PreparedStage:
