@@ -7,7 +7,7 @@
 
 Both solvers walk the same grids with the same model, start states and seeds: n - 1 steps down to
 t = 1e-3 and one to 0, which both take as the mean of q(x_0 | x_t), so that n is the number of
-evaluations. The probability flow (`Exponential(2)`) stands beside them. Writes
+evaluations. The probability flow (`DPMSolverPP()`) stands beside them. Writes
 `benchmarks/results/cld-points.json`, `cld-images.json` or `cld-exact.json`, and pictures to
 `docs/img`.
 """
@@ -42,7 +42,7 @@ from sfumato.metrics import (
 )
 from sfumato.metrics.classifier import ClassifierFeatures
 from sfumato.model.load import load_model
-from sfumato.solve import EulerMaruyama, Exponential
+from sfumato.solve import DPMSolverPP, EulerMaruyama
 from sfumato.systems.cld.sscs import SSCS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +55,7 @@ from analytic import F64, PROCESSES, Linear, Scripted, propagate, slope  # noqa:
 SOLVERS: dict[str, sf.Solver] = {
     "SSCS": SSCS(),
     "Euler-Maruyama": EulerMaruyama(),
-    "flow": Exponential(2),
+    "flow": DPMSolverPP(),
 }
 GRIDS: dict[str, Callable[[int, float, float], Tensor]] = {
     "quadratic": sf.times.quadratic,

@@ -27,7 +27,7 @@ from sfumato import (
 from sfumato.errors import require
 from sfumato.nn import UNet, UNetConfig
 from sfumato.nn.blocks import Resample
-from sfumato.solve import Exponential
+from sfumato.solve import DDIM
 from sfumato.train.ema import Ema
 
 CLASSES, SIDE, WIDTHS, BLOCKS = 10, 28, (32, 64, 64), 2
@@ -148,7 +148,7 @@ class Sfumato(Contender):
     def sample_loop(self, work: Work) -> None:
         x, y = work.data()
         with work.precision():
-            sample(self.denoiser, Exponential(order=1), times.uniform(work.steps), x, cond=y)
+            sample(self.denoiser, DDIM(), times.uniform(work.steps), x, cond=y)
 
 
 @final

@@ -57,8 +57,8 @@ def walks(process: sf.Process) -> dict[str, Any]:
     many = sf.times.karras(process, 600, 1e-3)
     langevin = field_walk(FieldSolver.LANGEVIN, process, 16, 60)
     return {
-        "exponential, order 1": (sf.solve.Exponential(1), many),
-        "exponential, order 2": (sf.solve.Exponential(2), sf.times.log_snr(process, 40)),
+        "exponential, order 1": (sf.solve.DDIM(), many),
+        "exponential, order 2": (sf.solve.DPMSolverPP(), sf.times.log_snr(process, 40)),
         "DEIS": (sf.solve.DEIS(), sf.times.log_snr(process, 20)),
         "Heun": (sf.solve.Heun(), fine),
         "ancestral": (sf.solve.Ancestral(), sf.times.karras(process, 1500, 1e-3)),

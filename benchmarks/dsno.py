@@ -39,7 +39,7 @@ from sfumato.data import to_uint8
 from sfumato.files import pictures
 from sfumato.metrics import extract, kernel_distance
 from sfumato.seeds import generators
-from sfumato.solve import Exponential
+from sfumato.solve import DPMSolverPP
 from sfumato.systems.dsno.data import scales
 from sfumato.times import angular, karras, schedule_of
 
@@ -108,7 +108,7 @@ def contestants(
     def walk(steps: int) -> Draw:
         def draw(x: Tensor, cond: Tensor) -> Tensor:
             grid = karras(process, steps)
-            return sf.sample(teacher, Exponential(order=2), grid, x, cond=cond).x
+            return sf.sample(teacher, DPMSolverPP(), grid, x, cond=cond).x
 
         return draw
 
@@ -197,7 +197,7 @@ def paths(
             [
                 torch.stack(
                     sf.sample(
-                        teacher, Exponential(order=3), refine(process, times, parts),
+                        teacher, DPMSolverPP(3), refine(process, times, parts),
                         x[a : a + BATCH], cond=cond[a : a + BATCH], save_path=True,
                     ).path[parts::parts],
                     1,
@@ -254,7 +254,7 @@ def draw_picture(
         times = angular(process, 8, sigma_data)
         scale = scales(process, times.tolist(), sigma_data).float().reshape(1, -1, 1, 1, 1)
         fine = sf.sample(
-            teacher, Exponential(order=3), refine(process, times, 8), x[:3], cond=cond[:3],
+            teacher, DPMSolverPP(3), refine(process, times, 8), x[:3], cond=cond[:3],
             save_path=True,
         )  # fmt: skip
         true = torch.stack(fine.path[::8], 1) / scale

@@ -36,7 +36,7 @@ from sfumato.metrics import extract, frechet_distance
 from sfumato.model.description import ModelDescription
 from sfumato.model.load import load_model
 from sfumato.seeds import fold, generators
-from sfumato.solve import DormandPrince, Exponential, Heun
+from sfumato.solve import DDIM, DormandPrince, DPMSolverPP, Heun
 from sfumato.systems.genie.derivative import ExactDerivative, LearnedDerivative, along
 from sfumato.systems.genie.guidance import MixedDerivative
 from sfumato.systems.genie.taylor import Taylor
@@ -122,7 +122,7 @@ def orders(results: Results) -> None:
         fine = sf.times.uniform(160, begin, end)
         goal = sf.sample(denoiser, DormandPrince(adaptive=False), fine, x, cond=label).x
         row: Row = {"case": name}
-        pairs = {"ddim": (Exponential(1), denoiser), **{k: (Taylor(), d) for k, d in by.items()}}
+        pairs = {"ddim": (DDIM(), denoiser), **{k: (Taylor(), d) for k, d in by.items()}}
         for key, (solver, used) in pairs.items():
             errors = [
                 sf.sample(used, solver, sf.times.uniform(n, begin, end), x, cond=label).x - goal
@@ -163,12 +163,12 @@ def solvers(denoiser: LearnedDerivative) -> dict[str, tuple[sf.Solver, sf.Denois
     """Solvers by name, and the denoiser each is given."""
     backbone = denoiser.backbone
     return {
-        "DDIM": (Exponential(1), backbone),
+        "DDIM": (DDIM(), backbone),
         "GENIE": (Taylor(), denoiser),
         "GENIE, AFS": (Taylor(analytic=True), denoiser),
         "Taylor, exact derivative": (Taylor(), ExactDerivative(backbone)),
-        "DPM-Solver++ 2M": (Exponential(2), backbone),
-        "DPM-Solver++ 3M": (Exponential(3), backbone),
+        "DPM-Solver++ 2M": (DPMSolverPP(), backbone),
+        "DPM-Solver++ 3M": (DPMSolverPP(3), backbone),
         "Heun": (Heun(), backbone),
     }
 
@@ -177,7 +177,7 @@ def grid_steps(solver: sf.Solver, nfe: int) -> int:
     """Steps that cost so many evaluations (Heun: the odd number below)."""
     if isinstance(solver, Heun):
         return (nfe + 1) // 2
-    if isinstance(solver, Exponential) and solver.order == 3:
+    if isinstance(solver, DPMSolverPP) and solver.order == 3:
         return nfe - 1
     return nfe + 1 if isinstance(solver, Taylor) and solver.analytic else nfe
 
@@ -196,7 +196,7 @@ def distance(results: Results, options: Options) -> None:
                         continue
                     if fine is None:
                         times = sf.times.karras(denoiser.process, 100)
-                        fine = sf.sample(denoiser.backbone, Exponential(3), times, x, cond=cond).x
+                        fine = sf.sample(denoiser.backbone, DPMSolverPP(3), times, x, cond=cond).x
                     times = make(denoiser.process, grid_steps(solver, nfe))
                     got = sf.sample(used, solver, times, x, cond=cond)
                     rms = float((got.x - fine).square().mean().sqrt())
@@ -251,7 +251,7 @@ def agreement(
     """Relative errors of the central difference, and of the head, at each time of a fine walk."""
     backbone, process = denoiser.backbone, denoiser.process
     times = sf.times.karras(process, 12)
-    path = sf.sample(backbone, Exponential(2), times, x, cond=cond, save_path=True).path
+    path = sf.sample(backbone, DPMSolverPP(), times, x, cond=cond, save_path=True).path
     exact = ExactDerivative(backbone)
     differences, heads = [], []
     for state, t in zip(path[1:-1], times[1:-1], strict=True):

@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 import torch
 
 import sfumato as sf
-from sfumato.solve import Exponential, Heun
+from sfumato.solve import DDIM, Heun
 from sfumato.systems.genie.taylor import Taylor
 
 HERE = Path(__file__).parent
@@ -48,7 +48,7 @@ def walks(axes: Any) -> None:
     exact = sf.ExactDerivative(ring)
     for name, solver, denoiser, times, style in (
         ("exact flow", Heun(), ring, fine, {"color": "#bbbbbb", "lw": 2.5}),
-        ("DDIM", Exponential(1), ring, few, {"color": COLOURS["DDIM"], "marker": "o", "ms": 3}),
+        ("DDIM", DDIM(), ring, few, {"color": COLOURS["DDIM"], "marker": "o", "ms": 3}),
         ("Taylor", Taylor(), exact, few, {"color": "#D55E00", "marker": "o", "ms": 3}),
     ):
         path = torch.stack(sf.sample(denoiser, solver, times, x, save_path=True).path)

@@ -23,7 +23,16 @@ from rich.table import Table
 from torch import Tensor
 
 import sfumato as sf
-from sfumato.solve import DEIS, Ancestral, DormandPrince, Euler, EulerMaruyama, Exponential, Heun
+from sfumato.solve import (
+    DDIM,
+    DEIS,
+    Ancestral,
+    DormandPrince,
+    DPMSolverPP,
+    Euler,
+    EulerMaruyama,
+    Heun,
+)
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
@@ -37,9 +46,9 @@ SEED = 0
 SOLVERS: dict[str, tuple[sf.Solver, tuple[int, int]]] = {
     "Euler": (Euler(), (320, 640)),
     "Heun": (Heun(), (160, 320)),
-    "Exponential 1": (Exponential(1), (160, 320)),
-    "Exponential 2": (Exponential(2), (160, 320)),
-    "Exponential 3": (Exponential(3), (160, 320)),
+    "Exponential 1": (DDIM(), (160, 320)),
+    "Exponential 2": (DPMSolverPP(), (160, 320)),
+    "Exponential 3": (DPMSolverPP(3), (160, 320)),
     "DEIS 2": (DEIS(2), (160, 320)),
     "Dormand-Prince": (DormandPrince(adaptive=False), (48, 96)),
     "Ancestral": (Ancestral(), (60, 120)),

@@ -55,10 +55,10 @@ def main() -> None:
     print(f"{'solver':<34}{'declared':>9}{'measured':>9}")
     solvers: dict[str, sf.Solver] = {
         "Euler": sf.solve.Euler(),
-        "DDIM (exponential, order 1)": sf.solve.Exponential(order=1),
+        "DDIM (exponential, order 1)": sf.solve.DDIM(),
         "Heun": sf.solve.Heun(),
-        "exponential, order 2": sf.solve.Exponential(order=2),
-        "exponential, order 3": sf.solve.Exponential(order=3),
+        "exponential, order 2": sf.solve.DPMSolverPP(),
+        "exponential, order 3": sf.solve.DPMSolverPP(3),
     }
     for name, solver in solvers.items():
         errors = []

@@ -46,7 +46,7 @@ def main(steps: int = 120) -> None:
         seeds = sf.generators(0, range(1_000))
         start = denoiser.process.prior_sample((1_000, 2), seeds)
         times = sf.times.karras(denoiser.process, 15)
-        drawn = sf.sample(denoiser.eval(), sf.solve.Exponential(order=2), times, start).x
+        drawn = sf.sample(denoiser.eval(), sf.solve.DPMSolverPP(), times, start).x
         print(f"{made}: {sliced_wasserstein(fresh, drawn)}")
         if epsilon == 1.0:
             pictures.save(pictures.scatter(drawn.numpy(), behind=fresh.numpy()), "private.png")

@@ -90,7 +90,7 @@ def description(
         model="toy",
         weights=fingerprint(denoiser),
         process=in_words(process),
-        solver="Exponential(order=3)",
+        solver="DPMSolverPP(3)",
         grid=tuple(grid.tolist()),
         kept=kept,
         shape=(2,),
@@ -105,7 +105,7 @@ def description(
 
 
 def make(out: Path, about: Description, denoiser: Gaussian) -> Path:
-    return generate(denoiser, sf.solve.Exponential(order=3), about, out)
+    return generate(denoiser, sf.solve.DPMSolverPP(3), about, out)
 
 
 class Points(nn.Module):

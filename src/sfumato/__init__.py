@@ -35,6 +35,18 @@ if TYPE_CHECKING:
         VPLinear,
     )
     from sfumato.seeds import generator, generators
+    from sfumato.solve import (
+        DDIM,
+        DEIS,
+        Ancestral,
+        DormandPrince,
+        DPMSolverPP,
+        Euler,
+        EulerMaruyama,
+        Heun,
+        StochasticDDIM,
+        UniPC,
+    )
     from sfumato.systems.cld.loss import Matching, Weighting, damped_loss
     from sfumato.systems.cld.sscs import SSCS
     from sfumato.systems.ddgan.implicit import ImplicitDenoiser
@@ -67,6 +79,16 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SSCS",
+    "Ancestral",
+    "DDIM",
+    "DEIS",
+    "DPMSolverPP",
+    "DormandPrince",
+    "Euler",
+    "EulerMaruyama",
+    "Heun",
+    "StochasticDDIM",
+    "UniPC",
     "Taylor",
     "AnnealedLangevin",
     "PointObservations",
@@ -140,6 +162,16 @@ _HOME = {
     "SSCS": "sfumato.systems.cld.sscs",
     "Taylor": "sfumato.systems.genie.taylor",
     "AnnealedLangevin": "sfumato.systems.ddo.langevin",
+    "Ancestral": "sfumato.solve",
+    "DDIM": "sfumato.solve",
+    "DEIS": "sfumato.solve",
+    "DPMSolverPP": "sfumato.solve",
+    "DormandPrince": "sfumato.solve",
+    "Euler": "sfumato.solve",
+    "EulerMaruyama": "sfumato.solve",
+    "Heun": "sfumato.solve",
+    "StochasticDDIM": "sfumato.solve",
+    "UniPC": "sfumato.solve",
     "PointObservations": "sfumato.systems.ddo.observed",
     "PaintWithWords": "sfumato.systems.ediffi.paint",
     "FixedCondition": "sfumato.systems.ediffi.fixed_condition",

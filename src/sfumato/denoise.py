@@ -32,7 +32,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar, final
+from typing import ClassVar, TypeVar, final
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +112,8 @@ class Denoiser(nn.Module, ABC):
     """Estimates x_0 from x_t: a mean, or a draw."""
 
     process: Process
+    draws: ClassVar[bool] = False
+    """Whether the estimate is a draw of x_0 given x_t, and not a mean."""
 
     def __call__(
         self, x_t: Tensor, t: Time, cond: Given = None, generator: Generators = None
@@ -153,6 +155,9 @@ class Preconditioned(Denoiser):
         predicts: what the network's output means.
         sigma_data: σ_d, standard deviation of the data; scales the input, and EDM's output.
         mixed: phase space only: the network corrects the score of a normal velocity.
+        scale_input: whether the state is divided by √(α² σ_d² + σ²), so that the network sees unit
+            variance; False for networks of others that were trained on x_t itself, such as the
+            ε-networks of DDPM and diffusers (which also want a time, see docs/core.md).
 
     Raises:
         ValueError: the prediction does not fit the number of blocks of the process.
@@ -165,6 +170,7 @@ class Preconditioned(Denoiser):
         predicts: Prediction = Prediction.EDM,
         sigma_data: float = 0.5,
         mixed: bool = False,
+        scale_input: bool = True,
     ) -> None:
         super().__init__()
         if (predicts is Prediction.VELOCITY_NOISE) != (process.k == 2) and (
@@ -183,6 +189,7 @@ class Preconditioned(Denoiser):
         self.predicts = predicts
         self.sigma_data = sigma_data
         self.mixed = mixed
+        self.scale_input = scale_input
 
     def coefficients(self, t: Time) -> tuple[Tensor, Tensor, Tensor]:
         """(c_in (..., k, k) diagonal; (c_skip, c_out) (..., 1, k + 1); target (..., 1, 1 + k)).
@@ -193,6 +200,8 @@ class Preconditioned(Denoiser):
         scale = (
             q.cov.diagonal(dim1=-2, dim2=-1) + (q.A[..., 0] * self.sigma_data).square()
         ).rsqrt()
+        if not self.scale_input:
+            scale = torch.ones_like(scale)
         c_in = torch.diag_embed(scale)
         one = torch.ones_like(q.A[..., 0, 0])
         zero = torch.zeros_like(one)

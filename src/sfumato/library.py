@@ -18,26 +18,32 @@ from sfumato.system import (
 SOLVERS = (
     SolverEntry(
         "ddim",
-        "sfumato.solve:Exponential",
+        "sfumato.solve:DDIM",
         "DDIM",
         "first order; --eta adds noise (Song et al. 2021)",
-        arguments={"order": 1},
         options=("eta",),
     ),
     SolverEntry(
         "dpmpp2m",
-        "sfumato.solve:Exponential",
+        "sfumato.solve:DPMSolverPP",
         "DPM-Solver++ 2M",
         "multistep exponential integration, second order (Lu et al. 2022)",
         arguments={"order": 2},
     ),
     SolverEntry(
         "dpmpp3m",
-        "sfumato.solve:Exponential",
+        "sfumato.solve:DPMSolverPP",
         "exponential 3M",
         "multistep exponential integration, third order",
         arguments={"order": 3},
         evaluations=(1, 1),
+    ),
+    SolverEntry(
+        "unipc",
+        "sfumato.solve:UniPC",
+        "UniPC-2",
+        "DPM-Solver++ 2M and a corrector, third order (Zhao et al. 2023)",
+        compared=(),
     ),
     SolverEntry(
         "deis",
@@ -48,10 +54,10 @@ SOLVERS = (
     ),
     SolverEntry(
         "heun",
-        "sfumato.model.plan:heun",
+        "sfumato.solve:Heun",
         "Heun",
         "trapezoidal steps of the probability flow, with --churn (Karras et al. 2022)",
-        options=("steps", "churn", "churn_min", "churn_max"),
+        options=("churn", "churn_min", "churn_max"),
         evaluations=(2, -1),
     ),
     SolverEntry(

@@ -27,10 +27,20 @@ def uniform(n: int, start: float = 1.0, end: float = 0.0) -> Tensor:
 
 
 def quadratic(n: int, start: float = 1.0, end: float = 0.0) -> Tensor:
-    """Equal steps in √t: finer near the data (Song et al. 2021, DDIM; CLD's "QS")."""
+    """Equal steps in √t: finer near the data (Song et al. 2021, DDIM; GENIE).
+
+    CLD's "QS" is the same grid only where ``end`` is 0; for a later end it is `striding`.
+    """
     root = start**0.5 + (end**0.5 - start**0.5) * _fractions(n)
     root[-1] = end**0.5
     return root.square()
+
+
+def striding(n: int, start: float = 1.0, end: float = 0.0) -> Tensor:
+    """end + (start - end) (i/n)² for i = n ... 0: CLD's quadratic striding, "QS" (2112.07068)."""
+    made = end + (start - end) * _fractions(n).flip(0).square()
+    made[-1] = end
+    return made
 
 
 def offset(n: int, start: float = 1e-3) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 import sfumato as sf
 from analytic import F64, mixture
 from sfumato.errors import MissingExtra
-from sfumato.solve import DEIS, Exponential, Heun
+from sfumato.solve import DDIM, DEIS, DPMSolverPP, Heun
 from sfumato.times import karras, log_snr
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -38,7 +38,7 @@ def rms(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.fixture(scope="module")
 def goal() -> torch.Tensor:
     """The end of the flow from 80 z, to 1e-6."""
-    return sf.sample(mixture(EDM), Exponential(3), log_snr(EDM, 500), 80 * noise()).x
+    return sf.sample(mixture(EDM), DPMSolverPP(3), log_snr(EDM, 500), 80 * noise()).x
 
 
 @pytest.mark.parametrize("peer", UNCLIPPED, ids=lambda p: f"{p.name}, {p.settings}")
@@ -66,8 +66,8 @@ def test_the_process_of_the_network_makes_no_difference(peer: Any) -> None:
 def test_schedulers_are_ours_on_the_same_levels(spacing: Any, steps: int) -> None:
     x, times = 80 * noise(), GRIDS[spacing](EDM, steps)
     for peer, solver in (
-        (peers.Ddim(spacing), Exponential(1)),
-        (peers.DpmSolver(2, spacing), Exponential(2)),
+        (peers.Ddim(spacing), DDIM()),
+        (peers.DpmSolver(2, spacing), DPMSolverPP()),
         (peers.HeunPeer(spacing), Heun()),
     )[: 3 if steps > 1 else 1]:
         got, nfe = peer.walk(mixture(EDM), x, steps)

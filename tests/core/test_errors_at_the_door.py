@@ -13,7 +13,17 @@ from sfumato.errors import SfumatoError
 from sfumato.guide import ClassifierGuided, Inpaint, Projected
 from sfumato.process import mix
 from sfumato.seeds import randn
-from sfumato.solve import Ancestral, DormandPrince, Euler, EulerMaruyama, Exponential, Heun
+from sfumato.solve import (
+    DDIM,
+    Ancestral,
+    DormandPrince,
+    DPMSolverPP,
+    Euler,
+    EulerMaruyama,
+    Heun,
+    StochasticDDIM,
+    UniPC,
+)
 from sfumato.systems.cld.sscs import SSCS
 
 EDM, CLD = PROCESSES["edm"](), PROCESSES["cld"]()
@@ -65,8 +75,8 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "bridge start": (lambda: BRIDGE.prior_sample((1, 2)), "pass x1 to sample"),
     "bridge of phase space": (lambda: sf.Bridge(CLD), "expected a scheduled process to pin"),
     "bridge flow": (walk(Euler(), process=BRIDGE), "use Ancestral or EulerMaruyama"),
-    "bridge transport": (walk(Exponential(1), process=BRIDGE), "use Ancestral or EulerMaruyama"),
-    "bridge eta": (walk(Exponential(1, eta=0.5), process=BRIDGE), "scheduled process"),
+    "bridge transport": (walk(DDIM(), process=BRIDGE), "use Ancestral or EulerMaruyama"),
+    "bridge eta": (walk(StochasticDDIM(0.5), process=BRIDGE), "scheduled process"),
     "bridge without noise": (walk(EulerMaruyama(), process=STILL), "no reverse SDE without noise"),
     "seeds": (
         lambda: randn((3, 2), sf.generators(0, [1]), dtype=F64, device=torch.device("cpu")),
@@ -115,16 +125,16 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         "follows an ODE: Ancestral draws noise",
     ),
     "encode with η": (
-        lambda: sf.encode(model(), Exponential(1, eta=1), torch.tensor([0.1, 1.0]), X),
-        "follows an ODE: Exponential draws noise",
+        lambda: sf.encode(model(), StochasticDDIM(1), torch.tensor([0.1, 1.0]), X),
+        "follows an ODE: DDIM draws noise",
     ),
     "encode with churn": (
         lambda: sf.encode(model(), Heun(churn=1), torch.tensor([0.1, 1.0]), X), "draws noise",
     ),
-    "exponential order": (lambda: Exponential(4), "order 1, 2 or 3, got 4"),
-    "eta range": (lambda: Exponential(1, eta=2), r"eta in \[0, 1\].* got 2"),
-    "eta order": (lambda: Exponential(2, eta=0.5), "got 0.5 at order 2"),
-    "eta in phase space": (walk(Exponential(1, eta=1.0), process=CLD), "scheduled process"),
+    "multistep order": (lambda: DPMSolverPP(4), "order 2 or 3 .* got 4"),
+    "eta range": (lambda: StochasticDDIM(2), r"eta in \[0, 1\].* got 2"),
+    "estimates": (lambda: UniPC(4), "1, 2 or 3 estimates, got 4"),
+    "eta in phase space": (walk(StochasticDDIM(1.0), process=CLD), "scheduled process"),
     "churn": (lambda: Heun(churn=-1), "churn parameters >= 0"),
     "churn in phase space": (walk(Heun(churn=0.3), process=CLD), "scheduled process"),
     "splitting without a velocity": (walk(SSCS()), "is for critically damped Langevin"),

@@ -112,3 +112,14 @@ def test_times_uniform_in_their_root() -> None:
     law = sf.Uniform(1e-4, power=2.0)
     t = law.draw(PROCESSES["cld"](), 4000, torch.Generator().manual_seed(0))
     assert stats.kstest(t.sqrt().numpy(), stats.uniform(0.01, 0.99).cdf).pvalue > 0.01
+
+
+def test_clds_striding_is_the_quadratic_grid_only_down_to_0() -> None:
+    """QS: τ = (1 - ε)(1 - u²), so t = ε + (1 - ε) u²; √t in equal steps is up to .0153 lower."""
+    u = torch.linspace(1, 0, 101, dtype=torch.float64)
+    got = sf.times.striding(100, end=1e-3)
+    torch.testing.assert_close(got, 1 - (1 - 1e-3) * (1 - u.square()))
+    torch.testing.assert_close(sf.times.striding(100), sf.times.quadratic(100))
+    gap = got - sf.times.quadratic(100, end=1e-3)
+    assert float(gap.abs().max()) == pytest.approx(0.0153, abs=1e-4)
+    assert float(got[-1]) == 1e-3 and bool((got.diff() < 0).all())

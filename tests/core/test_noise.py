@@ -133,7 +133,7 @@ def test_draws_depend_on_their_seed_alone() -> None:
 
 @pytest.mark.parametrize(
     "solver",
-    [sf.solve.Exponential(1), sf.solve.Exponential(3), sf.solve.Heun(), sf.solve.Ancestral(),
+    [sf.solve.DDIM(), sf.solve.DPMSolverPP(3), sf.solve.Heun(), sf.solve.Ancestral(),
      sf.solve.EulerMaruyama()],
     ids=repr,
 )  # fmt: skip
@@ -159,7 +159,7 @@ def test_a_walk_over_drawn_fields_has_the_datas_spectrum() -> None:
     denoiser = Linear(process, torch.zeros(n, dtype=F64), dense(long, n), dense(short, n))
     g = torch.Generator().manual_seed(0)
     x = process.prior_sample((count, n), g, dtype=F64)
-    x = sf.sample(denoiser, sf.solve.Exponential(2), sf.times.log_snr(process, 60, 1e-4), x).x
+    x = sf.sample(denoiser, sf.solve.DPMSolverPP(), sf.times.log_snr(process, 60, 1e-4), x).x
     modes = torch.fft.fft(x, norm="forward").abs().square().mean(0)
     ratio = modes / long.power((n,))
     assert float((ratio - 1).abs().max()) < 5 * (2 / count) ** 0.5 + 0.01

@@ -84,7 +84,7 @@ def test_a_process_of_three_methods_is_walked_like_the_published_one() -> None:
     x = own.prior_sample((16, 2), sf.generator(0), dtype=F64)
     assert torch.equal(x, published.prior_sample((16, 2), sf.generator(0), dtype=F64))
     times = sf.times.quadratic(12)
-    for solver in (sf.solve.Heun(), sf.solve.Ancestral(), sf.solve.Exponential(3)):
+    for solver in (sf.solve.Heun(), sf.solve.Ancestral(), sf.solve.DPMSolverPP(3)):
         got, want = (
             sf.sample(mixture(p), solver, times, x, generator=sf.generator(1)).x
             for p in (own, published)

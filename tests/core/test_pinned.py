@@ -180,8 +180,8 @@ def test_walk_with_the_true_data_ends_at_it_for_every_solver() -> None:
     x0, x1 = (torch.randn(3, 2, generator=g, dtype=F64) for _ in range(2))
     for deterministic, solvers in (
         (False, [sf.solve.Ancestral(), sf.solve.EulerMaruyama()]),
-        (True, [sf.solve.Ancestral(), sf.solve.Euler(), sf.solve.Heun(), sf.solve.Exponential(1),
-                sf.solve.Exponential(3), sf.solve.DormandPrince()]),
+        (True, [sf.solve.Ancestral(), sf.solve.Euler(), sf.solve.Heun(), sf.solve.DDIM(),
+                sf.solve.DPMSolverPP(3), sf.solve.DormandPrince()]),
     ):  # fmt: skip
         process = sf.Bridge(sf.Scheduled(sf.SymmetricBrownian()), deterministic)
         for solver in solvers:

@@ -105,7 +105,17 @@ from sfumato.condition import NOTHING, Condition
 from sfumato.guide import ClassifierFree
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
-from sfumato.solve import DEIS, Ancestral, DormandPrince, Euler, EulerMaruyama, Exponential, Heun
+from sfumato.solve import (
+    DDIM,
+    DEIS,
+    Ancestral,
+    DormandPrince,
+    DPMSolverPP,
+    Euler,
+    EulerMaruyama,
+    Heun,
+    StochasticDDIM,
+)
 
 F32, F64 = torch.float32, torch.float64
 TIMES = torch.tensor([0.9, 0.6, 0.35, 0.15, 0.04, 0.0], dtype=F64)
@@ -142,14 +152,14 @@ PROCESSES: dict[str, sf.Process] = {
 SOLVERS: dict[str, sf.Solver] = {
     "euler": Euler(),
     "heun": Heun(),
-    "churned": Heun(0.2, 0.01, 50.0, 1.007),
+    "churned": Heun(0.2 * 5, 0.01, 50.0, 1.007),
     "ancestral": Ancestral(),
     "maruyama": EulerMaruyama(),
-    "ddim": Exponential(1),
-    "dpmpp2": Exponential(2),
-    "dpmpp3": Exponential(3),
-    "ddim-half": Exponential(1, 0.5),
-    "ddim-whole": Exponential(1, 1.0),
+    "ddim": DDIM(),
+    "dpmpp2": DPMSolverPP(),
+    "dpmpp3": DPMSolverPP(3),
+    "ddim-half": StochasticDDIM(0.5),
+    "ddim-whole": StochasticDDIM(),
     "deis1": DEIS(1),
     "deis2": DEIS(2),
     "deis3": DEIS(3),

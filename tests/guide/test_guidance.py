@@ -15,7 +15,7 @@ from analytic import F64, PROCESSES, Counted, Linear, Scripted, mixture, propaga
 from sfumato.condition import Condition
 from sfumato.denoise import counted
 from sfumato.guide import ClassifierFree, ClassifierGuided, Inpaint, Projected
-from sfumato.solve import Ancestral, DormandPrince, Exponential
+from sfumato.solve import Ancestral, DormandPrince, DPMSolverPP
 
 SCHEDULED = [n for n in PROCESSES if PROCESSES[n]().k == 1]
 LABELS = torch.tensor([0, 1, 1, 0])
@@ -101,8 +101,8 @@ def test_guided_samples_have_the_class() -> None:
     denoiser = mixture(PROCESSES["edm"]())
     x = denoiser.process.prior_sample((4, 2), torch.Generator().manual_seed(0), dtype=F64)
     times = sf.times.karras(denoiser.process, 20)
-    guided = sf.sample(classifier(denoiser), Exponential(2), times, x, cond=LABELS).x
-    want = sf.sample(denoiser, Exponential(2), times, x, cond=LABELS).x
+    guided = sf.sample(classifier(denoiser), DPMSolverPP(), times, x, cond=LABELS).x
+    want = sf.sample(denoiser, DPMSolverPP(), times, x, cond=LABELS).x
     torch.testing.assert_close(guided, want, rtol=1e-6, atol=1e-6)
 
 
@@ -111,7 +111,7 @@ KNOWN, MASK = torch.tensor([1.2, 0.0], dtype=F64), torch.tensor([1.0, 0.0])
 
 
 @pytest.mark.parametrize("name", PROCESSES)
-@pytest.mark.parametrize("solver", [Exponential(2), Ancestral(), DormandPrince()], ids=repr)
+@pytest.mark.parametrize("solver", [DPMSolverPP(), Ancestral(), DormandPrince()], ids=repr)
 def test_known_part_comes_out_exactly(name: str, solver: sf.Solver) -> None:
     process = PROCESSES[name]()
     denoiser = Linear(process, torch.zeros(2, dtype=F64), COV)
@@ -131,7 +131,7 @@ def test_inpainting_is_the_flow_with_the_estimate_replaced() -> None:
     inpaint = Inpaint(denoiser, KNOWN, MASK)
     times = sf.times.log_snr(process, 400, 1e-3, 20.0)
     x = torch.zeros(1, 2, dtype=F64)
-    got = sf.sample(inpaint, Exponential(2), times, x).x[0]
+    got = sf.sample(inpaint, DPMSolverPP(), times, x).x[0]
 
     def rate(log: float, y: np.ndarray) -> np.ndarray:
         total = COV.numpy() + math.exp(2 * log) * np.eye(2)
@@ -166,7 +166,7 @@ def test_projection_onto_a_line_moves_the_mean_there() -> None:
     denoiser = Projected(plain, put)
     denoiser.mean, denoiser.field = plain.mean, plain.field
     times = sf.times.log_snr(process, 200, 1e-3)
-    got, cov = propagate(denoiser, Exponential(2), times, plain.state(float(times[0])))  # type: ignore[arg-type]
+    got, cov = propagate(denoiser, DPMSolverPP(), times, plain.state(float(times[0])))  # type: ignore[arg-type]
     torch.testing.assert_close(got, put(mean[None])[0], rtol=0, atol=1e-4)
     along = torch.tensor([-0.8, 0.6], dtype=F64)
     assert float(normal @ cov @ normal) < 1e-20

@@ -16,7 +16,7 @@ from sfumato.guide import Inpaint, Tiled
 from sfumato.guide.tile import cuts
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
-from sfumato.solve import Ancestral, Exponential
+from sfumato.solve import Ancestral, DPMSolverPP
 from sfumato.systems.ddgan.implicit import ImplicitDenoiser
 
 SIZES = [(1, 1), (1, 200), (200, 1), (2, 3), (15, 17), (63, 65), (64, 64), (65, 129), (200, 131)]
@@ -177,7 +177,7 @@ def test_a_wider_denoiser_is_exact_inside_the_tiles() -> None:
     assert float(wrong.mean()) < 0.2 * float(cut.mean())
 
 
-@pytest.mark.parametrize("solver", [Ancestral(), Exponential(2)], ids=repr)
+@pytest.mark.parametrize("solver", [Ancestral(), DPMSolverPP()], ids=repr)
 def test_the_whole_walk_is_that_without_tiles(solver: sf.Solver) -> None:
     process = PROCESSES["edm"]()
     plain, tiled = Pointwise(process), Tiled(Pointwise(process, 32), 32, 8)

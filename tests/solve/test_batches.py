@@ -8,7 +8,7 @@ import torch
 import sfumato as sf
 from analytic import PROCESSES
 from sfumato.nn import MLP, MLPConfig, UNet, UNetConfig
-from sfumato.solve import Ancestral, DormandPrince, EulerMaruyama, Exponential, Heun
+from sfumato.solve import Ancestral, DormandPrince, DPMSolverPP, EulerMaruyama, Heun
 
 
 def randomised(network: torch.nn.Module) -> torch.nn.Module:
@@ -46,7 +46,7 @@ def draw(
     return process.to_data(sf.sample(denoiser, solver, times, x, generator=seeds).x)
 
 
-SOLVERS = [Exponential(3), Heun(), DormandPrince(1e-3, 1e-3), Ancestral(), EulerMaruyama()]
+SOLVERS = [DPMSolverPP(3), Heun(), DormandPrince(1e-3, 1e-3), Ancestral(), EulerMaruyama()]
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)

@@ -8,7 +8,17 @@ import torch
 import sfumato as sf
 from analytic import F64, PROCESSES, Counted
 from sfumato.guide import ClassifierFree, Inpaint, Projected
-from sfumato.solve import Ancestral, DormandPrince, Euler, EulerMaruyama, Exponential, Heun
+from sfumato.solve import (
+    DDIM,
+    Ancestral,
+    DormandPrince,
+    DPMSolverPP,
+    Euler,
+    EulerMaruyama,
+    Heun,
+    StochasticDDIM,
+    UniPC,
+)
 
 PER_WALK = {
     "ancestral": (Ancestral(), lambda n: n),
@@ -16,10 +26,11 @@ PER_WALK = {
     "euler": (Euler(), lambda n: n),
     "heun": (Heun(), lambda n: 2 * n - 1),
     "churn": (Heun(churn=0.2), lambda n: 2 * n - 1),
-    "exponential-1": (Exponential(1), lambda n: n),
-    "exponential-eta": (Exponential(1, eta=1.0), lambda n: n),
-    "exponential-2": (Exponential(2), lambda n: n),
-    "exponential-3": (Exponential(3), lambda n: n + 1),  # the first step looks ahead once
+    "exponential-1": (DDIM(), lambda n: n),
+    "exponential-eta": (StochasticDDIM(1.0), lambda n: n),
+    "exponential-2": (DPMSolverPP(), lambda n: n),
+    "exponential-3": (DPMSolverPP(3), lambda n: n + 1),  # the first step looks ahead once
+    "unipc": (UniPC(), lambda n: n),
     "dormand-prince": (DormandPrince(adaptive=False), lambda n: 6 * (n - 1) + 1),
 }
 

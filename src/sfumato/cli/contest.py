@@ -40,7 +40,7 @@ from sfumato.model.plan import make_times
 from sfumato.process import Scheduled
 from sfumato.sampling import sample
 from sfumato.schedule import RectifiedFlow
-from sfumato.solve import Exponential
+from sfumato.solve import DPMSolverPP
 from sfumato.system import AUTO, solvers
 from sfumato.times import log_snr
 
@@ -261,7 +261,7 @@ class Contest:
             chosen = range(first, min(first + self.how.batch, self.close))
             x, _ = drawer.start(chosen)
             cond = drawer.cond(self.labels.labels[chosen.start : chosen.stop])
-            walked = sample(drawer.denoiser, Exponential(3), times, x, cond=cond)
+            walked = sample(drawer.denoiser, DPMSolverPP(3), times, x, cond=cond)
             found.append(process.to_data(walked.x).float().cpu())
         return torch.cat(found)
 

@@ -23,7 +23,6 @@ from sfumato.condition import NOTHING, Condition
 from sfumato.denoise import Denoiser, in_parts
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
-from sfumato.systems.ddgan.implicit import ImplicitDenoiser
 
 
 class Cuts(NamedTuple):
@@ -123,7 +122,7 @@ class Tiled(Denoiser):
             raise ValueError(
                 f"expected an overlap of 0 to {size // 2}, half of a tile of {size}, got {overlap}"
             )
-        if isinstance(denoiser, ImplicitDenoiser):
+        if denoiser.draws:
             raise ValueError("expected a denoiser that estimates a mean, got one that draws")
         self.denoiser = denoiser
         self.process = denoiser.process

@@ -21,7 +21,7 @@ from sfumato.model.load import read_model
 from sfumato.process import Scheduled
 from sfumato.sampling import sample
 from sfumato.seeds import generator, generators
-from sfumato.solve import Ancestral, Exponential
+from sfumato.solve import Ancestral, DPMSolverPP
 from sfumato.systems.ddgan.implicit import ImplicitDenoiser
 from sfumato.systems.genie.derivative import Differentiable
 from sfumato.systems.genie.taylor import Taylor
@@ -82,7 +82,7 @@ def draw_samples(denoiser: Denoiser, shape: tuple[int, ...], cond: Tensor | None
     if isinstance(denoiser, ImplicitDenoiser):
         solution = sample(denoiser, Ancestral(), denoiser.times, x, cond=cond, generator=seeds)
     elif isinstance(process, Scheduled):
-        solver = Taylor() if isinstance(denoiser, Differentiable) else Exponential(order=2)
+        solver = Taylor() if isinstance(denoiser, Differentiable) else DPMSolverPP()
         solution = sample(denoiser, solver, karras(process, 12), x, cond=cond)
     else:
         times = quadratic(40, end=1e-3)  # phase space is stiff near the data

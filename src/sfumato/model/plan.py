@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -16,13 +15,7 @@ from sfumato.model.description import Sampling
 from sfumato.process import Process, Scheduled
 from sfumato.sampling import Solver
 from sfumato.schedule import RectifiedFlow
-from sfumato.solve import Heun
 from sfumato.system import AUTO, SolverEntry, find, grids, resolve, solvers
-
-
-def heun(steps: int, churn: float, churn_min: float, churn_max: float) -> Heun:
-    """`Heun` with S_churn spread over so many steps (Karras et al. 2022, algorithm 2)."""
-    return Heun(min(churn / steps, math.sqrt(2) - 1), churn_min, churn_max)
 
 
 def make_solver(name: str, steps: int, **options: float) -> Solver:

@@ -6,7 +6,7 @@ extrapolated by a polynomial in u = ln ρ and integrated exactly,
 .. math:: x_s = \frac{\alpha_s}{\alpha_t} x_t + \alpha_s \sum_j w_j\, \hat\epsilon_j, \qquad
           w_j = \int_{u_t}^{u_s} \ell_j(u)\, e^u\, du,
 
-ℓ_j the Lagrange basis over the times of the estimates. One estimate is DDIM. `Exponential` takes
+ℓ_j the Lagrange basis over the times of the estimates. One estimate is DDIM. `DPMSolverPP` takes
 the data estimate for slow; here it is the noise estimate.
 """
 
@@ -69,7 +69,7 @@ class DEIS(Solver):
         """One step on the polynomial through this estimate and the remembered ones."""
         process = ask.process
         if not isinstance(process, Scheduled):
-            raise ValueError(f"DEIS needs a scheduled process, got {process!r}: use Exponential")
+            raise ValueError(f"DEIS needs a scheduled process, got {process!r}: use DPMSolverPP")
         x0 = ask(x_t, t)
         begin, end = process.clock(t), process.clock(s)
         if not bool(begin.isfinite()):

@@ -23,11 +23,12 @@ class Heun(Solver):
     Two evaluations per step; a step to t = 0 is one exact transport with x̂_0 held fixed.
 
     Args:
-        churn: γ per step: before a step inside [churn_min, churn_max] the noise level σ/α is
-            raised by the factor 1 + γ with fresh noise. The paper's S_churn is γ times the
-            number of steps, and γ is at most √2 - 1 there.
-        churn_min, churn_max: range of noise levels σ/α in which to churn.
+        churn: S_churn. Before a step from a noise level σ/α inside [churn_min, churn_max] fresh
+            noise raises that level by the factor 1 + γ, γ = churn / (steps of the walk). It is
+            never raised above the prior's: at t = 1 there is no churn, and just below it less.
+        churn_min, churn_max: S_tmin and S_tmax, noise levels σ/α between which to churn.
         churn_noise: S_noise, inflation of the fresh noise's standard deviation.
+        churn_limit: γ is at most this, √2 - 1 in EDM, 1 in DPDM.
 
     Raises:
         ValueError: a negative parameter.
@@ -37,10 +38,11 @@ class Heun(Solver):
     churn_min: float = 0.0
     churn_max: float = math.inf
     churn_noise: float = 1.0
+    churn_limit: float = field(default=math.sqrt(2) - 1, repr=False)
     order: int = field(default=2, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if min(self.churn, self.churn_min, self.churn_noise) < 0:
+        if min(self.churn, self.churn_min, self.churn_noise, self.churn_limit) < 0:
             raise ValueError(f"expected churn parameters >= 0, got {self}")
 
     @property
@@ -69,13 +71,14 @@ class Heun(Solver):
         if process.k != 1:
             raise UsageError(
                 f"churn needs a noise level σ/α, so a scheduled process, got {process!r}: "
-                "use churn = 0, or Splitting, EulerMaruyama or Ancestral for fresh noise"
+                "use churn = 0, or SSCS, EulerMaruyama or Ancestral for fresh noise"
             )
         schedule = schedule_of(process)
         lam = schedule.log_snr(t)
         level = float((-0.5 * lam).exp())
         if not self.churn_min <= level <= self.churn_max:
             return x_t, t
-        up = torch.minimum(schedule.time(lam - 2 * math.log1p(self.churn)), torch.ones_like(t))
+        gamma = min(self.churn / (len(ask.times) - 1), self.churn_limit)
+        up = torch.minimum(schedule.time(lam - 2 * math.log1p(gamma)), torch.ones_like(t))
         q = process.kernel(t, up)
         return mix(q.A, x_t) + ask.draw(self.churn_noise * q.root(), x_t), up

@@ -66,7 +66,7 @@ def test_fifty_observations_agree_with_kriging() -> None:
     times = sf.times.karras(law.process, 40, 1e-3)
     g = sf.generator(9)
     x = law.process.prior_sample((count, 1, n, n), g, t=float(times[0]))
-    made = sf.sample(guided, sf.solve.Exponential(2), times, x).x.flatten(1).double()
+    made = sf.sample(guided, sf.solve.DPMSolverPP(), times, x).x.flatten(1).double()
     spread = left.diagonal()
     off = (made.mean(0) - mean) / (spread / count + 1e-6).sqrt()
     assert float(off.square().mean()) < 1.6 and float(off.abs().max()) < 6
@@ -141,7 +141,7 @@ def test_points_on_the_grid_are_met() -> None:
     y = torch.tensor([1.5, -1.0, 0.3], dtype=F64)
     times = sf.times.karras(law.process, 20)
     x = law.process.prior_sample((2, 1, 16, 16), sf.generator(0), t=float(times[0]), dtype=F64)
-    made = sf.sample(PointObservations(law, points, y, 1e-3), sf.solve.Exponential(2), times, x).x
+    made = sf.sample(PointObservations(law, points, y, 1e-3), sf.solve.DPMSolverPP(), times, x).x
     assert float((made.flatten(2)[:, 0, [3, 100, 222]] - y).abs().max()) < 0.01
 
 

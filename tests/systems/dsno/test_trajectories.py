@@ -91,7 +91,7 @@ def test_a_sample_depends_on_its_number_alone(tmp_path):
 
 def test_several_processes_share_the_work(made, tmp_path):
     denoiser = toy()
-    about, solver = description(denoiser), sf.solve.Exponential(order=3)
+    about, solver = description(denoiser), sf.solve.DPMSolverPP(3)
     for index in (0, 1):
         generate(denoiser, solver, about, tmp_path / "two", share=(index, 2))
         assert len(describe(tmp_path / "two").times) == 5

@@ -9,7 +9,7 @@ from torch import Tensor
 import sfumato as sf
 from analytic import F64, PROCESSES
 from ring import Ring
-from sfumato.solve import Ancestral, DormandPrince, Exponential
+from sfumato.solve import DDIM, Ancestral, DormandPrince, DPMSolverPP
 from sfumato.systems.genie.refine import refine
 
 
@@ -28,7 +28,7 @@ def test_fitted_steps_carry_over_to_other_noise(name: str) -> None:
     x, goal = walked(ring, fifth, fine, 0)
     seen: list[float] = []
     times = refine(
-        ring, Exponential(2), coarse, x, goal, progress=lambda i, error: seen.append(error)
+        ring, DPMSolverPP(), coarse, x, goal, progress=lambda i, error: seen.append(error)
     )
     assert times[0] == coarse[0]
     assert times[-1] == coarse[-1] == 0
@@ -36,7 +36,7 @@ def test_fitted_steps_carry_over_to_other_noise(name: str) -> None:
     assert seen == sorted(seen, reverse=True)
     other = walked(ring, fifth, fine, 1)[1]
     before, after = (
-        float((walked(ring, Exponential(2), t, 1)[1] - other).norm()) for t in (coarse, times)
+        float((walked(ring, DPMSolverPP(), t, 1)[1] - other).norm()) for t in (coarse, times)
     )
     assert after < 0.7 * before
 
@@ -47,6 +47,6 @@ def test_what_cannot_be_fitted() -> None:
     with pytest.raises(ValueError, match="Ancestral draws noise"):
         refine(ring, Ancestral(), sf.times.uniform(3), x, x)
     with pytest.raises(ValueError, match="at least 2 steps, got 1"):
-        refine(ring, Exponential(1), sf.times.uniform(1), x, x)
+        refine(ring, DDIM(), sf.times.uniform(1), x, x)
     with pytest.raises(ValueError, match="share in"):
-        refine(ring, Exponential(1), sf.times.uniform(3), x, x, share=1.0)
+        refine(ring, DDIM(), sf.times.uniform(3), x, x, share=1.0)

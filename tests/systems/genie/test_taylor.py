@@ -14,7 +14,7 @@ from ring import Ring
 from sfumato.errors import UsageError
 from sfumato.guide import ClassifierFree, ClassifierGuided
 from sfumato.nn import MLP, MLPConfig
-from sfumato.solve import DormandPrince, Exponential, Heun
+from sfumato.solve import DDIM, DormandPrince, Heun
 from sfumato.systems.genie.derivative import Differentiable, ExactDerivative, LearnedDerivative
 from sfumato.systems.genie.guidance import MixedDerivative
 from sfumato.systems.genie.head import DerivativeHead
@@ -46,7 +46,7 @@ def order(solver: sf.Solver, denoiser: sf.Denoiser, at: tuple, cond: Tensor | No
 def test_orders_of_ddim_and_taylor(name: str) -> None:
     ring = Ring(PROCESSES[name]())
     at = states(ring, ring, name, None)
-    assert order(Exponential(1), ring, at) == pytest.approx(1.0, abs=0.1)
+    assert order(DDIM(), ring, at) == pytest.approx(1.0, abs=0.1)
     assert order(Taylor(), ExactDerivative(ring), at) == pytest.approx(2.0, abs=0.1)
 
 
@@ -103,7 +103,7 @@ def test_a_fresh_head_makes_it_ddim(name: str) -> None:
     times = sf.times.karras(denoiser.process, 6)
     x = denoiser.process.prior_sample((4, 2), sf.generator(0))
     got = sf.sample(denoiser, Taylor(), times, x)
-    want = sf.sample(denoiser.backbone, Exponential(1), times, x)
+    want = sf.sample(denoiser.backbone, DDIM(), times, x)
     torch.testing.assert_close(got.x, want.x)
     assert got.nfe == want.nfe == 6
 

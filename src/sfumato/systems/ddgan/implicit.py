@@ -46,7 +46,7 @@ t = 0.001 for data: its signal levels are the ratios ᾱ(t_i)/ᾱ(0.001), which 
 from __future__ import annotations
 
 from enum import Enum
-from typing import Protocol, final
+from typing import ClassVar, Protocol, final
 
 import torch
 import torch.nn.functional as F
@@ -105,6 +105,8 @@ class ImplicitDenoiser(Denoiser):
     Raises:
         ValueError: not a scheduled process, or a size out of range.
     """
+
+    draws: ClassVar[bool] = True
 
     def __init__(
         self,

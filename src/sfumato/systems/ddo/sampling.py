@@ -16,7 +16,7 @@ from sfumato.errors import SfumatoError, UsageError
 from sfumato.process import Process
 from sfumato.sampling import Solver, sample
 from sfumato.seeds import generators
-from sfumato.solve import DEIS, Ancestral, Exponential, Heun
+from sfumato.solve import DDIM, DEIS, Ancestral, DPMSolverPP, Heun
 from sfumato.systems.ddo.blurred import Modes
 from sfumato.systems.ddo.data.observations import Seen
 from sfumato.systems.ddo.langevin import AnnealedLangevin
@@ -68,8 +68,8 @@ def field_walk(name: FieldSolver, process: Process, steps: int, inner: int = 20)
         return Walk(AnnealedLangevin(inner, 0.9), torch.cat([times, times.new_zeros(1)]))
     table: dict[FieldSolver, Callable[[], Solver]] = {
         FieldSolver.DEIS: DEIS,
-        FieldSolver.DPMPP2M: lambda: Exponential(2),
-        FieldSolver.DDIM: lambda: Exponential(1),
+        FieldSolver.DPMPP2M: DPMSolverPP,
+        FieldSolver.DDIM: DDIM,
         FieldSolver.HEUN: Heun,
         FieldSolver.ANCESTRAL: Ancestral,
     }
@@ -78,7 +78,7 @@ def field_walk(name: FieldSolver, process: Process, steps: int, inner: int = 20)
             "deis needs one noise level for all modes: take dpmpp2m where there is blur"
         )
     solver = table[name]()
-    even = isinstance(solver, DEIS | Exponential)
+    even = isinstance(solver, DEIS | DDIM | DPMSolverPP)
     return Walk(solver, (log_snr if even else karras)(process, steps))
 
 

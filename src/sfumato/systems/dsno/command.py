@@ -95,7 +95,7 @@ def run(config: TrajectoriesConfig) -> None:
     from sfumato.denoise import Preconditioned
     from sfumato.guide import ClassifierFree
     from sfumato.model.plan import make_solver, make_times
-    from sfumato.systems.dsno.data import Description, fingerprint, in_words
+    from sfumato.systems.dsno.data import Description, fingerprint, in_words, solver_in_words
     from sfumato.systems.dsno.trajectories import generate, through
     from sfumato.times import angular
 
@@ -108,7 +108,9 @@ def run(config: TrajectoriesConfig) -> None:
     solver = make_solver("dpmpp2m" if config.solver == AUTO else config.solver, config.steps)
     kept_times = angular(process, config.times, sigma_data)
     grid, kept = through(process, make_times(config.grid, process, config.steps), kept_times)
-    words = f"{solver!r}, guidance {config.guidance}" if config.guidance != 1 else repr(solver)
+    words = solver_in_words(solver)
+    if config.guidance != 1:
+        words += f", guidance {config.guidance}"
     about = Description(
         model=config.name,
         weights=weights,

@@ -36,7 +36,9 @@ from sfumato.data.sets import Indices
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.store import read_folder, write_folder
 from sfumato.process import Process
+from sfumato.sampling import Solver
 from sfumato.seeds import fold
+from sfumato.solve import DDIM, DPMSolverPP
 
 FORMAT = 1
 SET, STATES, LABELS, SHARD = "set", "states.npy", "labels.npy", "shard.json"
@@ -165,6 +167,16 @@ def in_words(process: Process) -> str:
     """A process as descriptions of sets write it: its type, and the values of its fields."""
     values = (getattr(process, f.name) for f in fields(cast(Any, process)))
     return f"{type(process).__name__}({', '.join(map(repr, values))})"
+
+
+def solver_in_words(solver: Solver) -> str:
+    """A solver as descriptions of sets write it; one name for DDIM and its multistep relatives."""
+    match solver:
+        case DDIM(eta=eta):
+            return f"Exponential(order=1, eta={eta})"
+        case DPMSolverPP(order=order):
+            return f"Exponential(order={order}, eta=0.0)"
+    return repr(solver)
 
 
 def scales(process: Process, times: Sequence[float], sigma_data: float) -> Tensor:

@@ -82,7 +82,7 @@ class TrajectoryOperator(Denoiser):
     """From x_1 to the trajectory at any times, in one evaluation of a network over all frames.
 
     As a denoiser it knows one time, t = 1, where it answers with the end of the way: so
-    ``sample(operator, Exponential(order=1), [1, 0], x_1)`` draws x_0 in one evaluation. That
+    ``sample(operator, DDIM(), [1, 0], x_1)`` draws x_0 in one evaluation. That
     evaluation is over ``times``, and costs as much as they are many.
 
     Args:

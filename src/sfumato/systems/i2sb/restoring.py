@@ -18,7 +18,7 @@ from sfumato.loss import denoising_loss
 from sfumato.process import Scheduled
 from sfumato.sampling import Solution, Solver, sample
 from sfumato.seeds import Generators, generators, rand
-from sfumato.solve import Ancestral, Exponential
+from sfumato.solve import Ancestral, DPMSolverPP
 from sfumato.systems.i2sb.model import Method, RestorationModel
 from sfumato.times import karras, uniform
 from sfumato.train import Loss, Microbatch, Sheet
@@ -66,7 +66,7 @@ def usual_walk(denoiser: Denoiser, steps: int) -> tuple[Solver, Tensor]:
     """A bridge's ancestral steps over uniform times; from noise, two-step exponential ones."""
     process = denoiser.process
     if isinstance(process, Scheduled):
-        return Exponential(order=2), karras(process, steps)
+        return DPMSolverPP(), karras(process, steps)
     return Ancestral(), uniform(steps)
 
 
