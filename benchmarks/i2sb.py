@@ -33,6 +33,7 @@ import numpy as np
 import torch
 import tyro
 from rich.console import Console
+from textures import Textures
 from torch import Tensor
 
 import sfumato as sf
@@ -43,7 +44,6 @@ from sfumato.files import pictures
 from sfumato.files.cards import find
 from sfumato.metrics import (
     ImageNetPerceptual,
-    Textures,
     detail,
     extract,
     frechet_distance,

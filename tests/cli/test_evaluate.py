@@ -14,7 +14,7 @@ from sfumato.console import datasets
 from sfumato.console.reading import Read, read_images
 from sfumato.data import DataCard, ImageSet, LabelAxis
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.metrics import ClassifierAxis, DownstreamSettings, Pixels, compare, downstream_accuracy
+from sfumato.metrics import DownstreamSettings, Pixels, compare, downstream_accuracy
 
 CLASSES = LabelAxis("class", tuple("abcdefghij"))
 
@@ -83,7 +83,7 @@ def test_downstream_accuracies_of_pictures(
         real.labels,
         real.images,
         real.labels,
-        [ClassifierAxis("class", CLASSES.values)],
+        [LabelAxis("class", CLASSES.values)],
     )
     assert [s.value for s in by_hand] == [scores[s.metric]["value"] for s in by_hand]
 

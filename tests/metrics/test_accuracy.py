@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from sfumato.data import LabelAxis
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files import store
 from sfumato.metrics.accuracy import (
@@ -20,7 +21,6 @@ from sfumato.metrics.accuracy import (
     train_classifier,
 )
 from sfumato.metrics.classifier import (
-    ClassifierAxis,
     ClassifierFeatures,
     LabelledClassifier,
     load_classifier,
@@ -29,8 +29,8 @@ from sfumato.metrics.classifier import (
 )
 
 AXES = (
-    ClassifierAxis("stripes", ("rows", "columns")),
-    ClassifierAxis("shade", ("dark", "middle", "light")),
+    LabelAxis("stripes", ("rows", "columns")),
+    LabelAxis("shade", ("dark", "middle", "light")),
 )
 QUICK = ClassifierTraining(epochs=3, batch=32, channels=8, multipliers=(1, 2), shift=1)
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.data import data_root, fashion_mnist
+from sfumato.data import LabelAxis, data_root, fashion_mnist
 from sfumato.data.mnist import DEBIAN_FOLDER
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.metrics import ClassifierAxis, DownstreamSettings, Score, downstream_accuracy
+from sfumato.metrics import DownstreamSettings, Score, downstream_accuracy
 from sfumato.metrics.accuracy import Progress
 
-SIDE = (ClassifierAxis("side", ("left", "right")),)
+SIDE = (LabelAxis("side", ("left", "right")),)
 QUICK = DownstreamSettings(steps=300, batch=64, rate=3e-3)
 Labelled = tuple[np.ndarray, np.ndarray]
 
@@ -127,7 +127,7 @@ def test_real_clothes() -> None:
     if not any(f.is_dir() for f in (data_root() / "fashion-mnist", DEBIAN_FOLDER)):
         pytest.skip("Fashion-MNIST is not here: run 'sfumato data fetch fashion-mnist'")
     train, test = fashion_mnist("train"), fashion_mnist("test")
-    axes = [ClassifierAxis(axis.name, axis.values) for axis in train.axes]
+    axes = [LabelAxis(axis.name, axis.values) for axis in train.axes]
     assert train.labels is not None and test.labels is not None
     line, mlp, cnn = downstream_accuracy(
         train.images[:5000],
@@ -143,7 +143,7 @@ def test_real_clothes() -> None:
 def test_says_what_is_wrong() -> None:
     images, labels = halves(11, 40, False)
     good = images, labels
-    two = (*SIDE, ClassifierAxis("shade", ("dark", "light")))
+    two = (*SIDE, LabelAxis("shade", ("dark", "light")))
     with pytest.raises(UsageError, match="exactly one label axis, got side, shade"):
         downstream_accuracy(images, np.stack((labels, labels), 1), *good, two)
     with pytest.raises(UsageError, match="exactly one label axis, got none"):

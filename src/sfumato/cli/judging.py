@@ -13,11 +13,10 @@ from torch import Tensor
 
 from sfumato import zoo
 from sfumato.console import datasets
-from sfumato.data import ImageSet, PointSet
+from sfumato.data import ImageSet, LabelAxis, PointSet
 from sfumato.data.fetch import mobilenet_weights_path
 from sfumato.errors import UsageError, unknown
 from sfumato.metrics import (
-    ClassifierAxis,
     ClassifierFeatures,
     Features,
     Inception,
@@ -163,15 +162,15 @@ class Reference:
 
     def _trial(
         self, x: NDArray[Any], labels: Labels
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], tuple[ClassifierAxis, ...]]:
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], tuple[LabelAxis, ...]]:
         """What a classifier learns from, what it is tested on, and what the labels mean."""
         data = self.data
         if labels is None or not isinstance(data, ImageSet) or data.labels is None:
             raise UsageError("training classifiers needs samples with labels")
         return x, labels, data.images, data.labels, self._classes()
 
-    def _classes(self) -> tuple[ClassifierAxis, ...]:
-        return tuple(ClassifierAxis(a.name, a.values) for a in self.data.axes)
+    def _classes(self) -> tuple[LabelAxis, ...]:
+        return self.data.axes
 
 
 def _same(reader: LabelledClassifier, data: ImageSet | PointSet, labels: NDArray[Any]) -> bool:

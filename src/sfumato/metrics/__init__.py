@@ -7,7 +7,6 @@ from sfumato.metrics.accuracy import (
     train_classifier,
 )
 from sfumato.metrics.classifier import (
-    ClassifierAxis,
     ClassifierFeatures,
     LabelledClassifier,
     load_classifier,
@@ -20,7 +19,7 @@ from sfumato.metrics.downstream import DownstreamSettings, downstream_accuracy
 from sfumato.metrics.features import Features, Inception, Pixels, extract
 from sfumato.metrics.frechet import frechet_distance, gaussian_frechet
 from sfumato.metrics.kernel import energy_distance, kernel_distance, mmd
-from sfumato.metrics.mobilenet import MobileNet, Textures
+from sfumato.metrics.mobilenet import MobileNet
 from sfumato.metrics.moments import GroupedMoments, Moments
 from sfumato.metrics.neighbours import Neighbourhoods, neighbourhoods
 from sfumato.metrics.points import ModeCoverage, mode_coverage, sliced_wasserstein
@@ -28,10 +27,10 @@ from sfumato.metrics.restored import ImageNetPerceptual, detail, psnr, restorati
 from sfumato.metrics.score import Score
 
 __all__ = [
-    "Absolute", "ClassifierAxis", "ClassifierFeatures", "ClassifierTraining", "Comparison",
+    "Absolute", "ClassifierFeatures", "ClassifierTraining", "Comparison",
     "Distance", "DownstreamSettings", "Features", "GroupedMoments", "ImageNetPerceptual",
     "Inception", "LabelledClassifier", "MobileNet", "ModeCoverage", "Moments", "Neighbourhoods",
-    "Perceptual", "Pixels", "Score", "Squared", "Textures", "accuracy_score", "compare",
+    "Perceptual", "Pixels", "Score", "Squared", "accuracy_score", "compare",
     "compare_features", "detail", "downstream_accuracy", "energy_distance", "extract",
     "frechet_distance", "gaussian_frechet", "kernel_distance", "label_accuracy", "load_classifier",
     "mmd", "mode_coverage", "neighbourhoods", "psnr", "restoration_scores", "save_classifier",

@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
+from sfumato.data.sets import LabelAxis
 from sfumato.errors import UsageError
 from sfumato.files.progress import Progress
-from sfumato.metrics.classifier import ClassifierAxis, LabelledClassifier
+from sfumato.metrics.classifier import LabelledClassifier
 from sfumato.metrics.features import Images, pixel_values
 from sfumato.metrics.score import Score
 from sfumato.nn import Classifier, ClassifierConfig
@@ -69,7 +70,7 @@ class ClassifierTraining:
 def train_classifier(
     images: Images,
     labels: Labels,
-    axes: Sequence[ClassifierAxis],
+    axes: Sequence[LabelAxis],
     *,
     name: str = "classifier",
     training: ClassifierTraining | None = None,
@@ -172,7 +173,7 @@ def accuracy_score(
     labels: Labels,
     test_images: Images,
     test_labels: Labels,
-    axes: Sequence[ClassifierAxis],
+    axes: Sequence[LabelAxis],
     *,
     training: ClassifierTraining | None = None,
     device: str = "cpu",
@@ -205,7 +206,7 @@ def accuracy_score(
     )
 
 
-def check_labels(labels: Labels, axes: Sequence[ClassifierAxis], n: int) -> Tensor:
+def check_labels(labels: Labels, axes: Sequence[LabelAxis], n: int) -> Tensor:
     """Labels as int64 (n, A); raises UsageError for another shape or a label out of range."""
     target = torch.from_numpy(np.array(labels)) if isinstance(labels, np.ndarray) else labels
     target = target[:, None] if target.ndim == 1 else target

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
+from sfumato.data.sets import LabelAxis
 from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.metrics.features import Features, Images, pixel_values
 from sfumato.metrics.folders import read_network, write_network
@@ -23,15 +24,6 @@ from sfumato.nn import Classifier, ClassifierConfig
 
 KIND = "classifier"
 _ZOO = Path(__file__).resolve().parents[1] / "zoo"
-
-
-@final
-@dataclass(frozen=True)
-class ClassifierAxis:
-    """A label axis of a classifier: its name and the names of its classes, in order."""
-
-    name: str
-    values: tuple[str, ...]
 
 
 @final
@@ -48,7 +40,7 @@ class LabelledClassifier:
 
     network: Classifier
     name: str
-    axes: tuple[ClassifierAxis, ...]
+    axes: tuple[LabelAxis, ...]
     resolution: int
 
     def check(self, images: Tensor) -> None:
@@ -131,7 +123,7 @@ def load_classifier(path: str | Path) -> LabelledClassifier:
     raw, weights = read_network(path, KIND)
     try:
         network = Classifier(ClassifierConfig(**raw["config"]))
-        axes = tuple(ClassifierAxis(a["name"], tuple(a["values"])) for a in raw["axes"])
+        axes = tuple(LabelAxis(a["name"], tuple(a["values"])) for a in raw["axes"])
         network.load_state_dict(load_tensors(weights))
         return LabelledClassifier(network.eval(), raw["name"], axes, int(raw["resolution"]))
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sfumato.data.sets import LabelAxis
 from sfumato.errors import UsageError
 from sfumato.files.progress import Progress
 from sfumato.metrics.accuracy import (
@@ -37,7 +38,6 @@ from sfumato.metrics.accuracy import (
     check_labels,
     percentage,
 )
-from sfumato.metrics.classifier import ClassifierAxis
 from sfumato.metrics.features import Images, pixel_values
 from sfumato.metrics.score import Score
 from sfumato.nn.dispatch import best_dtype, memory_format
@@ -87,7 +87,7 @@ def downstream_accuracy(
     labels: Labels,
     test_images: Images,
     test_labels: Labels,
-    axes: Sequence[ClassifierAxis],
+    axes: Sequence[LabelAxis],
     *,
     settings: DownstreamSettings | None = None,
     device: str = "cpu",
@@ -172,7 +172,7 @@ def downstream_accuracy(
     return scores[0], scores[1], scores[2]
 
 
-def check_downstream(labels: Labels, axes: Sequence[ClassifierAxis], n: int) -> Tensor:
+def check_downstream(labels: Labels, axes: Sequence[LabelAxis], n: int) -> Tensor:
     """The labels (n,) of n images to learn from.
 
     Raises UsageError unless there is one label axis and an image of each of its classes.

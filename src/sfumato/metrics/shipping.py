@@ -3,70 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 
+from sfumato.data.sets import ImageSet
 from sfumato.files.progress import Progress
 from sfumato.metrics.accuracy import ClassifierTraining, label_accuracy, train_classifier
-from sfumato.metrics.classifier import ClassifierAxis, LabelledClassifier, save_classifier
+from sfumato.metrics.classifier import LabelledClassifier, save_classifier
 from sfumato.metrics.score import Score
 
 
-class AxisLike(Protocol):
-    """A label axis: a name, and a name for each class."""
-
-    @property
-    def name(self) -> str:
-        """What the axis is about."""
-
-    @property
-    def values(self) -> tuple[str, ...]:
-        """The classes, in the order of their numbers."""
-
-
-class CardLike(Protocol):
-    """Where data comes from."""
-
-    @property
-    def source(self) -> str:
-        """Enough to get it again."""
-
-    @property
-    def licence(self) -> str:
-        """The terms of the data."""
-
-
-class LabelledImages(Protocol):
-    """A labelled image set, such as `sfumato.data.ImageSet`."""
-
-    @property
-    def name(self) -> str:
-        """Short name."""
-
-    @property
-    def images(self) -> np.ndarray:
-        """uint8 (N, C, H, H)."""
-
-    @property
-    def labels(self) -> np.ndarray | None:
-        """int64 (N, A)."""
-
-    @property
-    def axes(self) -> Sequence[AxisLike]:
-        """The A label axes."""
-
-    @property
-    def card(self) -> CardLike:
-        """Source and licence."""
-
-
 def train_feature_classifier(
-    train: LabelledImages,
-    test: LabelledImages,
+    train: ImageSet,
+    test: ImageSet,
     out: str | Path,
     *,
     name: str,
@@ -95,7 +47,7 @@ def train_feature_classifier(
     if train.labels is None or test.labels is None:
         raise ValueError(f"{train.name} has no labels; a classifier needs them")
     training = training or ClassifierTraining()
-    axes = tuple(ClassifierAxis(axis.name, tuple(axis.values)) for axis in train.axes)
+    axes = train.axes
     began = time.monotonic()
     classifier = train_classifier(
         train.images, train.labels, axes, name=name, training=training, device=device,

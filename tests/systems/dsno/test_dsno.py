@@ -16,7 +16,7 @@ from sfumato.console.again import read_run
 from sfumato.data import LabelAxis
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.store import write_folder
-from sfumato.metrics import ClassifierAxis, LabelledClassifier, save_classifier
+from sfumato.metrics import LabelledClassifier, save_classifier
 from sfumato.metrics.distance import Absolute, Distance, Perceptual, Squared
 from sfumato.model.description import ModelConfig
 from sfumato.model.load import load_model, read_model
@@ -75,7 +75,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_model(tmp_path / "teacher", teacher_model(CLASSES))
     torch.manual_seed(0)
     network = Classifier(ClassifierConfig(1, (3,), channels=4, multipliers=(1, 2)))
-    judge = LabelledClassifier(network, "judge", (ClassifierAxis("class", ("a", "b", "c")),), 8)
+    judge = LabelledClassifier(network, "judge", (LabelAxis("class", ("a", "b", "c")),), 8)
     save_classifier(judge, tmp_path / "judge", {})
     trajectories("teacher --n 24 --steps 6 --times 4 --shard 10 --batch 10 --out set --quiet")
     return tmp_path
