@@ -30,7 +30,6 @@ GROUP = "sfumato.systems"
 """The group of entry points through which installed packages add systems."""
 
 AUTO = "auto"
-"""The solver or grid that suits the model."""
 
 
 def resolve(ref: str) -> Any:
@@ -237,7 +236,7 @@ class RecipeEntry(NamedTuple):
 
 @final
 class CommandEntry(NamedTuple):
-    """A command of ``sfumato``: the module that has its ``main(argv)``, and its line of help."""
+    """A command of ``sfumato``: the module with its ``main(argv)``, and its line of help."""
 
     name: str
     module: str

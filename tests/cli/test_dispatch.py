@@ -83,13 +83,13 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
          "which computes the derivative at three evaluations a step"),
         (["sample", "tiny-phase", "--solver", "taylor"], 2,
          "sfumato sample: a derivative along γ = σ/α needs a scheduled process, got "
-         "CriticallyDamped(4.0, 0.0, 4.0, 0.04, White())"),
+         "CriticallyDamped(beta0=4.0, beta1=0.0, mass_inv=4.0, gamma=0.04, noise=White())"),
         (["sample", "tiny-phase", "--solver", "deis"], 2,
          "sfumato sample: --solver deis needs a model with a noise level σ/α, which this one has "
          "not: take dpmpp2m, or sscs for a model with a velocity"),
         (["sample", "tiny-grey", "--solver", "sscs"], 2,
          "sfumato sample: splitting (SSCS) is for critically damped Langevin diffusion, got "
-         "Scheduled(EDM(sigma_max=80.0), White()): use EulerMaruyama or Ancestral"),
+         "Scheduled(schedule=EDM(sigma_max=80.0), noise=White()): use EulerMaruyama or Ancestral"),
         (["models", "tiny-gery"], 2, "sfumato models: unknown model 'tiny-gery'; did you mean "
          "'tiny-faces' or 'tiny-grey' or 'tiny-phase'?"),
         (["data", "show", "fashon-mnist"], 2, "sfumato data: unknown data set 'fashon-mnist'; did "
