@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         VPCosine,
         VPLinear,
     )
-    from sfumato.seeds import generator, generators
+    from sfumato.seeds import Replay, generator, generators
     from sfumato.solve import (
         DDIM,
         DEIS,
@@ -126,6 +126,7 @@ __all__ = [
     "Prediction",
     "Process",
     "RectifiedFlow",
+    "Replay",
     "Schedule",
     "Scheduled",
     "Shifted",
@@ -230,6 +231,7 @@ _HOME = {
     "SymmetricBrownian": "sfumato.schedule",
     "VPCosine": "sfumato.schedule",
     "VPLinear": "sfumato.schedule",
+    "Replay": "sfumato.seeds",
     "generator": "sfumato.seeds",
     "generators": "sfumato.seeds",
     "TrajectoryOperator": "sfumato.systems.dsno.operator",
