@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scene_reader.emoji import FINE, asked_for
+from scene_reader.emoji import FINE, prompt_content
 from scene_reader.reading import SceneFeatures, SceneReader, SceneReading
 from scene_reader.scores import PromptContent, scores
 from torch import Tensor
@@ -49,7 +49,7 @@ def captions(n: int, seed: int) -> Captions:
     """One sentence of each of the first n test scenes."""
     every = Scenes("test", FINE, n)
     said = scenes(every).draw_captions(np.arange(n), seed)
-    return Captions(every, said, tuple(asked_for(s) for s in said))
+    return Captions(every, said, tuple(prompt_content(s) for s in said))
 
 
 def real_pictures(every: Scenes, index: Sequence[int], side: int) -> Tensor:

@@ -131,7 +131,7 @@ def _thing() -> re.Pattern[str]:
     return re.compile(rf"\ban? ({'|'.join(map(re.escape, longest))})\b")
 
 
-def asked_for(sentence: str) -> PromptContent:
+def prompt_content(sentence: str) -> PromptContent:
     """What a sentence of a scene asks for: "a fox left of a bell on sand".
 
     Relations are those of the first thing to the others, as `layout.sentences` says them.

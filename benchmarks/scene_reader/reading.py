@@ -167,7 +167,7 @@ class SceneReader:
         Raises:
             UsageError: no pictures, or of another shape.
         """
-        parts = list(self._said(pictures, batch))
+        parts = list(self._forward(pictures, batch))
         return SceneReading(
             self.names,
             torch.cat([p.pixels.argmax(1) for p in parts]),
@@ -178,9 +178,9 @@ class SceneReader:
 
     def features(self, pictures: Images, batch: int = 256) -> Tensor:
         """What the heads of the whole picture see, float32 (B, F). Raises UsageError as `read`."""
-        return torch.cat([p.features for p in self._said(pictures, batch)])
+        return torch.cat([p.features for p in self._forward(pictures, batch)])
 
-    def _said(self, pictures: Images, batch: int) -> Iterator[Segmented]:
+    def _forward(self, pictures: Images, batch: int) -> Iterator[Segmented]:
         if not len(pictures):
             raise UsageError("expected pictures, got none")
         network = self.network.eval()

@@ -51,7 +51,7 @@ class PromptContent:
                 )
 
 
-def way_between(a: tuple[float, float], b: tuple[float, float]) -> str | None:
+def relation_between(a: tuple[float, float], b: tuple[float, float]) -> str | None:
     """Where a centre (x, y) is from b: along the axis on which they are further apart.
 
     None where both are equally far apart on both axes, or at one place.
@@ -112,7 +112,7 @@ def ground_hits(reading: SceneReading, asked: Sequence[PromptContent]) -> Tensor
 def relation_hits(reading: SceneReading, asked: Sequence[PromptContent]) -> tuple[Tensor, Tensor]:
     """For each relation of each prompt: are both things found, and are they so to each other?
 
-    By `way_between` the centres of where they are found; 1 in 4 by chance if both are.
+    By `relation_between` the centres of where they are found; 1 in 4 by chance if both are.
     """
     found = [_related(reading, b, r) for b, one in _pairs(reading, asked) for r in one.relations]
     return _bools(both for both, _ in found), _bools(right for _, right in found)
@@ -212,7 +212,7 @@ def _related(reading: SceneReading, b: int, relation: tuple[str, str, str]) -> t
     there = reading.centre(b, reading.names.thing(second))
     if here is None or there is None:
         return False, False
-    return True, way_between(here, there) == way
+    return True, relation_between(here, there) == way
 
 
 def _pairs(

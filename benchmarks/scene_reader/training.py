@@ -140,7 +140,7 @@ def train_reader(
         name: of the reader.
         device: where it is trained.
         run: a folder of checkpoints and a log; goes on with what is in it. None keeps none.
-        progress: is told every 50 steps.
+        progress: called every 50 steps.
 
     Raises:
         UsageError: numbers without a name, or fewer pictures than a batch.
@@ -196,15 +196,15 @@ class _Reading(Task):
 
 
 def reader_loss(
-    said: Segmented, pixels: Tensor, labels: tuple[Tensor, ...], whole: float
+    outputs: Segmented, pixels: Tensor, labels: tuple[Tensor, ...], whole: float
 ) -> Tensor:
     """The losses (B,) of the module's text: pixels int64 (B, H, W), a label (B,) for each axis."""
-    there = torch.zeros(len(pixels), 1 + said.present.shape[1], device=pixels.device)
+    there = torch.zeros(len(pixels), 1 + outputs.present.shape[1], device=pixels.device)
     there = there.scatter_(1, pixels.flatten(1), 1.0)[:, 1:]
-    loss = F.cross_entropy(said.pixels.float(), pixels, reduction="none").flatten(1).mean(1)
-    for logits, label in zip(said.labels, labels, strict=True):
+    loss = F.cross_entropy(outputs.pixels.float(), pixels, reduction="none").flatten(1).mean(1)
+    for logits, label in zip(outputs.labels, labels, strict=True):
         loss = loss + whole * F.cross_entropy(logits.float(), label, reduction="none")
-    present = said.present.float()
+    present = outputs.present.float()
     found = F.binary_cross_entropy_with_logits(present, there, reduction="none")
     return loss + whole * found.mean(1)
 

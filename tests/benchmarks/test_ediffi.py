@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from scene_reader.emoji import NAMES, asked_for, train_scene_reader
+from scene_reader.emoji import NAMES, prompt_content, train_scene_reader
 from scene_reader.reading import SceneReading
 from scene_reader.scores import scores
 from scene_reader.training import ReaderTraining
@@ -176,7 +176,7 @@ def test_things_that_are_painted() -> None:
     assert set(sides.flatten().tolist()) == {11, 12, 13, 14}
     assert not made.boxes[..., [0, -1], :].any() and not made.boxes[..., [0, -1]].any()
     for said, asked in zip(made.said, made.asked, strict=True):
-        assert asked_for(said) == asked and pair_split(*asked.things) == "test"
+        assert prompt_content(said) == asked and pair_split(*asked.things) == "test"
     firsts = {tuple(h[0].nonzero()[0].tolist() + h[0].nonzero()[-1].tolist()) for h in made.halves}
     assert len(firsts) == 4  # left, right, top, bottom
 
@@ -211,7 +211,7 @@ def test_references_do_not_show_what_is_asked_for(toy: Path) -> None:
     assert set(made.pictures) == {"noto", "twemoji", "openmoji", "fluent"}
     assert len({x.sum().item() for x in made.pictures.values()}) == 4
     for said, asked, scene in zip(made.said, made.asked, made.scenes, strict=True):
-        assert asked_for(said) == asked
+        assert prompt_content(said) == asked
         assert asked.things[0] not in {t.words for t in plan(scene, "test").things}
         assert place_split(asked.things[0], asked.ground) == "test"
 
@@ -223,7 +223,7 @@ def test_captions_are_those_of_their_scenes(toy: Path) -> None:
     made = judged.captions(40, 0)
     assert made.said != judged.captions(40, 1).said
     for i, said in enumerate(made.said):
-        assert said in made.scenes.captions(i) and asked_for(said) == made.asked[i]
+        assert said in made.scenes.captions(i) and prompt_content(said) == made.asked[i]
     assert made.pictures(32).shape == (40, 3, 32, 32)
     fine = torch.from_numpy(made.scenes[[5]]).float() / 127.5 - 1
     torch.testing.assert_close(
@@ -375,7 +375,7 @@ def test_styles_by_scale() -> None:
 
 
 def test_a_row_of_figures() -> None:
-    asked = [asked_for("a fox on sand"), asked_for("a bell on snow")]
+    asked = [prompt_content("a fox on sand"), prompt_content("a bell on snow")]
     zero = torch.zeros(2, dtype=torch.int64)
     found = SceneReading(NAMES, torch.zeros(2, 32, 32, dtype=torch.int64), zero, zero, 1)
     row = judged.Figures(scores(found, asked, "r")).row()

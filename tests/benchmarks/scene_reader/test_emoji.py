@@ -10,8 +10,8 @@ import pytest
 from scene_reader.emoji import (
     NAMES,
     SEED,
-    asked_for,
     pixels_of,
+    prompt_content,
     scene_set,
     train_scene_reader,
 )
@@ -33,7 +33,7 @@ def test_every_sentence_asks_for_what_is_in_its_scene() -> None:
             made = plan(i, split)  # type: ignore[arg-type]
             cells = {t.words: cell for t, cell in zip(made.things, made.cells, strict=True)}
             for sentence in sentences(made):
-                asked = asked_for(f"{sentence}, in the style of noto")
+                asked = prompt_content(f"{sentence}, in the style of noto")
                 assert sorted(asked.things) == sorted(cells), sentence
                 assert asked.ground == made.ground.name
                 ways = [w for w in ("left of", "right of", "above", "below") if w in sentence]
@@ -45,17 +45,17 @@ def test_every_sentence_asks_for_what_is_in_its_scene() -> None:
 
 
 def test_sentences_by_hand() -> None:
-    assert asked_for("a car, a carrot and an owl on a brick wall") == PromptContent(
+    assert prompt_content("a car, a carrot and an owl on a brick wall") == PromptContent(
         ("car", "carrot", "owl"), "bricks"
     )
-    assert asked_for("in a blue sky, a blue book is to the left of a red heart") == PromptContent(
-        ("blue book", "red heart"), "sky", (("blue book", "left of", "red heart"),)
-    )
-    far = asked_for("a fox above a bell and right of a star")
+    assert prompt_content(
+        "in a blue sky, a blue book is to the left of a red heart"
+    ) == PromptContent(("blue book", "red heart"), "sky", (("blue book", "left of", "red heart"),))
+    far = prompt_content("a fox above a bell and right of a star")
     assert far.relations == (("fox", "above", "bell"), ("fox", "right of", "star"))
     assert far.ground == ""
     with pytest.raises(UsageError, match="about things of scenes, got 'a zebra on sand'"):
-        asked_for("a zebra on sand")
+        prompt_content("a zebra on sand")
 
 
 def test_a_pixel_is_a_things_if_half_of_it_is() -> None:
@@ -113,10 +113,10 @@ def test_the_truth_itself_is_all_right(toy: Path) -> None:
         ReaderTraining().least,
     )
     for last in (0, -1):
-        asked = [asked_for(every.captions(i)[last]) for i in range(300)]
+        asked = [prompt_content(every.captions(i)[last]) for i in range(300)]
         made = scores(found, asked, "truth")
         assert made["object"].value == made["ground"].value == made["exact"].value == 100
-    first = scores(found, [asked_for(every.captions(i)[0]) for i in range(300)], "truth")
+    first = scores(found, [prompt_content(every.captions(i)[0]) for i in range(300)], "truth")
     assert first["relation"].value == first["attribute"].value == 100
 
 

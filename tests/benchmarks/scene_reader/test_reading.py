@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
-from scene_reader.emoji import FINE, NAMES, asked_for, scene_set
+from scene_reader.emoji import FINE, NAMES, prompt_content, scene_set
 from scene_reader.reading import (
     Names,
     SceneFeatures,
@@ -334,7 +334,7 @@ def test_a_short_training_reads_real_scenes_far_better_than_chance() -> None:
     made = train_reader(known, NAMES, short)
     unseen = scene_set(test, range(200))
     found = made.read(unseen.pictures)
-    asked = [asked_for(test.captions(i)[0]) for i in range(200)]
+    asked = [prompt_content(test.captions(i)[0]) for i in range(200)]
     figures = scores(found, asked, made.name)
     assert figures["ground"].value > 80 and figures["noun"].value > 20
     thing = torch.from_numpy(unseen.pixels) > 0

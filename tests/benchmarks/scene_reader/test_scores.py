@@ -18,11 +18,11 @@ from scene_reader.scores import (
     inside,
     object_hits,
     overlap,
+    relation_between,
     relation_hits,
     scores,
     share,
     vendor_hits,
-    way_between,
 )
 
 from sfumato.errors import UsageError
@@ -125,7 +125,7 @@ def test_grounds_and_vendors() -> None:
 def test_where_one_centre_is_from_another(
     a: tuple[float, float], b: tuple[float, float], way: str | None
 ) -> None:
-    assert way_between(a, b) == way
+    assert relation_between(a, b) == way
 
 
 def test_relations() -> None:
