@@ -7,7 +7,7 @@ import contextlib
 import io
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from sfumato.files.store import write_folder
 from sfumato.nn import ContextConfig, UNetConfig
 from sfumato.studio.limits import Limits
 from sfumato.studio.serve import application, listening
+from sfumato.studio.tab import Tab
 from sfumato.systems.ediffi.model import PromptedModel
 from sfumato.systems.ediffi.pipeline import Cascade
 from sfumato.systems.ediffi.prompt_encoder import encoder_config
@@ -59,13 +60,20 @@ def write_toy(root: Path, side: int = 16, pictures: bool = True) -> Path:
     return write_folder(root / "model", files)
 
 
+def served(
+    cascade: Cascade, limits: Limits, name: str = "toy"
+) -> contextlib.AbstractContextManager[str]:
+    """The address of the page with the tab of a cascade, served from a thread."""
+    return served_tabs([ImagineTab(cascade, name)], limits)
+
+
 @contextlib.contextmanager
-def served(cascade: Cascade, limits: Limits, name: str = "toy") -> Iterator[str]:
-    """The address of the page, served from a thread."""
+def served_tabs(tabs: Sequence[Tab], limits: Limits) -> Iterator[str]:
+    """The address of a page with these tabs, served from a thread."""
     import uvicorn
 
     with listening("127.0.0.1", 0) as place:
-        app = application([ImagineTab(cascade, name)], limits, "127.0.0.1")
+        app = application(tabs, limits, "127.0.0.1")
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
         server.config.timeout_graceful_shutdown = 1
         thread = threading.Thread(target=server.run, kwargs={"sockets": [place]}, daemon=True)
