@@ -1,4 +1,4 @@
-"""Networks in plain PyTorch: U-Net, perceptron, operators, discriminators, classifier, reader."""
+"""Networks in plain PyTorch: U-Net, perceptron, classifier, and what reads a prompt."""
 
 from sfumato.nn.classifier import Classifier, ClassifierConfig
 from sfumato.nn.config import UNetConfig
