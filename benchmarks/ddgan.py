@@ -23,10 +23,8 @@ import torch
 import tyro
 from PIL import Image
 from rich.console import Console
-from torch import Tensor
 
 import sfumato as sf
-from sfumato import zoo
 from sfumato.cli.compare import wanted
 from sfumato.cli.contest import Contest, Contestant, Ours
 from sfumato.cli.judging import Reference
@@ -36,8 +34,9 @@ from sfumato.data import PointSet, fashion_mnist, points, to_uint8
 from sfumato.data.plane import modes
 from sfumato.files import pictures
 from sfumato.metrics import mode_coverage
+from sfumato.model.load import load
+from sfumato.model.sampler import Sampler
 from sfumato.solve import Ancestral
-from sfumato.systems.ddgan.implicit import ImplicitDenoiser
 from sfumato.systems.ddgan.model import ImplicitModel
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -67,21 +66,12 @@ class Options:
     pictures: Path = PICTURES
 
 
-def generator_of(name: str) -> tuple[ImplicitDenoiser, ImplicitModel]:
+def generator_of(name: str) -> tuple[Sampler, ImplicitModel]:
     """A DDGAN by its name or folder."""
-    denoiser, model = zoo.load(name)
-    if not isinstance(denoiser, ImplicitDenoiser) or not isinstance(model, ImplicitModel):
+    found = load(name, Sampler)
+    if not isinstance(found.description, ImplicitModel):
         raise SystemExit(f"expected a denoising diffusion GAN, but {name} is not one")
-    return denoiser, model
-
-
-def draw(
-    denoiser: ImplicitDenoiser, shape: tuple[int, ...], n: int, seed: int, cond: Any = None
-) -> Tensor:
-    """Samples 0 .. n - 1 of a seed."""
-    seeds = sf.generators(seed, range(n))
-    x = denoiser.process.prior_sample((n, *shape), seeds)
-    return sf.sample(denoiser, Ancestral(), denoiser.times, x, cond=cond, generator=seeds).x
+    return found, found.description
 
 
 def measure_points(options: Options, console: Console) -> dict[str, Any]:
@@ -91,9 +81,10 @@ def measure_points(options: Options, console: Console) -> dict[str, Any]:
     assert isinstance(real, PointSet)  # noqa: S101
     rows, panels = [], []
     for run in options.points:
-        denoiser, model = generator_of(str(run))
-        x = draw(denoiser, model.shape, DRAWN, options.seed)
-        found = mode_coverage(x, torch.from_numpy(centres), std=std)
+        found, model = generator_of(str(run))
+        denoiser = found.denoiser
+        x = found.solve(DRAWN, seed=options.seed).x
+        covered = mode_coverage(x, torch.from_numpy(centres), std=std)
         about = json.loads((run / "config.json").read_text())["config"]
         rows.append({
             "run": run.name,
@@ -102,12 +93,12 @@ def measure_points(options: Options, console: Console) -> dict[str, Any]:
             "trained": about["train"]["steps"],
             "params": sum(p.numel() for p in denoiser.parameters()),
             "n": DRAWN,
-            "found": found.found,
-            "modes": found.modes,
-            "quality": found.quality,
-            "divergence": found.divergence,
+            "found": covered.found,
+            "modes": covered.modes,
+            "quality": covered.quality,
+            "divergence": covered.divergence,
         })  # fmt: skip
-        console.print(f"{run.name}: T = {model.steps}, latent {denoiser.latent}: {found}")
+        console.print(f"{run.name}: T = {model.steps}, latent {denoiser.latent}: {covered}")
         panels.append(pictures.scatter(x[:3000].numpy(), behind=real.points, limit=1.8, size=400))
     step = panels[0].width + 2  # a line between
     wide = Image.new("RGB", (len(panels) * step - 2, panels[0].height), "silver")
@@ -121,17 +112,15 @@ def measure_points(options: Options, console: Console) -> dict[str, Any]:
 def measure_images(options: Options, console: Console) -> dict[str, Any]:
     """Rows of the DDGAN, and of its peer at as many evaluations and at many."""
     how = SamplingOptions(batch=50)
-    theirs, about = zoo.load(options.peer)
+    theirs = load(options.peer, Sampler)
     mine, model = generator_of(options.model)
-    rivals: list[tuple[Contestant, int]] = [
-        (Ours("DDGAN", mine, model, how, "ancestral"), model.steps)
-    ]
+    rivals: list[tuple[Contestant, int]] = [(Ours("DDGAN", mine, how, "ancestral"), model.steps)]
     for steps in options.peer_steps:
         for solver, title in (("ddim", "DDIM"), ("dpmpp2m", "DPM-Solver++ 2M")):
             grid = "karras"
-            rivals.append((Ours(title, theirs, about, how, solver, grid), steps))
+            rivals.append((Ours(title, theirs, how, solver, grid), steps))
     judge = Reference.of(model.data, datasets.DataRequest(split="test"), "auto", False)
-    contest = Contest(wanted(model, options.n, options.seed), judge, how, options.seed, close=50)
+    contest = Contest(wanted(mine, options.n, options.seed), judge, how, options.seed, close=50)
     rows = []
     for rival, steps in rivals:
         rows.append(contest.measure(rival, steps))
@@ -148,17 +137,16 @@ def measure_images(options: Options, console: Console) -> dict[str, Any]:
         "seconds_ratio": ddim["seconds"] / mine_row["seconds"],
         "model": options.model,
         "peer": options.peer,
-        "params": sum(p.numel() for p in mine.parameters()),
-        "peer_params": sum(p.numel() for p in theirs.parameters()),
+        "params": sum(p.numel() for p in mine.denoiser.parameters()),
+        "peer_params": sum(p.numel() for p in theirs.denoiser.parameters()),
     }
 
 
 def draw_pictures(options: Options) -> None:
     """A sheet of samples, and one of edits: a column for each time that a picture is noised to."""
-    denoiser, model = generator_of(options.model)
-    classes = model.labels[0]
-    cond = (torch.arange(6 * classes) % classes)[:, None]
-    x = draw(denoiser, model.shape, len(cond), options.seed, cond)
+    found, model = generator_of(options.model)
+    denoiser, classes = found.denoiser, model.labels[0]
+    x = found.sample(6 * classes, seed=options.seed, batch=6 * classes)
     sheet = pictures.sheet(to_uint8(x).numpy(), columns=classes, scale=2)
     pictures.save(sheet, options.pictures / "ddgan.png")
     index = np.array([0, 1, 3, 6, 11])

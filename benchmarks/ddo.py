@@ -97,7 +97,7 @@ def invariance(options: Options) -> dict[str, Any]:
         denoiser, model = load(name)
         for n in (32, 64, 128):
             drawn = draw_fields(denoiser, model, (n, n), options.seed, range(options.n))
-            x = drawn.values.double()
+            x = drawn.x.double()
             mine = energy_spectrum(x, Domain.PERIODIC)
             spectra[f"{title} noise, {n} x {n}"] = mine
             ratio = spectrum_ratio(mine, spectrum, shells)
@@ -145,9 +145,9 @@ def vorticity(options: Options) -> dict[str, Any]:
         began = time.perf_counter()
         drawn = draw_fields(denoiser, model, (n, n), options.seed, range(count), walk)
         spent = (time.perf_counter() - began) / count
-        spectra[how] = energy_spectrum(drawn.values.double(), Domain.PERIODIC)
+        spectra[how] = energy_spectrum(drawn.x.double(), Domain.PERIODIC)
         scores = compare_fields(
-            resample(drawn.values, (64, 64), Domain.PERIODIC),
+            resample(drawn.x, (64, 64), Domain.PERIODIC),
             values,
             Domain.PERIODIC,
             generator=sf.generator(options.seed, "compare"),
@@ -199,7 +199,7 @@ def pictures(options: Options) -> dict[str, Any]:
         made = [
             draw_fields(
                 denoiser, model, (n, n), options.seed, range(6), given=given if names else None
-            ).values.numpy()
+            ).x.numpy()
             for n in sides
         ]
         labels = [f"{n} x {n}" for n in sides]

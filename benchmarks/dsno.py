@@ -32,7 +32,6 @@ from rich.console import Console
 from torch import Tensor
 
 import sfumato as sf
-from sfumato import zoo
 from sfumato.cli.judging import Reference
 from sfumato.console import datasets
 from sfumato.data import to_uint8
@@ -129,8 +128,9 @@ def contestants(
 
 def measure(options: Options, console: Console) -> dict[str, Any]:
     """Every contestant's scores and times; writes the picture too."""
-    teacher, model = zoo.load(options.teacher)
-    operator, made = zoo.load(options.model)
+    loaded, ours = sf.load(options.teacher), sf.load(options.model)
+    teacher, model = loaded.denoiser, loaded.description
+    operator, made = ours.denoiser, ours.description
     if not isinstance(operator, sf.TrajectoryOperator):
         raise SystemExit(f"{options.model} is not a trajectory operator")
     sigma_data = operator.backbone.sigma_data

@@ -198,9 +198,9 @@ def judged(
     """A row of figures of one picture for each caption, and the pictures."""
     made = draw(cascade, prompts, options.seed, options.walk)
     row = {"guidance": prompts.guidance, "nfe": made.nfe, "n": len(told.said)}
-    row |= judge.scores(made.pictures, told.said, told.asked).row()
+    row |= judge.scores(made.x, told.said, told.asked).row()
     Console().print(row)
-    return row, made.pictures
+    return row, made.x
 
 
 def text(options: Options) -> dict[str, Any]:
@@ -311,7 +311,7 @@ def sheet(options: Options) -> dict[str, Any]:
         made = draw(
             cascade, Prompts(every, guidance=options.guidance[-1]), options.seed, options.walk
         )
-        picture = captioned_rows(texts, spread(made.pictures, copies), blocks)
+        picture = captioned_rows(texts, spread(made.x, copies), blocks)
         save(picture, options.img / f"ediffi-{name}.webp")
     return {**about(options, cascade), "prompts": said, "outside": list(OUTSIDE)}
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from sfumato.model.walk import Drawn
 from sfumato.nn import Prompt, best_dtype
 from sfumato.systems.ediffi import pipeline
 from sfumato.systems.ediffi.paint import PaintWithWords, Stroke
 from sfumato.systems.ediffi.pipeline import (
     Cascade,
-    DrawnImages,
     PreparedStage,
     Stage,
     guided,
@@ -89,7 +89,7 @@ def draw(
     batch: int = 50,
     dtype: torch.dtype | None = None,
     advance: Callable[[int], None] = lambda done: None,
-) -> DrawnImages:
+) -> Drawn:
     """A picture of each prompt; picture i has the noise of `ediffi.pipeline.imagine`'s i.
 
     Networks are evaluated in ``dtype``, by default in bfloat16 where that is fast.
@@ -107,4 +107,6 @@ def draw(
 
     low = dtype or best_dtype(cascade.stages[0].device)
     indices = range(len(asked.said))
-    return pipeline.draw(cascade, of, seed, indices, steps, batch=batch, dtype=low, advance=advance)
+    return pipeline.draw(
+        cascade, of, seed, indices, steps, batch=batch, dtype=low, progress=advance
+    )

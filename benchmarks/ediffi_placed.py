@@ -155,15 +155,15 @@ def paint_rows(
         made = draw(cascade, painting.prompts(strength, guidance), seed, steps)
         if strength == 0:
             plain = replace(painting.prompts(0, guidance), places=())
-            if not torch.equal(draw(cascade, plain, seed, steps).pictures, made.pictures):
+            if not torch.equal(draw(cascade, plain, seed, steps).x, made.x):
                 raise SfumatoError("paint of strength 0 changes the picture")
-        drawn[strength] = made.pictures
+        drawn[strength] = made.x
         rows.append(
             {
                 "strength": strength,
                 "nfe": made.nfe,
                 "n": len(painting.said),
-                **painted_figures(reader.read(made.pictures), painting),
+                **painted_figures(reader.read(made.x), painting),
             }
         )
     return rows, drawn
@@ -235,8 +235,8 @@ def style_rows(
             asked.said, asked.pictures.get(vendor), guidance=guidance, style_guidance=scale
         )
         made = draw(cascade, prompts, seed, steps)
-        drawn[vendor] = made.pictures
-        reading = reader.read(made.pictures)
+        drawn[vendor] = made.x
+        reading = reader.read(made.x)
         found = share("object", object_hits(reading, asked.asked), reader.name)
         counts = torch.bincount(reading.vendor, minlength=len(VENDORS)) / len(reading)
         row: dict[str, Any] = {

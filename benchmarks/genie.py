@@ -29,12 +29,11 @@ from rich.console import Console
 from torch import Tensor
 
 import sfumato as sf
-from sfumato import zoo
 from sfumato.data import to_uint8
 from sfumato.guide import ClassifierFree, ClassifierGuided
 from sfumato.metrics import extract, frechet_distance
 from sfumato.model.description import ModelDescription
-from sfumato.model.load import load_model
+from sfumato.model.load import load
 from sfumato.seeds import fold, generators
 from sfumato.solve import DDIM, DormandPrince, DPMSolverPP, Heun
 from sfumato.systems.genie.derivative import ExactDerivative, LearnedDerivative, along
@@ -137,10 +136,10 @@ def models(options: Options) -> Iterator[tuple[str, LearnedDerivative, ModelDesc
     """Each model with its head."""
     for i, name in enumerate(options.models):
         given = options.heads[i] if options.heads else f"{name}-genie"
-        denoiser, model = load_model(given) if options.heads else zoo.load(given)
-        if not isinstance(denoiser, LearnedDerivative):
+        model = load(given)
+        if not isinstance(model.denoiser, LearnedDerivative):
             raise SystemExit(f"{given} has no derivative head")
-        yield name, denoiser, model
+        yield name, model.denoiser, model.description
 
 
 def begin(

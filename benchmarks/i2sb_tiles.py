@@ -89,7 +89,7 @@ def ready(options: Options, width: int) -> tuple[Tensor, Tensor, Any]:
     bad = problem.beside[0].clamp(-1, 1)[:, :: task.degradation.scale, :: task.degradation.scale]
 
     def restorer(shift: tuple[int, int] = (0, 0)) -> Restorer:
-        return Restorer(denoiser, model, precision=torch.bfloat16, shift=shift)
+        return Restorer(denoiser, model).tiled(shift=shift, precision=torch.bfloat16)
 
     return truth, bad, restorer
 

@@ -36,13 +36,13 @@ from sfumato.cli.compare import Rows, compete, line, plan, wanted
 from sfumato.cli.contest import Contest, Contestant, Ours, Row
 from sfumato.cli.judging import Reference
 from sfumato.console import datasets
-from sfumato.console.drawing import Drawer
 from sfumato.console.how import SamplingOptions
 from sfumato.console.options import Integers
-from sfumato.denoise import Denoiser
 from sfumato.errors import MissingExtra
 from sfumato.metrics import Score, extract, frechet_distance
-from sfumato.model.description import ModelDescription
+from sfumato.model.load import load
+from sfumato.model.sampler import Sampler
+from sfumato.seeds import generators
 from sfumato.system import solvers
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -90,10 +90,8 @@ class Driven(Contestant):
     maker = "diffusers"
     follows = True
 
-    def __init__(
-        self, peer: Peer, denoiser: Denoiser, model: ModelDescription, how: SamplingOptions
-    ) -> None:
-        self.peer, self.denoiser, self.model, self.how = peer, denoiser, model, how
+    def __init__(self, peer: Peer, model: Sampler, how: SamplingOptions) -> None:
+        self.peer, self.model, self.how = peer, model, how
         self.name, self.settings = peer.name, peer.settings
 
     def steps(self, budgets: Sequence[int]) -> list[int]:
@@ -104,36 +102,39 @@ class Driven(Contestant):
         self, indices: Sequence[int], labels: NDArray[np.int64], steps: int, seed: int
     ) -> tuple[Tensor, int]:
         """The scheduler's loop, from the noise that ours starts from."""
-        drawer = Drawer.of(self.denoiser, self.model, self.how, steps, seed)
-        x, _ = drawer.start(indices)
+        drawer = self.how.prepare(self.model, steps, seed)
+        shape = (len(indices), *self.model.description.shape)
+        x = drawer.denoiser.process.prior_sample(shape, generators(seed, indices))
+        x = x.to(drawer.device)
         x0, nfe = self.peer.walk(drawer.denoiser, x, steps, drawer.cond(labels))
         return x0.float().cpu(), nfe
 
 
 def samplers(name: str, how: SamplingOptions, console: Console) -> list[list[Contestant]]:
     """Every sampler of the comparison, each in all the settings that are tried."""
-    denoiser, model = zoo.load(name)
+    model = load(name, Sampler)
     found: list[list[Contestant]] = [
-        [Ours(solver.title, denoiser, model, how, solver.name, grid) for grid in GRIDS]
-        for solver in OFFERED
+        [Ours(solver.title, model, how, solver.name, grid) for grid in GRIDS] for solver in OFFERED
     ]
-    shipped = [card for card in zoo.cards() if card.data == model.data]
+    data = model.description.data
+    shipped = [card for card in zoo.cards() if card.data == data]
     for system in SYSTEMS:
         cards = [c for c in shipped if c.system == system and c.kind == "denoiser"]
         if not cards:
-            console.print(f"{system}: no weights for {model.data} are shipped yet; skipped")
+            console.print(f"{system}: no weights for {data} are shipped yet; skipped")
         for card in cards:
-            theirs, about = zoo.load(card.name)
+            theirs = load(card.name, Sampler)
+            about = theirs.description
             title = system if len(cards) == 1 else f"{system} ({card.name})"
             solver = "sscs" if system == "CLD" else about.sampling.solver
             grids: tuple[str, ...] = IN_PHASE_SPACE if system == "CLD" else GRIDS
             if about.sampling.times:  # made for its own steps
                 grids = ("auto",)
-            found.append([Ours(title, theirs, about, how, solver, grid) for grid in grids])
+            found.append([Ours(title, theirs, how, solver, grid) for grid in grids])
     try:
         made = options()
         next(iter(made.values()))[0].ready(4)
-        found += [[Driven(p, denoiser, model, how) for p in peers] for peers in made.values()]
+        found += [[Driven(p, model, how) for p in peers] for peers in made.values()]
     except MissingExtra as error:
         console.print(f"diffusers' schedulers are skipped: {error}")
     return found
@@ -220,8 +221,9 @@ def run(name: str, options: Options, console: Console) -> None:
     how = SamplingOptions(batch=options.batch)
     groups = samplers(name, how, console)
     model = groups[0][0].model
-    wish = datasets.DataRequest("test", 0, model.shape[-1], options.seed, channels=model.shape[0])
-    judge = Reference.of(model.data, wish, "auto", accuracy=False)
+    channels, *_, side = model.description.shape
+    wish = datasets.DataRequest("test", 0, side, options.seed, channels=channels)
+    judge = Reference.of(model.description.data, wish, "auto", accuracy=False)
     small = Contest(wanted(model, options.trial, options.seed), judge, how, options.seed)
     whole = Contest(wanted(model, options.n, options.seed), judge, how, options.seed, like=small)
     head = {

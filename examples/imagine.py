@@ -13,21 +13,21 @@ from __future__ import annotations
 
 import torch
 
+import sfumato as sf
 from sfumato.data import to_uint8
 from sfumato.files import pictures
-from sfumato.files.cards import find
-from sfumato.systems.ediffi.pipeline import ImageRequest, Paint, imagine, open_cascade
 
 SAID = "a fox and a blue book on sand"
 
-cascade = open_cascade([str(find(name)) for name in ("scenes", "scenes-64")])
+model = sf.load("scenes")
+larger = sf.load("scenes-64")
 left = torch.zeros(64, 64)
 left[16:48, 4:28] = 1
-painted = (Paint("fox", left), Paint("blue book", left.flip(1)))
+painted = {"fox": left, "blue book": left.flip(1)}
 
-plain = imagine(cascade, ImageRequest(SAID), seed=0, indices=range(4)).pictures
-placed = imagine(cascade, ImageRequest(SAID, paint=painted), seed=0, indices=range(4)).pictures
-styled = imagine(cascade, ImageRequest(SAID, style=plain[0]), seed=0, indices=range(4)).pictures
+plain = model.imagine(SAID, 4, seed=0, enlarge=larger)
+placed = model.imagine(SAID, 4, seed=0, enlarge=larger, paint=painted)
+styled = model.imagine(SAID, 4, seed=0, enlarge=larger, style=plain[0])
 
 for name, drawn in (("plain", plain), ("painted", placed)):
     orange = (drawn[:, 0] - drawn[:, 2]).clamp_min(0)  # red without blue

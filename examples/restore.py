@@ -11,21 +11,17 @@ from __future__ import annotations
 
 import torch
 
+import sfumato as sf
 from sfumato.data import avatar, to_uint8
 from sfumato.data.degrade import JpegFile
 from sfumato.files import pictures
-from sfumato.files.cards import find
 from sfumato.metrics import psnr
-from sfumato.model.load import load_model
-from sfumato.systems.i2sb.restorer import Restorer
 
 face = torch.from_numpy(avatar(123_456_789, resolution=96).image.copy())
 truth = face.float() / 127.5 - 1
 bad = JpegFile((10, 10))(truth[None])[0]
 
-restorer = Restorer(*load_model(find("restore")))
-with torch.inference_mode():
-    answers = restorer(bad, "jpeg", seeds=range(8), steps=10)
+answers = sf.load("restore").restore(bad, "jpeg", n=8, seed=0, steps=10)
 mean = answers.mean(0)
 
 for name, picture in (("JPEG", bad), ("an answer", answers[0]), ("mean of eight", mean)):

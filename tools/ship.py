@@ -31,7 +31,7 @@ from sfumato.system import kinds, resolve, systems
 from sfumato.systems.ddo import datasets as field_data
 from sfumato.systems.ddo.commands import calibrate
 from sfumato.systems.dpdm import recipe as private
-from sfumato.systems.dpdm.certificate import promise_files, read_promise
+from sfumato.systems.dpdm.certificate import read_promise
 from sfumato.systems.i2sb import recipe as i2sb
 
 ZOO = Path(__file__).resolve().parents[1] / "src" / "sfumato" / "zoo"
@@ -187,9 +187,7 @@ def main() -> None:
     if asked.calibrate:
         about["command"] += f" ; sfumato fields calibrate {asked.run} --n {asked.calibrate}"
     with tempfile.TemporaryDirectory() as scratch:
-        made = export(
-            asked.run, Path(scratch) / asked.name, about, half=True, further=promise_files
-        )
+        made = export(asked.run, Path(scratch) / asked.name, about, half=True)
         if asked.calibrate:
             calibrate.run(calibrate.CalibrateConfig(str(made), made, asked.calibrate, force=True))
         read_folder(made)

@@ -284,6 +284,8 @@ class System(NamedTuple):
         parts: references to the dataclasses that a ``model.json`` or a ``config.json`` may be
             made of besides the kinds; "module:*NAME" is a tuple of them.
         tab: reference to a `sfumato.studio.tab.OpenTab`, its tab in the studio, or "".
+        beside: reference to a function of a `sfumato.model.load.SavedModel` that gives the files,
+            by name, that its weights must not be passed on without, or "".
     """
 
     name: str
@@ -299,6 +301,7 @@ class System(NamedTuple):
     kinds: tuple[KindEntry, ...] = ()
     parts: tuple[str, ...] = ()
     tab: str = ""
+    beside: str = ""
 
 
 @cache

@@ -71,11 +71,11 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def by_turns(cascade: Cascade, wishes: Sequence[ImageRequest]) -> Tensor:
     """Picture i of the i-th wish, each drawn alone."""
-    return torch.cat([imagine(cascade, w, 3, [i], 3).pictures for i, w in enumerate(wishes)])
+    return torch.cat([imagine(cascade, w, 3, [i], 3).x for i, w in enumerate(wishes)])
 
 
 def together(cascade: Cascade, asked: Any, batch: int = 50) -> Tensor:
-    made: Tensor = drawn.draw(cascade, asked, 3, 3, batch=batch, dtype=torch.float32).pictures
+    made: Tensor = drawn.draw(cascade, asked, 3, 3, batch=batch, dtype=torch.float32).x
     return made
 
 
@@ -110,8 +110,8 @@ def test_prompts_of_different_lengths_are_drawn_as_alone(two: Cascade) -> None:
 def test_networks_are_evaluated_in_the_type_that_is_asked_for(two: Cascade) -> None:
     """bfloat16 has 8 bits: the same pictures to its error, and not to float32's."""
     asked = drawn.Prompts(SAID, guidance=1.0)
-    exact = drawn.draw(two, asked, 3, 3, dtype=torch.float32).pictures
-    coarse = drawn.draw(two, asked, 3, 3, dtype=torch.bfloat16).pictures
+    exact = drawn.draw(two, asked, 3, 3, dtype=torch.float32).x
+    coarse = drawn.draw(two, asked, 3, 3, dtype=torch.bfloat16).x
     off = float((coarse - exact).square().mean().sqrt() / exact.std())
     assert coarse.dtype == torch.float32 and 1e-4 < off < 0.1
 

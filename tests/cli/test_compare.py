@@ -13,16 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sfumato import zoo
 from sfumato.cli import contest, main
 from sfumato.cli.compare import Rows, compete, fitting, plan, wanted
 from sfumato.cli.contest import Contest, Contestant, Ours, flops
 from sfumato.cli.judging import Reference
 from sfumato.console import datasets
 from sfumato.console.how import SamplingOptions
-from sfumato.console.writers import Labelled
 from sfumato.data import DataCard, ImageSet, LabelAxis
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.model.labels import Labelled
+from sfumato.model.load import load
+from sfumato.model.sampler import Sampler
 from sfumato.system import SolverEntry, solvers
 
 HOW = SamplingOptions(batch=10)
@@ -43,14 +44,13 @@ def real(monkeypatch: pytest.MonkeyPatch) -> ImageSet:
 @pytest.fixture
 def points() -> Contest:
     """40 points, judged against 300 of the true ones."""
-    _, model = zoo.load("tiny-points")
+    model = load("tiny-points", Sampler)
     judge = Reference.of("25-gaussians", datasets.DataRequest("test", 300), "auto", accuracy=False)
     return Contest(wanted(model, 40, 0), judge, HOW, seed=0, close=8)
 
 
 def ours(name: str, solver: str) -> Ours:
-    denoiser, model = zoo.load(name)
-    return Ours(solver, denoiser, model, HOW, solver)
+    return Ours(solver, load(name, Sampler), HOW, solver)
 
 
 def test_operations_are_those_counted_by_hand() -> None:
@@ -63,9 +63,10 @@ def test_operations_are_those_counted_by_hand() -> None:
 
 
 def test_operations_of_a_walk_are_those_of_its_evaluations() -> None:
-    denoiser, model = zoo.load("tiny-grey")
+    model = load("tiny-grey", Sampler)
+    denoiser = model.denoiser
     label = np.zeros((1, 1), np.int64)
-    x = torch.zeros(1, *model.shape)
+    x = torch.zeros(1, *model.description.shape)
     once = flops(lambda: denoiser(x, 0.5, torch.zeros(1, 1, dtype=torch.int64)))
     assert once > 1e6
     for solver, evaluations in (
@@ -93,15 +94,15 @@ def test_no_sampler_spends_more_than_its_budget(solver: SolverEntry, budget: int
 @pytest.mark.parametrize("name", ["tiny-phase", "tiny-points"])
 def test_every_sampler_that_is_offered_draws(name: str) -> None:
     """Among them DEIS where there is a noise level, and SSCS where there is a velocity."""
-    denoiser, model = zoo.load(name)
-    offered = fitting(name, denoiser, model, HOW)
+    model = load(name, Sampler)
+    offered = fitting(model, HOW)
     names = {c.how.solver for c in offered if isinstance(c, Ours)}
     assert ("deis" in names) == (name == "tiny-points")
     assert ("sscs" in names) == (name == "tiny-phase")
     label = np.zeros((1, len(model.axes)), np.int64)
     for contestant in offered:
         x, nfe = contestant.draw(range(1), label, 2, 0)
-        assert x.shape == (1, *model.shape) and x.isfinite().all() and nfe >= 2
+        assert x.shape == (1, *model.description.shape) and x.isfinite().all() and nfe >= 2
 
 
 def test_the_distance_to_the_ode_is_that_of_the_solver(points: Contest) -> None:
@@ -123,9 +124,9 @@ class Counting(Contestant):
     follows = False
 
     def __init__(self, mark: float = 0.0) -> None:
-        self.denoiser, self.model = zoo.load("tiny-points")
+        self.model = load("tiny-points", Sampler)
         with torch.no_grad():
-            next(self.denoiser.parameters()).add_(mark)
+            next(self.model.denoiser.parameters()).add_(mark)
         self.calls = 0
 
     def steps(self, budgets: Sequence[int]) -> list[int]:

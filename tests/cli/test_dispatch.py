@@ -55,7 +55,9 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         (["--n", "3"], 2, "sfumato: expected a command before '--n'; see sfumato --help"),
         (["sample", "tiny-gray"], 2, "sfumato sample: unknown model 'tiny-gray'; did you mean "
          "'tiny-faces' or 'tiny-grey' or 'tiny-phase'?"),
-        (["sample", "no/such"], 2, "sfumato sample: there is no folder 'no/such'"),
+        (["sample", "no/such"], 2, "sfumato sample: there is no folder 'no/such'; a model of that "
+         "name on the Hugging Face hub is fetched with: sfumato models no/such --download (in "
+         "Python: sfumato.download('no/such'))"),
         (["sample", "tiny-grey", "--steps", "0"], 2,
          "sfumato sample: --steps must be at least 1, got 0"),
         (["sample", "tiny-grey", "--n", "0"], 2, "sfumato sample: --n must be at least 1, got 0"),

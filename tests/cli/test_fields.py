@@ -179,14 +179,18 @@ def test_other_models_are_not_of_fields(
 ) -> None:
     monkeypatch.setenv("SFUMATO_ZOO", str(zoo_folder))
     assert main(["fields", "sample", "tiny-grey"]) == 2
-    assert "'tiny-grey' is a denoiser, expected a model of fields" in capsys.readouterr().err
+    assert (
+        "'tiny-grey' is a generative model, expected a model of fields" in capsys.readouterr().err
+    )
 
 
 def test_models_of_fields_are_not_for_other_commands(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["sample", "tiny-rain"]) == 2
-    assert "'tiny-rain' is a field model, expected a generative model" in capsys.readouterr().err
+    assert (
+        "'tiny-rain' is a model of fields, expected a generative model" in capsys.readouterr().err
+    )
     assert main(["sample", str(folder / "tiny-rain")]) == 2
     assert "see sfumato fields sample --help" in capsys.readouterr().err
 

@@ -90,7 +90,7 @@ def test_everything_at_once(models: dict[str, str], capsys: pytest.CaptureFixtur
     paint = (Paint("red", fine), Paint("blue square", 1 - left, 0.5))
     wish = ImageRequest(SAID, "a green square", paint, 0.8, picture("pink"), 2.0, 3.0)
     drawn = imagine(cascade, wish, 5, range(3), 3)
-    want = to_uint8(drawn.pictures).numpy()
+    want = to_uint8(drawn.x).numpy()
     about = {**ABOUT, "model": [models["base"], models["larger"]]}
 
     assert main([*options(models), "--out", "new/a.npz"]) == 0
@@ -118,9 +118,7 @@ def test_what_is_left_out_is_as_it_was_learned(models: dict[str, str]) -> None:
     """A sheet by itself; and the same command again may overwrite it, but nothing else."""
     words = ["imagine", "a red square", "--model", models["base"], "--quiet", "--steps", "2"]
     assert main(words) == 0
-    want = imagine(
-        open_cascade([models["base"]]), ImageRequest("a red square"), 0, range(4), 2
-    ).pictures
+    want = imagine(open_cascade([models["base"]]), ImageRequest("a red square"), 0, range(4), 2).x
     sheet = pictures.sheet(to_uint8(want).numpy(), 2)
     assert np.array_equal(np.asarray(Image.open("imagined.png")), np.asarray(sheet))
     about = json.loads(pictures.described("imagined.png"))

@@ -16,10 +16,9 @@ import pytest
 pytest.importorskip("opacus", reason="the extra 'private' is not installed")
 
 from sfumato.cli import main
-from sfumato.errors import UsageError
 from sfumato.model.export import export
 from sfumato.systems.dpdm.accounting import Accountant, epsilon
-from sfumato.systems.dpdm.certificate import promise_files, seal
+from sfumato.systems.dpdm.certificate import seal
 from sfumato.systems.dpdm.commands.train import table
 from sfumato.systems.dpdm.ledger import Ledger
 from sfumato.systems.dpdm.recipe import presets
@@ -156,9 +155,7 @@ def test_mechanism_and_data_must_be_the_ones(exported, capsys) -> None:
 
 def test_a_shipped_private_model_carries_its_ledger(run, tmp_path, monkeypatch, capsys) -> None:
     card = {"name": "mine", "system": "DPDM", "data": "fashion-mnist", "kind": "denoiser"}
-    with pytest.raises(UsageError, match="a private run, whose ledger has to go with its weights"):
-        export(run, tmp_path / "zoo" / "mine", card)
-    export(run, tmp_path / "zoo" / "mine", card, further=promise_files)
+    export(run, tmp_path / "zoo" / "mine", card)
     monkeypatch.setenv("SFUMATO_ZOO", str(tmp_path / "zoo"))
     out = tmp_path / "made.npz"
     words = ["private", "export", "mine", "--n", "4", "--steps", "2", "--out", str(out)]

@@ -12,15 +12,17 @@ import pytest
 import torch
 from PIL import Image
 
-from sfumato import zoo
 from sfumato.cli import main
-from sfumato.console.drawing import Drawer, stream
+from sfumato.console.drawing import stream
 from sfumato.console.how import SamplingOptions
-from sfumato.console.writers import Labelled, Memory, Npz, Parts
+from sfumato.console.writers import Memory, Npz, Parts
 from sfumato.damped import CriticallyDamped
 from sfumato.files import pictures
 from sfumato.model.description import Sampling
+from sfumato.model.labels import Labelled
+from sfumato.model.load import load
 from sfumato.model.plan import make_plan, make_times
+from sfumato.model.sampler import Drawer, Sampler
 from sfumato.nn import MLPConfig
 from sfumato.process import Scheduled
 from sfumato.schedule import RectifiedFlow
@@ -32,8 +34,7 @@ IMPLICIT = ImplicitModel("p", MLPConfig(width=8, blocks=1, latent=4), steps=2)
 
 
 def drawer(name: str, how: SamplingOptions, steps: int = 4) -> Drawer:
-    denoiser, config = zoo.load(name)
-    return Drawer.of(denoiser, config, how, steps, seed=3)
+    return how.prepare(load(name, Sampler), steps, seed=3)
 
 
 def labelled(n: int, *sizes: int) -> Labelled:
@@ -66,9 +67,9 @@ def test_a_sample_alone_is_the_sample_in_a_batch(how: SamplingOptions) -> None:
 def test_streams_do_not_depend_on_the_batch(batch: int) -> None:
     labels = labelled(20, 3, 2)
     whole, cut = Memory(Path("whole")), Memory(Path("cut"))
-    stream(drawer("tiny-faces", SamplingOptions(solver="ancestral")), labels, whole, {})
-    how = SamplingOptions(solver="ancestral", batch=batch)
-    stream(drawer("tiny-faces", how), labels, cut, {})
+    stream(drawer("tiny-faces", SamplingOptions(solver="ancestral")), labels, whole, {}, 64)
+    how = SamplingOptions(solver="ancestral")
+    stream(drawer("tiny-faces", how), labels, cut, {}, batch)
     assert whole.x.shape == cut.x.shape == (20, 3, 8, 8)
     assert np.abs(whole.x.astype(int) - cut.x.astype(int)).max() <= 1
     assert not list(Path().glob(".*.parts"))
@@ -147,7 +148,7 @@ def test_sheet_reports_nfe_and_keeps_how_it_was_made(capsys: pytest.CaptureFixtu
 
 
 def test_an_interrupted_run_goes_on() -> None:
-    d = drawer("tiny-faces", SamplingOptions(batch=4))
+    d = drawer("tiny-faces", SamplingOptions())
     labels, done = labelled(12, 3, 2), []
 
     def stop(count: int) -> None:
@@ -156,11 +157,11 @@ def test_an_interrupted_run_goes_on() -> None:
             raise KeyboardInterrupt
 
     whole = Memory(Path("whole"))
-    stream(d, labels, whole, {})
+    stream(d, labels, whole, {}, 4)
     out = Memory(Path("out"))
     with pytest.raises(KeyboardInterrupt):
-        stream(d, labels, out, {"plan": "a"}, stop)
-    assert stream(d, labels, out, {"plan": "a"}).samples == 4  # only the third batch
+        stream(d, labels, out, {"plan": "a"}, 4, stop)
+    assert stream(d, labels, out, {"plan": "a"}, 4).samples == 4  # only the third batch
     assert (out.x == whole.x).all()
 
 
@@ -227,31 +228,24 @@ def test_a_model_says_how_it_is_sampled() -> None:
     """Nothing asked: what suits the model; a model made for its own steps takes no others."""
     flow = Scheduled(RectifiedFlow())
     usual = Sampling("heun", "quadratic", 5)
-    plan = SamplingOptions().plan(flow, usual, None)
+    plan = make_plan(flow, usual)
     assert (plan.name, plan.grid, plan.steps) == ("heun", "quadratic", 5)
     plan = make_plan(flow, usual, solver="euler", grid="uniform", steps=3)
     assert isinstance(plan.solver, Euler) and torch.equal(plan.times, uniform(3))
     fixed = Sampling("ancestral", times=(1.0, 0.4, 0.0))
     plan = make_plan(flow, fixed, steps=2)
     assert isinstance(plan.solver, Ancestral) and plan.times.tolist() == [1.0, 0.4, 0.0]
-    for how, steps in [
-        (SamplingOptions(), 3),
-        (SamplingOptions(solver="heun"), None),
-        (SamplingOptions(grid="uniform"), None),
-    ]:
+    for asked in ({"steps": 3}, {"solver": "heun"}, {"grid": "uniform"}):
         with pytest.raises(ValueError, match="its own 2 steps of ancestral"):
-            how.plan(flow, fixed, steps)
+            make_plan(flow, fixed, **asked)
 
 
 def test_a_generator_of_few_steps_walks_its_own_times() -> None:
     plan = make_plan(IMPLICIT.build().process, IMPLICIT.sampling)
     assert isinstance(plan.solver, Ancestral) and torch.equal(plan.times, offset(2))
-    draws = [
-        Drawer.of(IMPLICIT.build(), IMPLICIT, SamplingOptions(batch=b), None, 3) for b in (1, 4)
-    ]
+    drawer = Sampler(IMPLICIT.build().eval(), IMPLICIT).prepare(seed=3)
     empty = np.empty((4, 0), np.int64)
-    together, nfe = draws[1].draw(range(4), empty)
-    assert nfe == 2
-    for i in range(4):
-        alone, _ = draws[0].draw([i], empty[:1])
-        np.testing.assert_allclose(alone[0], together[i], atol=1e-5)
+    together = drawer.draw(range(4), empty)
+    assert together.nfe == 2
+    alone = drawer.draw(range(4), empty, batch=1)
+    np.testing.assert_allclose(alone.x, together.x, atol=1e-5)

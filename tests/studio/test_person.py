@@ -140,7 +140,7 @@ def test_type_paint_draw_download(
     assert float(red.where[:, :2].max()) < 1e-3 > float(red.where[:, 8:].max())
     assert float(blue.where[:, :17].max()) < 1e-3 and float(blue.where[9, 21:30].min()) > 0.99
     assert ask.image.style is not None and tuple(ask.image.style.shape) == (3, 90, 90)
-    want = to_uint8(imagine(toy, ask.image, 0, range(4), ask.steps, batch=1).pictures).numpy()
+    want = to_uint8(imagine(toy, ask.image, 0, range(4), ask.steps, batch=1).x).numpy()
 
     tab.click(".sf-file:nth-of-type(1)")
     sheet = downloaded(tmp_path / "downloads", "seed-0.png")

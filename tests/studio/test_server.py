@@ -22,10 +22,11 @@ from PIL import Image
 from sfumato.data import to_uint8
 from sfumato.errors import UsageError
 from sfumato.files import pictures
+from sfumato.model.walk import Drawn
 from sfumato.studio.gate import addresses
 from sfumato.studio.limits import Limits
 from sfumato.studio.serve import listening, loopback
-from sfumato.systems.ediffi.pipeline import Cascade, DrawnImages, imagine, open_cascade
+from sfumato.systems.ediffi.pipeline import Cascade, imagine, open_cascade
 from sfumato.systems.ediffi.studio import requests
 from sfumato.systems.ediffi.studio.colours import PALETTE
 from sfumato.systems.ediffi.studio.requests import RawRequest, parse_request
@@ -104,7 +105,7 @@ def read(data: bytes) -> np.ndarray:
 def test_a_drawing_is_that_of_imagine(toy: Cascade, address: str, tmp_path: Path) -> None:
     pieces = follow(address, join(address))
     ask = parse_request(RawRequest(**PLAIN), toy, LIMITS)
-    want = to_uint8(imagine(toy, ask.image, 5, range(3), 3, batch=1).pictures).numpy()
+    want = to_uint8(imagine(toy, ask.image, 5, range(3), 3, batch=1).x).numpy()
     offered = files(pieces[-1])
     assert list(offered) == [f"seed-5-{i}.png" for i in range(3)] + ["seed-5.png", "seed-5.zip"]
     for i in range(3):
@@ -162,7 +163,7 @@ class Held:
         self.lock = threading.Lock()
 
     def __call__(self, cascade: Cascade, wish: Any, seed: int, here: range, *a: Any, **k: Any
-                 ) -> DrawnImages:  # fmt: skip
+                 ) -> Drawn:  # fmt: skip
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)

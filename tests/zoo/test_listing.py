@@ -10,7 +10,7 @@ from safetensors.torch import load as load_tensors
 from sfumato import zoo
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.store import read_folder
-from sfumato.model.load import load_model
+from sfumato.model.load import load, load_model
 from sfumato.systems.ediffi.model import PromptedModel
 
 
@@ -72,7 +72,7 @@ def test_a_classifier_is_not_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SFUMATO_ZOO", str(tmp_path))
     write(tmp_path, name="judge", system="s", data="d", kind="classifier")
     with pytest.raises(UsageError, match="'judge' is a classifier, expected a generative model"):
-        zoo.load("judge")
+        load("judge")
 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in zoo.shipped().values()))
@@ -94,7 +94,8 @@ def test_shipped_models_are_whole_small_and_have_a_full_card(name: str) -> None:
         assert isinstance(model, PromptedModel) and len(model.split) + 1 == experts
         assert {one.source for one in model.listeners} <= {"minilm", *zoo.shipped()}
     if card.kind == "denoiser":
-        denoiser, config = zoo.load(name)
+        model = load(name)
+        denoiser, config = model.denoiser, model.description
         shipped = load_tensors(files["model.safetensors"])  # a head comes without its backbone
         assert sum(w.numel() for w in shipped.values()) == card.params
         assert all(bool(p.isfinite().all()) for p in denoiser.parameters())

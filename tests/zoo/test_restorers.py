@@ -12,7 +12,7 @@ from sfumato.cli.tour.restoring import photograph
 from sfumato.data.degrade import TASKS, Blur, BlurKernel, FreeForm, Grey, Jpeg, Noisy, Task, posed
 from sfumato.files.cards import folders
 from sfumato.metrics import detail, psnr
-from sfumato.model.load import load_model
+from sfumato.model.load import load
 from sfumato.seeds import generators
 from sfumato.systems.i2sb.restorer import BLIND, Restorer
 
@@ -31,7 +31,7 @@ WORK = {
 def restorer(name: str) -> Restorer:
     if name not in folders():
         pytest.skip(f"the model {name} is not shipped here")
-    return Restorer(*load_model(folders()[name]))
+    return load(name, Restorer)
 
 
 def truth() -> Tensor:
@@ -84,7 +84,7 @@ def test_colour_appears_and_brightness_stays() -> None:
 def test_tiles_leave_no_seam() -> None:
     """Moving every tile changes the picture by less than another seed does."""
     usual = restorer("restore")
-    moved = Restorer(usual.denoiser, usual.model, shift=(16, 32))
+    moved = Restorer(usual.denoiser, usual.description).tiled(shift=(16, 32))
     x = bad("jpeg")[0]
     with torch.inference_mode():
         a, other = usual(x, "jpeg", seeds=(0, 1), steps=5)

@@ -16,67 +16,60 @@ from typing import TYPE_CHECKING, Any, final
 
 from sfumato.cli.contest import Contest, Contestant, Ours, Row
 from sfumato.console.how import SamplingOptions
-from sfumato.console.labels import labels
 from sfumato.console.progress import bar
 from sfumato.console.report import commit, record
 from sfumato.damped import CriticallyDamped
-from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.atomic import write
-from sfumato.model.description import ModelDescription
+from sfumato.files.cards import folders
+from sfumato.model.labels import Labelled, labels
+from sfumato.model.load import load
 from sfumato.model.plan import fits
+from sfumato.model.sampler import Sampler
 from sfumato.process import Scheduled
-from sfumato.seeds import fold
 from sfumato.system import SolverEntry, resolve, solvers
 
 if TYPE_CHECKING:
     from sfumato.cli.evaluate import EvaluateConfig
     from sfumato.console.datasets import DataRequest
-    from sfumato.console.writers import Labelled
 
 BUDGETS = (5, 10, 20)
 """Network evaluations at which samplers are compared unless told otherwise."""
 CLOSE = 64
 """Samples whose distance to the solution of the ODE is taken: it varies little between samples."""
 
-Loaded = tuple[Denoiser, ModelDescription]
 
-
-def with_head(name: str, loaded: Loaded, solver: SolverEntry) -> Loaded | None:
+def with_head(model: Sampler, solver: SolverEntry) -> Sampler | None:
     """The model as a solver needs it: itself, or the one with a head that is shipped for it."""
-    from sfumato import zoo
-
-    if not solver.head or isinstance(loaded[0], resolve(solver.head)):
-        return loaded
-    head = f"{name}-{solver.name}"
-    return zoo.load(head) if head in zoo.folders() else None
+    if not solver.head or isinstance(model.denoiser, resolve(solver.head)):
+        return model
+    head = f"{model.name}-{solver.name}"
+    return load(head, Sampler) if head in folders() else None
 
 
-def fitting(
-    name: str, denoiser: Denoiser, model: ModelDescription, how: SamplingOptions
-) -> list[Contestant]:
+def fitting(model: Sampler, how: SamplingOptions) -> list[Contestant]:
     """The samplers that a model can be drawn with, each with the grid that `how` asks for.
 
     Raises UsageError for a model that can be sampled in one way only.
     """
-    if model.sampling.times:
+    usual = model.description.sampling
+    if usual.times:
         raise UsageError(
-            f"this model was made for its own {len(model.sampling.times) - 1} steps of "
-            f"{model.sampling.solver} and no others, so there is nothing to compare"
+            f"this model was made for its own {len(usual.times) - 1} steps of "
+            f"{usual.solver} and no others, so there is nothing to compare"
         )
     found: list[Contestant] = []
     for solver in solvers().values():
-        if denoiser.process.k not in solver.compared or not fits(solver, denoiser.process):
+        if model.process.k not in solver.compared or not fits(solver, model.process):
             continue
-        if (loaded := with_head(name, (denoiser, model), solver)) is not None:
-            found.append(Ours(solver.title, *loaded, how, solver.name, how.grid))
+        if (loaded := with_head(model, solver)) is not None:
+            found.append(Ours(solver.title, loaded, how, solver.name, how.grid))
     return found
 
 
-def wanted(model: ModelDescription, n: int, seed: int) -> Labelled:
+def wanted(model: Sampler, n: int, seed: int) -> Labelled:
     """The labels of samples 0 .. n-1, as `sfumato evaluate` asks for them."""
-    axes = [(axis.name, axis.values) for axis in model.axes]
-    return labels("", axes, n, lambda axis, i: fold(seed, "label", axis, i))
+    return labels("", model.axes, n, seed)
 
 
 Plan = list[tuple[Contestant, int]]
@@ -248,18 +241,20 @@ def run(config: EvaluateConfig, wish: DataRequest, argv: Sequence[str]) -> None:
     """
     from dataclasses import asdict, replace
 
-    from sfumato import zoo
     from sfumato.cli.judging import Reference
 
-    denoiser, model = zoo.load(config.name)
-    if not isinstance(denoiser.process, Scheduled | CriticallyDamped):
+    model = load(config.name, Sampler)
+    if not isinstance(model.process, Scheduled | CriticallyDamped):
         raise UsageError(f"{config.name} starts from data, not from noise: nothing to compare")
-    if len(model.shape) == 3:
-        resolution = wish.resolution or model.shape[-1]
-        wish = replace(wish, resolution=resolution, channels=model.shape[0])
-    contestants = fitting(config.name, denoiser, model, config.drawing)
+    shape = model.description.shape
+    if len(shape) == 3:
+        resolution = wish.resolution or shape[-1]
+        wish = replace(wish, resolution=resolution, channels=shape[0])
+    contestants = fitting(model, config.drawing)
     todo = plan(contestants, config.steps or BUDGETS)
-    judge = Reference.of(config.data or model.data, wish, config.features, accuracy=False)
+    judge = Reference.of(
+        config.data or model.description.data, wish, config.features, accuracy=False
+    )
     drawn = wanted(model, config.n, config.seed)
     contest = Contest(drawn, judge, config.drawing, config.seed, close=CLOSE)
     settings = json.loads(json.dumps(asdict(config), default=lambda v: str(getattr(v, "value", v))))

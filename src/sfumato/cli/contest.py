@@ -28,21 +28,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sfumato.cli.judging import Reference
-from sfumato.console.drawing import Drawer
 from sfumato.console.how import SamplingOptions
-from sfumato.console.writers import Labelled
 from sfumato.data import to_uint8
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError
 from sfumato.metrics import Score
-from sfumato.model.description import ModelDescription
-from sfumato.model.plan import make_times
+from sfumato.model.labels import Labelled
+from sfumato.model.sampler import Sampler
 from sfumato.process import Scheduled
-from sfumato.sampling import sample
 from sfumato.schedule import RectifiedFlow
-from sfumato.solve import DPMSolverPP
 from sfumato.system import AUTO, solvers
-from sfumato.times import log_snr
 
 Row = dict[str, Any]
 FINE_STEPS = 200
@@ -58,16 +53,14 @@ class Contestant(ABC):
         settings: what was chosen for it, in words.
         maker: whose code it is.
         follows: it solves the probability flow of `denoiser`.
-        denoiser: the model, before guidance.
-        model: its description.
+        model: what it draws from, before guidance.
     """
 
     name: str
     settings: str
     maker: str = "sfumato"
     follows: bool
-    denoiser: Denoiser
-    model: ModelDescription
+    model: Sampler
 
     @abstractmethod
     def steps(self, budgets: Sequence[int]) -> list[int]:
@@ -84,8 +77,8 @@ class Contestant(ABC):
         return {
             "name": self.name,
             "settings": self.settings,
-            "model": self.model.to_json(),
-            "weights": digest(self.denoiser),
+            "model": self.model.description.to_json(),
+            "weights": digest(self.model.denoiser),
         }
 
 
@@ -95,7 +88,7 @@ class Ours(Contestant):
 
     Args:
         name: how it is called in the table.
-        denoiser, model: what is sampled.
+        model: what is sampled.
         how: batch, device, guidance and so on; solver and grid are overwritten.
         solver, grid: the rule, and its times; of a model that was made for its own times, theirs.
     """
@@ -103,16 +96,16 @@ class Ours(Contestant):
     def __init__(
         self,
         name: str,
-        denoiser: Denoiser,
-        model: ModelDescription,
+        model: Sampler,
         how: SamplingOptions,
         solver: str,
         grid: str = AUTO,
     ) -> None:
         self.name = name
-        self.denoiser, self.model = denoiser, model
+        self.model = model
         self.entry = solvers()[solver]
-        self.own = len(model.sampling.times) - 1 if model.sampling.times else 0
+        times = model.description.sampling.times
+        self.own = len(times) - 1 if times else 0
         self.how = how if self.own else replace(how, solver=solver, grid=grid)
         self.settings = f"{solver}, grid {grid}"
         if self.own:
@@ -131,9 +124,9 @@ class Ours(Contestant):
         self, indices: Sequence[int], labels: NDArray[np.int64], steps: int, seed: int
     ) -> tuple[Tensor, int]:
         """As `sfumato sample` draws them."""
-        drawer = Drawer.of(self.denoiser, self.model, self.how, steps, seed)
-        solution = drawer.solve(indices, labels)
-        return drawer.denoiser.process.to_data(solution.x).float().cpu(), solution.nfe
+        drawer = self.how.prepare(self.model, steps, seed)
+        drawn = drawer.draw(indices, labels, batch=len(indices))
+        return drawn.x, drawn.nfe
 
 
 def digest(denoiser: Denoiser) -> str:
@@ -243,27 +236,20 @@ class Contest:
     def _distance(self, contestant: Contestant, x: Tensor) -> float | None:
         if not contestant.follows:
             return None
-        mark = digest(contestant.denoiser)
+        mark = digest(contestant.model.denoiser)
         if len(self._fine.get(mark, ())) < self.close:
-            self._fine[mark] = self.fine(contestant.denoiser, contestant.model)
+            self._fine[mark] = self.fine(contestant.model)
         near = self._fine[mark][: self.close]
         return float((x[: self.close] - near).square().mean().sqrt())
 
-    def fine(self, denoiser: Denoiser, model: ModelDescription) -> Tensor:
+    def fine(self, model: Sampler) -> Tensor:
         """The probability flow followed closely from the first samples' noise, (close, ...)."""
-        found, steps = [], FINE_STEPS
-        how = replace(self.how, solver="dpmpp3m")
-        drawer = Drawer.of(denoiser, model, how, steps, self.seed)
-        process = drawer.denoiser.process
+        process = model.process
         even = isinstance(process, Scheduled) and not isinstance(process.schedule, RectifiedFlow)
-        times = log_snr(process, steps) if even else make_times(AUTO, process, steps)
-        for first in range(0, self.close, self.how.batch):
-            chosen = range(first, min(first + self.how.batch, self.close))
-            x, _ = drawer.start(chosen)
-            cond = drawer.cond(self.labels.labels[chosen.start : chosen.stop])
-            walked = sample(drawer.denoiser, DPMSolverPP(3), times, x, cond=cond)
-            found.append(process.to_data(walked.x).float().cpu())
-        return torch.cat(found)
+        how = replace(self.how, solver="dpmpp3m", grid="log-snr" if even else AUTO)
+        drawer = how.prepare(model, FINE_STEPS, self.seed)
+        some = range(self.close)
+        return drawer.draw(some, self.labels.labels[: self.close], batch=how.batch).x
 
 
 def headline(scores: Sequence[Score]) -> Row:

@@ -17,9 +17,10 @@ from sfumato.system import solvers
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
-    from sfumato.console.drawing import Drawer
     from sfumato.console.reading import Read
+    from sfumato.model.sampler import Drawer, Sampler
 
 _ABOUT = """Turn data into latents along the model's ODE, or latents back into data.
 
@@ -90,31 +91,31 @@ def run(config: EncodeConfig) -> None:
     out.check(config.force)
     zoo.find(config.name)
 
-    from sfumato.console.drawing import Drawer, load
+    from sfumato.console.drawing import open_sampler
 
-    denoiser, model = load(config.name, how)
-    drawer = Drawer.of(denoiser, model, how, config.steps, config.seed)
+    model = open_sampler(config.name, how)
+    drawer = how.prepare(model, config.steps, config.seed)
     if not drawer.plan.solver.deterministic:
         raise UsageError(_ODE)
-    (_decode if config.decode else _encode)(config, drawer, out)
+    (_decode if config.decode else _encode)(config, model, drawer, out)
     print(f"wrote {config.out}")
 
 
-def _encode(config: EncodeConfig, drawer: Drawer, out: Any) -> None:
+def _encode(config: EncodeConfig, model: Sampler, drawer: Drawer, out: Any) -> None:
     import numpy as np
 
-    from sfumato.cli import odes
     from sfumato.console.writers import save_arrays
 
-    read = _source(config, drawer)
+    read = _source(config, model)
     x = read.x[: config.n]
-    labels = _labels(config, drawer, read, len(x))
-    data = odes.to_data(x, drawer)
+    found = read.labels_on(model.axes)
+    labels = _given(config, model, len(x), None if found is None else found[: len(x)])
+    data = _to_data(x, model)
     latents, back = [], []
-    for indices in _batches(config, len(x), drawer, "encoding"):
-        z = odes.encode(drawer, data[indices.start : indices.stop], labels[indices], indices)
+    for indices in _batches(config, len(x), "encoding"):
+        z = drawer.encode(data[indices.start : indices.stop], labels[indices], indices)
         latents.append(z.numpy())
-        back.append(odes.decode(drawer, z, labels[indices]).numpy())
+        back.append(drawer.draw(indices, labels[indices], batch=len(z), start=z).x.numpy())
     error = np.concatenate(back) - data.numpy()
     rms = float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
     scale = "pixels in [-1, 1]" if data.ndim == 4 else "coordinates"
@@ -125,16 +126,17 @@ def _encode(config: EncodeConfig, drawer: Drawer, out: Any) -> None:
     save_arrays(out.path, {**arrays, "about": np.array(json.dumps(about))})
 
 
-def _decode(config: EncodeConfig, drawer: Drawer, out: Any) -> None:
+def _decode(config: EncodeConfig, model: Sampler, drawer: Drawer, out: Any) -> None:
     import numpy as np
     import torch
 
-    from sfumato.cli import odes
+    from sfumato.console.drawing import pixels
     from sfumato.console.reading import read_npz
-    from sfumato.console.writers import Labelled
+    from sfumato.model.labels import Labelled
 
     arrays = read_npz(Path(config.source))
-    shape = odes.state_shape(drawer)
+    first, *rest = model.description.shape
+    shape = (model.process.k * first, *rest)
     z = arrays.get("latents", np.empty(0))[: config.n]
     if z.dtype != np.float32 or z.shape[1:] != shape:
         raise UsageError(
@@ -142,21 +144,39 @@ def _decode(config: EncodeConfig, drawer: Drawer, out: Any) -> None:
             f"model, got {z.dtype} {z.shape}"
         )
     given = arrays.get("labels")
-    labels = _given(config, drawer, len(z), None if given is None else given[: config.n])
+    labels = _given(config, model, len(z), None if given is None else given[: config.n])
     chunks = []
-    for indices in _batches(config, len(z), drawer, "decoding"):
-        x = odes.decode(drawer, torch.from_numpy(z[indices.start : indices.stop]), labels[indices])
-        chunks.append(odes.to_samples(x))
-    axes = tuple((axis.name, axis.values) for axis in drawer.config.axes)
+    for indices in _batches(config, len(z), "decoding"):
+        start = torch.from_numpy(z[indices.start : indices.stop])
+        chunks.append(
+            pixels(drawer.draw(indices, labels[indices], batch=len(start), start=start).x)
+        )
     about = {"sfumato": "decoded", "model": config.name, "steps": config.steps}
-    out.write(chunks, (len(z), *drawer.config.shape), Labelled(labels, axes), about)
+    shape = (len(z), *model.description.shape)
+    out.write(chunks, shape, Labelled(labels, tuple(model.axes)), about)
 
 
-def _source(config: EncodeConfig, drawer: Drawer) -> Read:
+def _to_data(x: NDArray[Any], model: Sampler) -> Tensor:
+    """Images uint8 (N, C, H, W) as float32 in [-1, 1]; points float32 (N, d) as they are.
+
+    Raises UsageError if they do not have the model's shape.
+    """
+    import numpy as np
+    import torch
+
+    if tuple(x.shape[1:]) != model.description.shape:
+        raise UsageError(
+            f"this model takes data of shape {model.description.shape}, got {tuple(x.shape[1:])}"
+        )
+    data = torch.from_numpy(np.ascontiguousarray(x)).float()
+    return data / 127.5 - 1 if x.ndim == 4 else data
+
+
+def _source(config: EncodeConfig, model: Sampler) -> Read:
     from sfumato.console.reading import Read, read_images
     from sfumato.data import ImageSet
 
-    shape = drawer.config.shape
+    shape = model.description.shape
     channels, resolution = (shape[0], shape[-1]) if len(shape) == 3 else (0, 0)
     if config.source in datasets.table():
         wish = datasets.DataRequest("test", config.n, resolution, config.seed)
@@ -168,22 +188,15 @@ def _source(config: EncodeConfig, drawer: Drawer) -> Read:
     return read_images(Path(config.source), resolution, channels)
 
 
-def _labels(config: EncodeConfig, drawer: Drawer, read: Read, n: int) -> NDArray[np.int64]:
-    axes = tuple((axis.name, axis.values) for axis in drawer.config.axes)
-    found = read.labels_on(axes)
-    return _given(config, drawer, n, None if found is None else found[:n])
-
-
 def _given(
-    config: EncodeConfig, drawer: Drawer, n: int, found: NDArray[np.int64] | None
+    config: EncodeConfig, model: Sampler, n: int, found: NDArray[np.int64] | None
 ) -> NDArray[np.int64]:
     """The labels asked for, else those of the data, else none."""
-    from sfumato.console.labels import ANY, labels
+    from sfumato.model.labels import ANY, labels
 
-    axes = [(axis.name, axis.values) for axis in drawer.config.axes]
     if config.label or found is None:
-        return labels(config.label or (ANY if axes else ""), axes, n).labels
-    sizes = drawer.config.labels
+        return labels(config.label or (ANY if model.axes else ""), model.axes, n).labels
+    sizes = model.description.labels
     if found.shape != (n, len(sizes)) or (n and ((found < 0) | (found > sizes)).any()):
         raise UsageError(
             f"{config.source}: expected labels (N, {len(sizes)}) below {sizes}, got {found.shape}"
@@ -191,10 +204,10 @@ def _given(
     return found
 
 
-def _batches(config: EncodeConfig, n: int, drawer: Drawer, what: str) -> Any:
+def _batches(config: EncodeConfig, n: int, what: str) -> Any:
     from sfumato.console.progress import bar
 
-    size = drawer.how.batch
+    size = config.drawing.batch
     advance: Callable[[int], None]
     with bar(what, n, quiet=config.quiet) as advance:
         for start in range(0, n, size):

@@ -161,41 +161,42 @@ def _pictures(config: EvaluateConfig, judge: Reference) -> dict[str, Any]:
 
 def _model(config: EvaluateConfig, wish: datasets.DataRequest) -> list[dict[str, Any]]:
     """A row for each number of steps; only in the first of several processes."""
-    from sfumato.console.drawing import Drawer, load, processes, stream
-    from sfumato.console.labels import labels
+    from sfumato.console.drawing import open_sampler, processes, stream
     from sfumato.console.progress import bar
     from sfumato.console.writers import Memory
+    from sfumato.model.labels import labels
     from sfumato.seeds import fold
 
-    denoiser, model = load(config.name, config.drawing)
-    if len(model.shape) == 3:
-        resolution = wish.resolution or model.shape[-1]
-        wish = replace(wish, resolution=resolution, channels=model.shape[0])
-    axes = [(axis.name, axis.values) for axis in model.axes]
-    wanted = labels("", axes, config.n, lambda axis, i: fold(config.seed, "label", axis, i))
+    model = open_sampler(config.name, config.drawing)
+    shape = model.description.shape
+    if len(shape) == 3:
+        resolution = wish.resolution or shape[-1]
+        wish = replace(wish, resolution=resolution, channels=shape[0])
+    wanted = labels("", model.axes, config.n, config.seed)
     judge: Reference | None = None
     rows = []
     for steps in config.steps or (None,):
-        drawer = Drawer.of(denoiser, model, config.drawing, steps, config.seed)
+        drawer = config.drawing.prepare(model, steps, config.seed)
+        steps = drawer.plan.steps
         first = processes(drawer.device).index == 0
         if first and judge is None:  # before drawing: say early if something is missing
-            judge = _judge(config, config.data or model.data, wish)
-            judge.check(wanted.labels if axes else None, config.n)
-        plan = {"model": config.name, "weights": drawer.weights(), "how": str(config.drawing)}
-        plan |= {"steps": str(drawer.steps), "seed": str(config.seed), "n": str(config.n)}
+            judge = _judge(config, config.data or model.description.data, wish)
+            judge.check(wanted.labels if model.axes else None, config.n)
+        plan = {"model": config.name, "weights": model.digest, "how": str(config.drawing)}
+        plan |= {"steps": str(steps), "seed": str(config.seed), "n": str(config.n)}
         # a name of its own, so that two evaluations at once do not share half-done work
         mark = fold(config.seed, *(f"{k}={v}" for k, v in sorted(plan.items())))
         memory = Memory(Path(tempfile.gettempdir()) / f"sfumato-evaluate-{mark:016x}")
         began = time.perf_counter()
-        with bar(f"{drawer.steps} steps", config.n, quiet=config.quiet or not first) as advance:
-            drawn = stream(drawer, wanted, memory, plan, advance)
+        with bar(f"{steps} steps", config.n, quiet=config.quiet or not first) as advance:
+            drawn = stream(drawer, wanted, memory, plan, config.drawing.batch, advance)
         spent = time.perf_counter() - began
         if judge is None:
             continue
-        scores = judge.scores(memory.x, wanted.labels if axes else None)
+        scores = judge.scores(memory.x, wanted.labels if model.axes else None)
         rows.append(
             {
-                "steps": drawer.steps,
+                "steps": steps,
                 "solver": drawer.plan.name,
                 "nfe": drawn.nfe,
                 "n": config.n,

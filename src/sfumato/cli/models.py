@@ -10,13 +10,15 @@ from typing import Any, final
 
 from sfumato import zoo
 from sfumato.console.options import Name, parse
+from sfumato.files.hub import download, is_hub_id
 
-_ABOUT = """List the shipped models, or show the card of one.
+_ABOUT = """List the shipped models, or show the card of one; fetch one from the Hugging Face hub.
 
 examples:
   sfumato models
   sfumato models fashion
   sfumato models --json | python3 -m json.tool
+  sfumato models ORG/NAME --download
 """
 
 
@@ -26,9 +28,11 @@ class ModelsConfig:
     """What to list."""
 
     name: Name = ""
-    """A shipped model whose card is shown; all of them are listed without it."""
+    """A shipped or fetched model whose card is shown; all of them are listed without it."""
     json: bool = False
     """Print JSON: a list of objects, or one object where a name is given."""
+    download: bool = False
+    """Fetch ORG/NAME from the Hugging Face hub first."""
 
 
 def main(argv: list[str]) -> None:
@@ -38,12 +42,15 @@ def main(argv: list[str]) -> None:
 
 def run(config: ModelsConfig) -> None:
     """Print the list or the card."""
+    if config.download:
+        download(config.name)
     if config.name:
-        card = zoo.card(config.name)
+        folder = zoo.find(config.name) if is_hub_id(config.name) else None
+        card = zoo.ModelCard.read(folder) if folder else zoo.card(config.name)
         if config.json:
-            print(json.dumps(describe(card), indent=2))
+            print(json.dumps(describe(card, folder), indent=2))
         else:
-            _show(card)
+            _show(describe(card, folder))
         return
     cards = zoo.cards()
     if config.json:
@@ -52,9 +59,9 @@ def run(config: ModelsConfig) -> None:
         _table(cards)
 
 
-def describe(card: zoo.ModelCard) -> dict[str, Any]:
+def describe(card: zoo.ModelCard, folder: Path | None = None) -> dict[str, Any]:
     """The card as an object for JSON, with the folder and the size of the weights in bytes."""
-    folder = zoo.folders()[card.name]
+    folder = folder or zoo.folders()[card.name]
     return {**asdict(card), "size": _size(folder), "folder": str(folder)}
 
 
@@ -88,14 +95,14 @@ def _table(cards: list[zoo.ModelCard]) -> None:
     print("sfumato sample NAME --out sheet.png draws from a generative one")
 
 
-def _show(card: zoo.ModelCard) -> None:
+def _show(described: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, value in describe(card).items():
+    for name, value in described.items():
         if value in ("", 0, {}, [], None):
             continue
         if name == "size":

@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from sfumato.console.how import SamplingOptions
 from sfumato.console.options import Name, at_least, parse
 from sfumato.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 _ABOUT = """Draw samples from a shipped model, a checkpoint or a run.
 
@@ -85,16 +82,16 @@ def run(config: SampleConfig) -> None:
     drawer, wanted, about = prepare(
         config.name, config.drawing, config.n, config.steps, config.seed, config.label
     )
-    model = drawer.config
-    if len(model.shape) == 1 and isinstance(out, writers.Folder):
+    shape = drawer.description.shape
+    if len(shape) == 1 and isinstance(out, writers.Folder):
         raise UsageError("points are written as .png, .webp or .npz, not as a folder")
     first = processes(drawer.device).index == 0
     began = time.perf_counter()
     with bar("sampling", config.n, quiet=config.quiet or not first) as advance:
-        drawn = stream(drawer, wanted, out, about, advance)
+        drawn = stream(drawer, wanted, out, about, config.drawing.batch, advance)
     spent = time.perf_counter() - began
     if first and not config.quiet:
-        what = "points" if len(model.shape) == 1 else "images"
+        what = "points" if len(shape) == 1 else "images"
         if drawn.nfe:
             solver = drawer.plan.name
             print(

@@ -1,141 +1,47 @@
-"""Samples from a model, each one depending on the seed and its own number alone.
-
-Sample i starts from noise of ``generators(seed, [i])``, and every later random number comes from
-the same generator. So it does not matter with which others it is computed, in which process, or
-whether the run was interrupted between.
-"""
+"""Samples from a model to an output: in batches, by several processes, interrupted or not."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sfumato import zoo
 from sfumato.console.how import SamplingOptions
-from sfumato.console.labels import labels
-from sfumato.console.options import DTypeName, torch_device, torch_dtype
-from sfumato.console.writers import About, Labelled, Output, Parts
+from sfumato.console.writers import About, Output, Parts
 from sfumato.data import to_uint8
-from sfumato.denoise import Denoiser
-from sfumato.errors import SfumatoError, UsageError
-from sfumato.model.description import ModelConfig, ModelDescription
-from sfumato.model.plan import SamplingPlan
-from sfumato.sampling import Solution, sample
-from sfumato.seeds import fold, generators
+from sfumato.errors import UsageError
+from sfumato.files.cards import folders
+from sfumato.model.description import ModelConfig
+from sfumato.model.labels import Labelled, labels
+from sfumato.model.load import load
+from sfumato.model.sampler import Drawer, Sampler
 from sfumato.system import solvers
 
 
-def load(name: str, how: SamplingOptions) -> tuple[Denoiser, ModelDescription]:
+def open_sampler(name: str, how: SamplingOptions) -> Sampler:
     """The model that ``name`` means; for ``--solver genie`` with its derivative head.
 
-    Raises UsageError if it has none or is for another command, and what `zoo.load` raises.
+    Raises UsageError if it has none or is for another command, and what `sfumato.load` raises.
     """
-    denoiser, model = zoo.load(name)
-    if model.command != "sample":
-        raise UsageError(f"{name} is not for this: see sfumato {model.command} --help")
+    model = load(name, Sampler)
     solver = solvers().get(how.solver)
-    if solver is None or not solver.head or not isinstance(model, ModelConfig):
-        return denoiser, model
+    if solver is None or not solver.head or not isinstance(model.description, ModelConfig):
+        return model
     head = f"{name}-{solver.name}"
-    if head not in zoo.folders():
+    if head not in folders():
         raise UsageError(solver.advice.format(name=name))
-    return zoo.load(head)
+    return load(head, Sampler)
 
 
-@final
-@dataclass(frozen=True)
-class Drawer:
-    """A model, ready to draw sample after sample."""
-
-    denoiser: Denoiser
-    config: ModelDescription
-    how: SamplingOptions
-    plan: SamplingPlan
-    seed: int
-    device: torch.device
-
-    @classmethod
-    def of(
-        cls,
-        denoiser: Denoiser,
-        config: ModelDescription,
-        how: SamplingOptions,
-        steps: int | None,
-        seed: int,
-    ) -> Drawer:
-        """Put the model on its device and wrap it in the guidance asked for.
-
-        Raises UsageError for guidance of a model that has no labels.
-        """
-        if how.threads:
-            torch.set_num_threads(how.threads)
-        plan = how.plan(denoiser.process, config.sampling, steps)
-        if how.guidance != 1.0 and not config.axes:
-            raise UsageError("--guidance needs a model with labels; this one has none")
-        denoiser = plan.prepare(denoiser, how.guidance)
-        device = torch_device(how.device)
-        return cls(denoiser.to(device).eval(), config, how, plan, seed, device)
-
-    @property
-    def steps(self) -> int:
-        """Steps from noise to data."""
-        return self.plan.steps
-
-    def weights(self) -> str:
-        """A short digest of the weights: a run goes on only with the same ones."""
-        digest = hashlib.blake2b(digest_size=8)
-        for value in self.denoiser.state_dict().values():
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
-
-    def start(self, indices: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
-        """x_1 of these samples, (B, k C, ...), and the generators that go on from there."""
-        random = generators(self.seed, indices)
-        shape = (len(indices), *self.config.shape)
-        x = self.denoiser.process.prior_sample(shape, random)
-        return x.to(self.device), random
-
-    def cond(self, labels: NDArray[np.int64]) -> Tensor | None:
-        """Labels (B, A) as the network takes them."""
-        return torch.from_numpy(labels).to(self.device) if self.config.axes else None
-
-    def solve(
-        self, indices: Sequence[int], labels: NDArray[np.int64], *, save_path: bool = False
-    ) -> Solution:
-        """Walk these samples from noise to data."""
-        x, random = self.start(indices)
-        with torch.inference_mode(), precision(self.device, self.how.dtype):
-            return sample(
-                self.denoiser,
-                self.plan.solver,
-                self.plan.times,
-                x,
-                cond=self.cond(labels),
-                generator=random,
-                save_path=save_path,
-            )
-
-    def draw(self, indices: Sequence[int], labels: NDArray[np.int64]) -> tuple[NDArray[Any], int]:
-        """These samples as pixels uint8 (B, C, H, W) or points float32 (B, d), and the NFE.
-
-        Raises SfumatoError when the network's output is not finite.
-        """
-        solution = self.solve(indices, labels)
-        x = self.denoiser.process.to_data(solution.x).float().cpu()
-        if not bool(torch.isfinite(x).all()):
-            raise SfumatoError(
-                "the samples are not finite; try more --steps, less --guidance, or float32"
-            )
-        return (to_uint8(x) if x.ndim == 4 else x).numpy(), solution.nfe
+def pixels(x: Tensor) -> NDArray[Any]:
+    """Images in [-1, 1] as uint8 (B, C, H, W); points float32 (B, d) as they are."""
+    return (to_uint8(x) if x.ndim == 4 else x.float()).cpu().numpy()
 
 
 def prepare(
@@ -143,14 +49,13 @@ def prepare(
 ) -> tuple[Drawer, Labelled, dict[str, Any]]:
     """What draws n samples of the model ``name``, their labels, and how they are made, as JSON.
 
-    Raises what `load`, `Drawer.of` and `labels` raise.
+    Raises what `open_sampler`, `Sampler.prepare` and `labels` raise.
     """
     from sfumato import __version__
 
-    denoiser, model = load(name, how)
-    axes = [(axis.name, axis.values) for axis in model.axes]
-    wanted = labels(label, axes, n, lambda axis, i: fold(seed, "label", axis, i))
-    drawer = Drawer.of(denoiser, model, how, steps, seed)
+    model = open_sampler(name, how)
+    wanted = labels(label, model.axes, n, seed)
+    drawer = how.prepare(model, steps, seed)
     options = {k: getattr(v, "value", v) for k, v in asdict(how).items()}
     for left_out in ("device", "threads", "batch"):
         options.pop(left_out)
@@ -158,23 +63,15 @@ def prepare(
         "sfumato": __version__,
         "model": name,
         "n": n,
-        "steps": drawer.steps,
+        "steps": drawer.plan.steps,
         "seed": seed,
         "label": label,
         **options,
         "solver": drawer.plan.name,
         "grid": drawer.plan.grid,
-        "weights": drawer.weights(),
+        "weights": model.digest,
     }
     return drawer, wanted, about
-
-
-@contextmanager
-def precision(device: torch.device, dtype: DTypeName) -> Iterator[None]:
-    """Run networks in ``dtype`` inside; everything around them stays as it is."""
-    lower = dtype is not DTypeName.FLOAT32
-    with torch.autocast(device.type, torch_dtype(dtype), enabled=lower):
-        yield
 
 
 @final
@@ -191,6 +88,7 @@ def stream(
     labels: Labelled,
     out: Output,
     about: About,
+    batch: int,
     advance: Callable[[int], None] = lambda done: None,
 ) -> StreamResult:
     """Draw ``len(labels.labels)`` samples in batches and write them, never holding them all.
@@ -199,35 +97,42 @@ def stream(
     first writes the output. A run that was interrupted goes on where it stopped when it is
     started again with the same plan. ``advance`` is told of every finished batch.
     """
-    n, batch = len(labels.labels), drawer.how.batch
+    n = len(labels.labels)
     chunks = [range(i, min(i + batch, n)) for i in range(0, n, batch)]
-    shape = (n, *drawer.config.shape)
+    shape = (n, *drawer.description.shape)
     state = processes(drawer.device)
     nfe = 0
+
+    def draw(indices: range) -> NDArray[Any]:
+        nonlocal nfe
+        some = labels.labels[indices.start : indices.stop]
+        drawn = drawer.draw(indices, some, batch=batch)
+        nfe = drawn.nfe
+        return pixels(drawn.x)
+
     if len(chunks) == 1 and state.count == 1:
-        pixels, nfe = drawer.draw(chunks[0], labels.labels)
+        made = draw(chunks[0])
         advance(n)
-        out.write([pixels], shape, labels, about)
+        out.write([made], shape, labels, about)
         return StreamResult(n, nfe)
     parts = Parts(out.path, {**about, "n": 0, "labels": _digest(labels)})
     if state.index == 0:
         parts.prepare()
     state.wait()
-    made = sum(len(indices) for indices in chunks if not parts.has(indices))
+    left = sum(len(indices) for indices in chunks if not parts.has(indices))
     state.wait()
     for number, indices in enumerate(chunks):
         if number % state.count != state.index:
             continue
         if not parts.has(indices):
-            pixels, nfe = drawer.draw(indices, labels.labels[indices.start : indices.stop])
-            parts.write(indices, pixels)
+            parts.write(indices, draw(indices))
         advance(len(indices) * state.count)
     state.wait()
     if state.index == 0:
         out.write(parts.read(chunks), shape, labels, about)
         parts.remove()
     state.wait()
-    return StreamResult(made, nfe)
+    return StreamResult(left, nfe)
 
 
 @final

@@ -13,14 +13,14 @@ from sfumato.console.options import (
     Grid,
     Solver,
     at_least,
+    torch_device,
+    torch_dtype,
 )
 from sfumato.errors import UsageError
 from sfumato.system import AUTO, OPTIONS, solvers
 
 if TYPE_CHECKING:
-    from sfumato.model.description import Sampling
-    from sfumato.model.plan import SamplingPlan
-    from sfumato.process import Process
+    from sfumato.model.sampler import Drawer, Sampler
 
 
 @final
@@ -84,10 +84,22 @@ class SamplingOptions:
         """The options of the solver, by their names in `sfumato.system.OPTIONS`."""
         return {name: getattr(self, name) for name in OPTIONS}
 
-    def plan(self, process: Process, usual: Sampling, steps: int | None) -> SamplingPlan:
-        """The solver and the times for a model. Raises what `make_plan` raises."""
-        from sfumato.model.plan import make_plan
+    def prepare(self, model: Sampler, steps: int | None, seed: int) -> Drawer:
+        """The model made ready to draw so; on its device.
 
-        return make_plan(
-            process, usual, steps=steps, solver=self.solver, grid=self.grid, **self.options()
+        Raises what `Sampler.prepare` raises, and UsageError for a device that is not here.
+        """
+        if self.threads:
+            import torch
+
+            torch.set_num_threads(self.threads)
+        return model.prepare(
+            seed=seed,
+            steps=steps,
+            solver=self.solver,
+            grid=self.grid,
+            guidance=self.guidance,
+            device=torch_device(self.device),
+            dtype=torch_dtype(self.dtype),
+            **self.options(),
         )

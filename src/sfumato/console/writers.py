@@ -15,7 +15,6 @@ import shutil
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -25,26 +24,10 @@ from numpy.typing import NDArray
 from sfumato.errors import UsageError
 from sfumato.files import pictures
 from sfumato.files.atomic import whole, write
+from sfumato.model.labels import Labelled
 
 About = Mapping[str, Any]
 Chunks = Iterable[NDArray[Any]]
-
-
-@final
-@dataclass(frozen=True)
-class Labelled:
-    """The labels of all samples: int64 (N, A), with the name and values of each axis."""
-
-    labels: NDArray[np.int64]
-    axes: tuple[tuple[str, tuple[str, ...]], ...] = ()
-
-    def words(self, i: int) -> list[str]:
-        """The labels of sample ``i`` by name; empty where it has none on an axis."""
-        row = self.labels[i].tolist()
-        return [
-            values[v] if v < len(values) else ""
-            for v, (_, values) in zip(row, self.axes, strict=True)
-        ]
 
 
 class Output(ABC):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 from sfumato.errors import SfumatoError, UsageError, unknown
+from sfumato.files.hub import cached, is_hub_id
 
 _TYPES = {"str": str, "int": int, "Mapping[str, Any]": Mapping, "Mapping[str, list[str]]": Mapping}
 
@@ -114,7 +115,8 @@ def card(name: str) -> ModelCard:
 
 
 def find(name: str) -> Path:
-    """The folder that ``name`` means: a shipped model's, a checkpoint's, or a run's.
+    """The folder that ``name`` means: a shipped model's, a checkpoint's, a run's, or one that
+    `sfumato.files.hub.download` fetched.
 
     Raises:
         UsageError: none of these; with the nearest names of shipped models.
@@ -130,6 +132,8 @@ def find(name: str) -> Path:
         return path
     if path.exists():
         raise UsageError(f"expected the folder of a model, but {path} is a file")
+    if is_hub_id(name):
+        return cached(name)
     if os.sep in name:
         raise UsageError(f"there is no folder {name!r}")
     raise unknown("model", name, shipped)

@@ -19,6 +19,7 @@ from sfumato.model.codec import encode
 from sfumato.nn import MLP, MLPConfig, UNet, UNetConfig
 from sfumato.process import Process, Scheduled
 from sfumato.seeds import fold
+from sfumato.times import quadratic
 from sfumato.train import checkpoint as ck
 
 
@@ -49,6 +50,8 @@ class ModelDescription(ABC):
     axes: tuple[LabelAxis, ...]
     command: ClassVar[str] = "sample"
     """The command of ``sfumato`` that draws from it."""
+    opens: ClassVar[str] = "sfumato.model.sampler:Sampler"
+    """Reference to the `sfumato.model.model.Model` that `sfumato.load` makes of it."""
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -64,6 +67,11 @@ class ModelDescription(ABC):
     @abstractmethod
     def sampling(self) -> Sampling:
         """How it is sampled unless told otherwise."""
+
+    @property
+    def preview(self) -> Sampling:
+        """How the sheets of a training are drawn: in few steps."""
+        return replace(self.sampling, steps=12)
 
     @abstractmethod
     def build(self, seed: int = 0) -> Denoiser:
@@ -145,6 +153,13 @@ class ModelConfig(ModelDescription):
         if isinstance(self.process, CriticallyDamped):
             return Sampling("sscs", "quadratic", 50)
         return Sampling()
+
+    @property
+    def preview(self) -> Sampling:
+        """As `ModelDescription.preview`; phase space is stiff near the data."""
+        if isinstance(self.process, CriticallyDamped):
+            return Sampling("ancestral", times=tuple(quadratic(40, end=1e-3).tolist()))
+        return super().preview
 
     def build(self, seed: int = 0) -> Preconditioned:
         """The network, preconditioned."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,9 @@ from torch import Tensor
 
 from sfumato.errors import UsageError
 from sfumato.files.store import write_folder
-from sfumato.model.load import read_saved
+from sfumato.model.load import SavedModel, read_saved
+from sfumato.system import resolve, systems
 from sfumato.train import checkpoint as ck
-
-Further = Callable[[Mapping[str, Any], Path], Mapping[str, bytes]]
-"""Files, by name, that a shipped folder gets of a run's state and folder."""
 
 
 def export(
@@ -27,24 +25,20 @@ def export(
     *,
     half: bool = False,
     replace: bool = False,
-    further: Further | None = None,
 ) -> Path:
     """Write a model folder from a run's newest checkpoint, or from one checkpoint.
 
     Args:
         source: a run folder or a checkpoint folder.
         out: the folder to make: ``model.safetensors`` (the averaged weights), ``model.json``,
-            ``card.json``, ``SHA256SUMS``, and what ``further`` adds.
+            ``card.json``, ``SHA256SUMS``; of a private run also its ledger and promise.
         card: what a person should know; the number of parameters and the trained steps are
             added as ``params`` and ``steps``.
         half: keep the weights in float16, half the size; they are float32 again when loaded.
         replace: write over an older folder.
-        further: more files, of the run's state and folder; a private run needs
-            `sfumato.systems.dpdm.certificate.promise_files`.
 
     Raises:
-        UsageError: the source holds no averaged weights, they overflow float16, or a private run
-            would leave its promise behind.
+        UsageError: the source holds no averaged weights, or they overflow float16.
         SfumatoError: damaged files, ``out`` exists, or the disk refuses.
     """
     kept = read_saved(source)
@@ -52,14 +46,20 @@ def export(
     state = ck.parse_json(kept.files, ck.STATE, kept.folder)
     described = {**kept.described, "model": model.to_json()}
     files = pack_model(weights, described, card, state["step"], half)
-    if further is not None:
-        files |= further(state, kept.folder.parents[1])
-    elif "ledger" in state:
-        raise UsageError(
-            f"{source} is a private run, whose ledger has to go with its weights: give "
-            "further=sfumato.systems.dpdm.certificate.promise_files"
-        )
-    return write_folder(Path(out), files, replace=replace)
+    return write_folder(Path(out), files | companions(kept), replace=replace)
+
+
+def companions(saved: SavedModel) -> dict[str, bytes]:
+    """The files that weights must not be passed on without, such as a private model's ledger.
+
+    Raises:
+        UsageError, SfumatoError: they are missing, or do not belong to the weights.
+    """
+    files: dict[str, bytes] = {}
+    for system in systems():
+        if system.beside:
+            files |= resolve(system.beside)(saved)
+    return files
 
 
 def pack_model(

@@ -18,14 +18,8 @@ from sfumato.loss import TimeLaw
 from sfumato.model.codec import encode
 from sfumato.model.description import ModelDescription
 from sfumato.model.load import read_model
-from sfumato.process import Scheduled
-from sfumato.sampling import sample
-from sfumato.seeds import generator, generators
-from sfumato.solve import Ancestral, DPMSolverPP
-from sfumato.systems.ddgan.implicit import ImplicitDenoiser
-from sfumato.systems.genie.derivative import Differentiable
-from sfumato.systems.genie.taylor import Taylor
-from sfumato.times import karras, quadratic
+from sfumato.model.sampler import Sampler
+from sfumato.seeds import generator
 from sfumato.train import (
     Data,
     Loss,
@@ -72,22 +66,13 @@ def sheet_labels(
     return data.batch(index)[1]
 
 
-def draw_samples(denoiser: Denoiser, shape: tuple[int, ...], cond: Tensor | None, n: int) -> Tensor:
+def draw_samples(
+    denoiser: Denoiser, model: ModelDescription, cond: Tensor | None, n: int
+) -> Tensor:
     """n samples with seeds 0..n-1 in few evaluations, returned on the CPU."""
-    device = next(denoiser.parameters()).device
-    process = denoiser.process
-    seeds = generators(0, range(n))
-    x = process.prior_sample((n, *shape), seeds, device=device)
-    cond = None if cond is None else cond.to(device)
-    if isinstance(denoiser, ImplicitDenoiser):
-        solution = sample(denoiser, Ancestral(), denoiser.times, x, cond=cond, generator=seeds)
-    elif isinstance(process, Scheduled):
-        solver = Taylor() if isinstance(denoiser, Differentiable) else DPMSolverPP()
-        solution = sample(denoiser, solver, karras(process, 12), x, cond=cond)
-    else:
-        times = quadratic(40, end=1e-3)  # phase space is stiff near the data
-        solution = sample(denoiser, Ancestral(), times, x, cond=cond, generator=seeds)
-    return process.to_data(solution.x).float().cpu()
+    labels = np.empty((n, 0), np.int64) if cond is None else cond.numpy()
+    x = Sampler(denoiser, model).preview().solve(range(n), labels).x
+    return denoiser.process.to_data(x).float().cpu()
 
 
 def image_sheet(model: ModelDescription, data: ImageSet, private: bool = False) -> Sheet:
@@ -100,7 +85,7 @@ def image_sheet(model: ModelDescription, data: ImageSet, private: bool = False) 
         cond = sheet_labels(labels, rows * columns, data, private)
 
     def draw(denoiser: Denoiser) -> Image.Image:
-        x = draw_samples(denoiser, model.shape, cond, rows * columns)
+        x = draw_samples(denoiser, model, cond, rows * columns)
         return pictures.sheet(to_uint8(x).numpy(), columns=columns)
 
     return draw
@@ -114,9 +99,7 @@ def point_sheet(model: ModelDescription, data: PointSet) -> Sheet | None:
     cond = sheet_labels(model.labels, 1000, data)
 
     def draw(denoiser: Denoiser) -> Image.Image:
-        return pictures.scatter(
-            draw_samples(denoiser, model.shape, cond, 1000).numpy(), behind=real
-        )
+        return pictures.scatter(draw_samples(denoiser, model, cond, 1000).numpy(), behind=real)
 
     return draw
 

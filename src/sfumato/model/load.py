@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, TypeVar, final, overload
 
 from sfumato.denoise import Denoiser
-from sfumato.errors import UsageError
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.files import hub
+from sfumato.files.cards import ModelCard, find
 from sfumato.model.codec import allowed_types, decode
 from sfumato.model.description import ModelDescription
+from sfumato.system import kinds, resolve
 from sfumato.train import checkpoint as ck
+
+if TYPE_CHECKING:
+    from sfumato.model.model import Model
+
+M = TypeVar("M", bound="Model")
 
 
 def read_model(value: dict[str, Any]) -> ModelDescription:
@@ -55,6 +63,17 @@ class SavedModel:
             raise UsageError(f"{self.folder} has no {name}, so it is not a model folder")
         return name
 
+    def build(self, ema: bool = True) -> Denoiser:
+        """The denoiser with these weights, in evaluation mode on the CPU.
+
+        Raises:
+            UsageError: as `weights`.
+            SfumatoError: they are another model's, or what they stand upon is missing.
+        """
+        name, denoiser = self.weights(ema), self.model.build()
+        self.model.load(denoiser, self.files[name], str(self.folder / name))
+        return denoiser.eval()
+
     @property
     def averaged(self) -> bytes:
         """A checkpoint's averaged weights. Raises UsageError if it has none."""
@@ -81,7 +100,7 @@ def read_saved(folder: Path | str) -> SavedModel:
 
 
 def load_model(folder: Path | str, ema: bool = True) -> tuple[Denoiser, ModelDescription]:
-    """A trained denoiser, in evaluation mode on the CPU, and its configuration.
+    """A trained denoiser, in evaluation mode on the CPU, and its description.
 
     Args:
         folder: a run folder (its newest checkpoint is taken), a checkpoint, or a model folder.
@@ -92,8 +111,47 @@ def load_model(folder: Path | str, ema: bool = True) -> tuple[Denoiser, ModelDes
             newer sfumato.
         UsageError: ``ema=False`` of a model folder.
     """
-    kept = read_saved(folder)
-    name = kept.weights(ema)
-    denoiser = kept.model.build()
-    kept.model.load(denoiser, kept.files[name], str(kept.folder / name))
-    return denoiser.eval(), kept.model
+    saved = read_saved(folder)
+    return saved.build(ema), saved.model
+
+
+@overload
+def load(source: Path | str, *, ema: bool = True, download: bool = False) -> Any: ...
+@overload
+def load(source: Path | str, kind: type[M], *, ema: bool = True, download: bool = False) -> M: ...
+def load(source: Path | str, kind: Any = None, *, ema: bool = True, download: bool = False) -> Any:
+    """A trained model, on the CPU, its checksums verified.
+
+    What comes depends on the kind of model: a `Sampler` of images or points, a `Restorer`, a
+    `TextToImage` or a `FieldSampler`.
+
+    Args:
+        source: the name of a shipped model; the folder of a model, a checkpoint, or a run (its
+            newest checkpoint is taken); or ORG/NAME of a model that was fetched from the Hugging
+            Face hub.
+        kind: the class that is expected, so that type checkers know it.
+        ema: take the averaged weights of a checkpoint.
+        download: fetch ORG/NAME from the hub first.
+
+    Raises:
+        UsageError: ``source`` means nothing (with the nearest names), or another kind of model.
+        SfumatoError: damaged files, files of a newer sfumato, or weights of another model.
+    """
+    name = str(source)
+    folder = hub.download(name) if download and hub.is_hub_id(name) else find(name)
+    card = ModelCard.read(folder) if (folder / "card.json").is_file() else None
+    if card is not None and card.kind not in {known.card for known in kinds()}:
+        raise UsageError(f"{name!r} is a {card.kind}, expected a generative model")
+    try:
+        saved = read_saved(folder)
+    except KeyError as error:
+        raise SfumatoError(f"{folder} is not a generative model: no {error} in it") from error
+    except UsageError as error:  # what is wrong is the files, not how they were asked for
+        raise SfumatoError(str(error)) from error
+    made: type[Model] = resolve(saved.model.opens)
+    if kind is not None and not issubclass(made, kind):
+        raise UsageError(
+            f"{name!r} is {made.called}, expected {kind.called}: see sfumato "
+            f"{saved.model.command} --help"
+        )
+    return made.open(saved, name=name, card=card, ema=ema)

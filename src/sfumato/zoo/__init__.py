@@ -8,10 +8,9 @@ A folder of the zoo holds
 * ``SHA256SUMS``        checksums of the three; whatever does not match is refused.
 
 Folders named in the environment variable ``SFUMATO_ZOO`` (separated as in PATH) are searched
-too, after this one. Listing does not import torch; :func:`load` does.
+too, after this one. Nothing here imports torch; `sfumato.load` loads a model.
 """
 
 from sfumato.files.cards import ModelCard, card, cards, find, folders, shipped
-from sfumato.zoo.load import load
 
-__all__ = ["ModelCard", "card", "cards", "find", "folders", "load", "shipped"]
+__all__ = ["ModelCard", "card", "cards", "find", "folders", "shipped"]

@@ -76,7 +76,7 @@ def power_of(
     denoiser: sf.Denoiser, model: FieldModel, real: Tensor, n: int, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Of each shell, over that of the data: (C, shells), and its standard error."""
-    x = model.normalised(draw_fields(denoiser, model, model.grid, seed, range(n)).values)
+    x = model.normalised(draw_fields(denoiser, model, model.grid, seed, range(n)).x)
     box = model.frame.domain, model.frame.extent
     got, want = shell_powers(x, *box), shell_powers(model.normalised(real), *box).mean(0)
     return got.mean(0) / want, got.std(0) / n**0.5 / want
@@ -274,8 +274,8 @@ def test_the_command_keeps_weights_and_card(zoo: Path, capsys: pytest.CaptureFix
     assert a.drift is None and b.drift == after.drift == measured_drift(a, before, real, 64, 0)
     assert replace(after, drift=None) == before
     assert read_model(json.loads(json.dumps(after.to_json()))) == after
-    x = draw_fields(a, before, (16, 16), 0, range(2)).values
-    assert not torch.equal(x, draw_fields(b, after, (16, 16), 0, range(2)).values)
+    x = draw_fields(a, before, (16, 16), 0, range(2)).x
+    assert not torch.equal(x, draw_fields(b, after, (16, 16), 0, range(2)).x)
     assert main([*words, "--out", "steady"]) == 2
     assert "--force writes over a model folder" in capsys.readouterr().err
     words[2] = "steady"

@@ -28,30 +28,30 @@ def test_a_seed_is_a_field_at_every_resolution(domain: Domain, solver: FieldSolv
     """On 24, 36 and 72 points: the same long waves, but for what folds onto them."""
     denoiser, model = built(domain)
     walk = field_walk(solver, denoiser.process, 12, 5)
-    drawn = [draw_fields(denoiser, model, (n, n), 7, range(2), walk).values for n in (24, 36, 72)]
+    drawn = [draw_fields(denoiser, model, (n, n), 7, range(2), walk).x for n in (24, 36, 72)]
     scale = model.scales[0].deviation
     for x, limit in zip(drawn, (0.1, 0.06), strict=False):
         seen = resample(drawn[2], (7, 7), domain) - resample(x, (7, 7), domain)
         assert float(seen.square().mean().sqrt()) < limit * scale
-    other = draw_fields(denoiser, model, (24, 24), 8, range(2), walk).values
+    other = draw_fields(denoiser, model, (24, 24), 8, range(2), walk).x
     assert float((other - drawn[0]).square().mean().sqrt()) > 0.5 * scale
 
 
 def test_a_field_does_not_depend_on_its_company() -> None:
     denoiser, model = built()
-    alone = draw_fields(denoiser, model, (16, 16), 3, [5]).values
-    together = draw_fields(denoiser, model, (16, 16), 3, range(4, 7)).values
+    alone = draw_fields(denoiser, model, (16, 16), 3, [5]).x
+    together = draw_fields(denoiser, model, (16, 16), 3, range(4, 7)).x
     torch.testing.assert_close(alone[0], together[1], atol=1e-4, rtol=1e-4)
 
 
 def test_what_is_told_comes_from_any_grid() -> None:
     denoiser, model = built(given=["depth"])
     coarse = torch.full((2, 1, 4, 4), 0.3)
-    a = draw_fields(denoiser, model, (16, 16), 0, range(2), given=coarse).values
+    a = draw_fields(denoiser, model, (16, 16), 0, range(2), given=coarse).x
     b = draw_fields(denoiser, model, (16, 16), 0, range(2), given=coarse[..., :1, :1].expand(
-        2, 1, 16, 16)).values  # fmt: skip
+        2, 1, 16, 16)).x  # fmt: skip
     torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
-    c = draw_fields(denoiser, model, (16, 16), 0, range(2), given=coarse + 1).values
+    c = draw_fields(denoiser, model, (16, 16), 0, range(2), given=coarse + 1).x
     assert float((a - c).abs().max()) > 1e-2
     with pytest.raises(ValueError, match=r"is told 1 quantities \(depth \[m\]\), got 0"):
         draw_fields(denoiser, model, (16, 16), 0, range(2))
@@ -77,8 +77,8 @@ def test_what_is_told_is_told_of_each_field() -> None:
     denoiser, model = built(given=["depth"])
     told = torch.linspace(-1, 2, 3).reshape(3, 1, 1, 1).expand(3, 1, 16, 16)
     walk = field_walk(FieldSolver.DDIM, denoiser.process, 2)
-    whole = draw_fields(denoiser, model, (256, 256), 0, range(3), walk, given=told).values
-    last = draw_fields(denoiser, model, (256, 256), 0, [2], walk, given=told[2:]).values
+    whole = draw_fields(denoiser, model, (256, 256), 0, range(3), walk, given=told).x
+    last = draw_fields(denoiser, model, (256, 256), 0, [2], walk, given=told[2:]).x
     torch.testing.assert_close(whole[2], last[0], atol=1e-3, rtol=1e-3)
     with pytest.raises(UsageError, match="each of 3 fields, got 1"):
         draw_fields(denoiser, model, (16, 16), 0, range(3), given=told[:1])
@@ -117,7 +117,7 @@ def test_observations_are_met_in_units(tmp_path: Path) -> None:
     seen = read_observations(path, model.frame)
     assert seen.points.tolist() == [[0.5, 0.25], [0.1, 0.95]] and seen.quantity == "T"
     guided = observed(denoiser, model, seen, 0.05)
-    drawn = draw_fields(guided, model, (24, 24), 0, range(3)).values
+    drawn = draw_fields(guided, model, (24, 24), 0, range(3)).x
     at = evaluate(drawn[:, 0].double(), torch.from_numpy(seen.points), Box.REFLECTING)
     assert float((at - torch.tensor([9.0, 2.0])).abs().max()) < 0.6
 

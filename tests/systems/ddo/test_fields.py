@@ -47,7 +47,7 @@ def test_training_beats_the_filter_alone(tmp_path: Path) -> None:
         x_t, _ = denoiser.process.perturb(normal, t, sf.generator(1))
         error, linear = (f(x_t, t) - normal for f in (denoiser, denoiser.linear))
     assert float(error.square().mean()) < 0.7 * float(linear.square().mean())
-    drawn = draw_fields(denoiser, model, (32, 32), 0, range(64)).values
+    drawn = draw_fields(denoiser, model, (32, 32), 0, range(64)).x
     means = drawn.mean((1, 2, 3))
     assert float((means.abs() - 1).abs().mean()) < 0.25  # either value, and nothing between
     assert 0.25 < float((means > 0).double().mean()) < 0.75
@@ -75,7 +75,7 @@ def test_a_blurring_model_is_sampled_on_any_grid(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="take dpmpp2m where there is blur"):
         field_walk(FieldSolver.DEIS, denoiser.process, 5)
     for n in (16, 24):
-        drawn = draw_fields(denoiser, model, (n, n), 0, range(40)).values
+        drawn = draw_fields(denoiser, model, (n, n), 0, range(40)).x
         assert float(drawn.mean()) == pytest.approx(5, abs=1.2)
         assert float(drawn.std()) == pytest.approx(3, rel=0.4)
 

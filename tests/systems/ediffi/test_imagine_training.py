@@ -146,7 +146,7 @@ def test_the_sentence_is_heard(folder: Path, tmp_path: Path) -> None:
     colours = {}
     for name in ("red", "blue", "green", "yellow"):
         drawn = imagine(cascade, ImageRequest(f"a {name} square", guidance=2.0), 0, range(8))
-        colours[name] = drawn.pictures.mean((0, 2, 3))
+        colours[name] = drawn.x.mean((0, 2, 3))
         truth = torch.tensor(COLOURS[name]) / 127.5 - 1
         assert torch.equal(colours[name].sign(), truth.sign())
     assert float(colours["red"][0] - colours["blue"][0]) > 1

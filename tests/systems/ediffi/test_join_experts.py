@@ -166,7 +166,7 @@ def test_experts_read_when_asked_draw_the_same(runs: Path, tmp_path: Path, keep:
     assert isinstance(mixed, Experts) and mixed.keep == keep
     b = imagine(cascade, wish, 0, range(2), 4)
     assert len(mixed.loaded) <= (keep or 3)
-    assert torch.equal(a.pictures, b.pictures) and a.nfe == b.nfe == 8  # guided
+    assert torch.equal(a.x, b.x) and a.nfe == b.nfe == 8  # guided
 
 
 def test_experts_go_where_they_are_told(runs: Path, tmp_path: Path) -> None:

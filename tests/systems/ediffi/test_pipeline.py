@@ -80,7 +80,7 @@ def by_hand(
 
 
 def drawn(cascade: Cascade, wish: ImageRequest, n: int = 2) -> Tensor:
-    return imagine(cascade, wish, 3, range(n), 4).pictures
+    return imagine(cascade, wish, 3, range(n), 4).x
 
 
 def close(a: Tensor, b: Tensor) -> None:
@@ -227,17 +227,17 @@ def test_a_picture_depends_on_its_seed_and_number_alone(two: Cascade) -> None:
         SAID, "a green square", (Paint("red", LEFT),), style=picture(), style_guidance=2.0
     )
     told: list[int] = []
-    every = imagine(two, wish, 7, range(5), 4, advance=told.append)
-    assert told == [5] and every.pictures.shape == (5, 3, 16, 16)
+    every = imagine(two, wish, 7, range(5), 4, progress=told.append)
+    assert told == [5] and every.x.shape == (5, 3, 16, 16)
     for batch in (1, 2):
         told.clear()
-        again = imagine(two, wish, 7, range(5), 4, batch=batch, advance=told.append)
-        close(again.pictures, every.pictures)
+        again = imagine(two, wish, 7, range(5), 4, batch=batch, progress=told.append)
+        close(again.x, every.x)
         assert sum(told) == 5 and max(told) == batch and again.nfe == every.nfe
-    close(imagine(two, wish, 7, [4, 1], 4).pictures, every.pictures[[4, 1]])
+    close(imagine(two, wish, 7, [4, 1], 4).x, every.x[[4, 1]])
     for i in range(4):
-        apart(every.pictures[i], every.pictures[i + 1])
-    apart(imagine(two, wish, 8, range(5), 4).pictures, every.pictures)
+        apart(every.x[i], every.x[i + 1])
+    apart(imagine(two, wish, 8, range(5), 4).x, every.x)
 
 
 def test_steps_are_those_of_the_first_model(two: Cascade) -> None:
@@ -254,7 +254,7 @@ def test_steps_are_those_of_the_first_model(two: Cascade) -> None:
 
 
 def test_what_is_not_finite_is_not_given_out(base: Cascade) -> None:
-    with pytest.raises(SfumatoError, match="not finite; try more --steps or less --guidance"):
+    with pytest.raises(SfumatoError, match="not finite; try more steps or less guidance"):
         imagine(base, ImageRequest(SAID, guidance=1e38), 0, [0])
 
 
@@ -272,7 +272,7 @@ def test_a_style_needs_an_encoder_of_pictures_in_every_model(
     """Which is said before anything is drawn."""
     cascade = Cascade((*base.stages, stage("bert", side=16, low=8)))
     done: list[Callable[..., Any]] = []
-    monkeypatch.setattr("sfumato.systems.ediffi.pipeline.sample", done.append)
+    monkeypatch.setattr("sfumato.systems.ediffi.pipeline.walk", done.append)
     with pytest.raises(UsageError, match="listens to sentences only; leave out the style"):
         imagine(cascade, ImageRequest(SAID, style=picture()), 0, [0])
 

@@ -203,7 +203,7 @@ def tiny_restorer(tmp_path: Path, *names: str, **settings: object) -> Restorer:
     with torch.no_grad():  # the output starts at zero, which would hide everything
         for p in denoiser.parameters():
             p.add_(0.05 * torch.randn(p.shape, generator=g))
-    return Restorer(denoiser, model, overlap=0)
+    return Restorer(denoiser, model).tiled(overlap=0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 40), (16, 16), (33, 50)])
@@ -252,7 +252,7 @@ def test_a_restorer_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected a picture \(3, H, W\)"):
         restorer(torch.zeros(1, 16, 16), "denoise")
     with pytest.raises(UsageError, match="overlap"):
-        Restorer(restorer.denoiser, restorer.model, overlap=7)
+        restorer.tiled(overlap=7)
 
 
 def test_one_evaluation_of_the_bridge_is_its_estimate_at_the_bad_picture(tmp_path: Path) -> None:
@@ -260,10 +260,10 @@ def test_one_evaluation_of_the_bridge_is_its_estimate_at_the_bad_picture(tmp_pat
     x1 = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
     number = torch.zeros(2, dtype=torch.int64)
     problem = Problem(x1, x1, x1, torch.zeros(2, 1, 16, 16), number)
-    cond = restorer.model.cond(problem, number[:, None])
+    cond = restorer.description.cond(problem, number[:, None])
     with torch.no_grad():
         want = restorer.denoiser(x1, 1.0, cond)
-    found = restore(restorer.denoiser, restorer.model, problem, 1, generators(0, range(2)))
+    found = restore(restorer.denoiser, restorer.description, problem, 1, generators(0, range(2)))
     torch.testing.assert_close(found.x, want)
 
 

@@ -10,8 +10,6 @@ from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
 from sfumato.files import pictures
 from sfumato.guide import Inpaint
-from sfumato.model.plan import make_solver, make_times
-from sfumato.sampling import encode
 
 
 def attributes(section: Section, shown: list[Shown], seconds: float) -> None:
@@ -92,11 +90,10 @@ def interpolation(section: Section, shown: list[Shown], seconds: float) -> None:
         pairs = int(np.clip(seconds / len(models) * s.rate / ((stops + 2) * (2 * steps - 1)), 1, 4))
         x, _, real = s.examples(max(16, 2 * pairs))
         ends = torch.cat([x[0 : 2 * pairs : 2], x[1 : 2 * pairs : 2]])
-        cond = None  # without labels: the way from a shoe to a bag has none
-        how, process = make_solver("heun", steps), s.denoiser.process
-        times = make_times("auto", process, steps)
-        with torch.inference_mode():
-            latent = encode(s.denoiser, how, times[:-1].flip(0), ends, cond=cond).x
+        latent = s.model.encode(
+            ends, steps=steps
+        )  # no labels: the way from a shoe to a bag has none
+        process = s.denoiser.process
         between = torch.cat(
             [slerp(latent[:pairs], latent[pairs:], f) for f in np.linspace(0, 1, stops)]
         )

@@ -9,11 +9,10 @@ import numpy as np
 from sfumato import zoo
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
-from sfumato.console.drawing import Drawer
-from sfumato.console.how import SamplingOptions
-from sfumato.console.options import DeviceName
 from sfumato.errors import SfumatoError
 from sfumato.files import pictures
+from sfumato.model.load import load
+from sfumato.model.sampler import Sampler
 
 _PLAIN = (
     ("ddim", 5),
@@ -47,20 +46,20 @@ def fast(section: Section, shown: list[Shown], seconds: float) -> None:
             rows.append((f"{s.card.system}, {solver}: {_cost(nfe, took)}", picture))
         for card in sorted(others, key=lambda c: list(_ABOUT).index(c.system)):
             try:
-                denoiser, model = zoo.load(card.name)
+                model = load(card.name, Sampler).to(s.device)
             except SfumatoError as error:
                 section.note(f"The model `{card.name}` is missing here: {error}")
                 continue
-            if model.shape != s.config.shape or model.axes != s.config.axes:
+            about = model.description
+            if about.shape != s.config.shape or about.axes != s.config.axes:
                 continue
-            how = SamplingOptions(device=DeviceName(s.device.type), batch=n)
-            drawer = Drawer.of(denoiser, model, how, None, s.seed)
+            drawer = model.prepare(seed=s.seed)
             drawer.draw(range(n), labels)
             began = time.perf_counter()
-            x, nfe = drawer.draw(range(n), labels)
+            drawn = drawer.draw(range(n), labels)
             took = 1e3 * (time.perf_counter() - began) / n
-            picture = pictures.sheet(x, n, transparent=True)
-            rows.append((f"{card.system}: {_cost(nfe, took)}", picture))
+            picture = pictures.sheet(s.pixels(drawn.x), n, transparent=True)
+            rows.append((f"{card.system}: {_cost(drawn.nfe, took)}", picture))
         section.heading(s.card.name)
         names = [c.system for c in others]
         section.rows(

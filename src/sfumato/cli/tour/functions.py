@@ -10,10 +10,11 @@ from sfumato import zoo
 from sfumato.cli.tour.page import Section
 from sfumato.cli.tour.shown import Shown
 from sfumato.console.options import DeviceName, torch_device
+from sfumato.model.load import load
 from sfumato.systems.ddo import pictures as field_pictures
 from sfumato.systems.ddo.data.observations import Seen
 from sfumato.systems.ddo.model import FieldModel
-from sfumato.systems.ddo.sampling import FieldSolver, draw_fields, field_walk, observed
+from sfumato.systems.ddo.sampling import FieldSampler, draw_fields, observed
 from sfumato.systems.ddo.wiener import Wiener
 
 _COLUMNS, _STEPS = 5, 12
@@ -25,8 +26,9 @@ def functions(section: Section, shown: list[Shown], seconds: float) -> None:
     device = shown[0].device if shown else torch_device(DeviceName.AUTO)
     began, drawn = time.perf_counter(), list[str]()
     for card in cards:
-        denoiser, model = zoo.load(card.name, "field model")
-        if not isinstance(model, FieldModel) or model.frame.dims != 2 or model.given:
+        opened = load(card.name, FieldSampler)
+        model = opened.description
+        if model.frame.dims != 2 or model.given:
             continue
         spent = time.perf_counter() - began
         if drawn and spent * (len(drawn) + 1) / len(drawn) > seconds:
@@ -38,12 +40,12 @@ def functions(section: Section, shown: list[Shown], seconds: float) -> None:
                 "that was trained on one grid is sampled on any, and one seed is one field on "
                 "all of them (DDO)."
             )
-        denoiser = denoiser.to(device).eval()
-        walk = field_walk(FieldSolver.DEIS, denoiser.process, _STEPS)
+        denoiser = opened.to(device).denoiser
+        walk = opened.walk("deis", _STEPS)
         sides = [max(16, model.grid[0] // 2), model.grid[0], 2 * model.grid[0]]
         with torch.inference_mode():
             rows = [
-                draw_fields(denoiser, model, (n, n), 0, range(_COLUMNS), walk).values.numpy()
+                draw_fields(denoiser, model, (n, n), 0, range(_COLUMNS), walk).x.numpy()
                 for n in sides
             ]
             labels = [f"{n} x {n}" for n in sides]
@@ -51,7 +53,7 @@ def functions(section: Section, shown: list[Shown], seconds: float) -> None:
                 seen = three_points(model)
                 guided = observed(denoiser, model, seen)
                 n = model.grid[0]
-                made = draw_fields(guided, model, (n, n), 0, range(_COLUMNS), walk).values.numpy()
+                made = draw_fields(guided, model, (n, n), 0, range(_COLUMNS), walk).x.numpy()
                 rows.append(made)
                 labels.append("observed")
         sheet = field_pictures.field_sheet(

@@ -55,7 +55,7 @@ def prompts(section: Section, shown: list[Shown], seconds: float) -> None:
         if rows and (time.perf_counter() - began) * (len(rows) + 1) / len(rows) > seconds:
             break
         with torch.inference_mode():
-            drawn = imagine(cascade, wish, 0, range(_COLUMNS)).pictures
+            drawn = imagine(cascade, wish, 0, range(_COLUMNS)).x
         rows.append((label, sheet(to_uint8(drawn).numpy(), _COLUMNS, scale=max(1, 96 // side))))
     section.rows(rows, f"drawn at {side} x {side} pixels")
     section.code(f'sfumato imagine "{SAID[0]}" --n 8 --out drawn.png')

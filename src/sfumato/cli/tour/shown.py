@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, final
+from dataclasses import dataclass, field, replace
+from typing import Any, cast, final
 
 import numpy as np
 import torch
@@ -17,11 +17,10 @@ from sfumato.console import datasets
 from sfumato.data import to_uint8
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError
-from sfumato.guide import ClassifierFree
 from sfumato.model.description import ModelConfig
-from sfumato.model.plan import make_solver, make_times
-from sfumato.sampling import Solution, sample
-from sfumato.seeds import generator, generators
+from sfumato.model.sampler import Drawer, Sampler
+from sfumato.sampling import Solution
+from sfumato.seeds import generator
 
 _BATCH = 64
 
@@ -32,21 +31,32 @@ class Shown:
     """A generative model of the zoo on its device.
 
     Args:
+        model: what is drawn from.
         card: what its card says.
-        denoiser: the model.
-        config: how it is built.
-        device: where it runs.
         seed: of everything that is drawn from it.
         rate: network evaluations per second, measured.
     """
 
+    model: Sampler
     card: zoo.ModelCard
-    denoiser: Denoiser
-    config: ModelConfig
-    device: torch.device
     seed: int
     rate: float = 0.0
     _real: tuple[Tensor, NDArray[np.int64] | None] | None = field(default=None, repr=False)
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The model's."""
+        return self.model.denoiser
+
+    @property
+    def config(self) -> ModelConfig:
+        """How the model is built."""
+        return cast(ModelConfig, self.model.description)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.model.device
 
     @property
     def images(self) -> bool:
@@ -54,9 +64,9 @@ class Shown:
         return len(self.config.shape) == 3
 
     @property
-    def axes(self) -> list[tuple[str, tuple[str, ...]]]:
+    def axes(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """Names and values of its label axes."""
-        return [(axis.name, axis.values) for axis in self.config.axes]
+        return self.model.axes
 
     def time(self) -> None:
         """Measure ``rate``, on one batch after a first, slower one."""
@@ -82,11 +92,13 @@ class Shown:
         """Labels as the network takes them."""
         return torch.from_numpy(labels).to(self.device) if self.axes else None
 
-    def start(self, indices: Sequence[int]) -> Tensor:
-        """The starting noise of these samples."""
-        random = generators(self.seed, indices)
-        x = self.denoiser.process.prior_sample((len(indices), *self.config.shape), random)
-        return x.to(self.device)
+    def drawer(
+        self, steps: int, solver: str = "dpmpp2m", guidance: float = 1.0,
+        denoiser: Denoiser | None = None,
+    ) -> Drawer:  # fmt: skip
+        """What draws from it, or from another denoiser in its place."""
+        made = self.model.prepare(seed=self.seed, steps=steps, solver=solver, guidance=guidance)
+        return made if denoiser is None else replace(made, denoiser=denoiser)
 
     def walk(
         self,
@@ -95,25 +107,13 @@ class Shown:
         *,
         steps: int,
         solver: str = "dpmpp2m",
-        guidance: float = 1.0,
         denoiser: Denoiser | None = None,
         start: Tensor | None = None,
         save_path: bool = False,
     ) -> Solution:
         """Walk samples from noise (or ``start``) to data."""
-        model = denoiser if denoiser is not None else self.denoiser
-        if guidance != 1.0:
-            model = ClassifierFree(model, guidance)
-        with torch.inference_mode():
-            return sample(
-                model,
-                make_solver(solver, steps),
-                make_times("auto", model.process, steps),
-                self.start(indices) if start is None else start,
-                cond=self.cond(labels),
-                generator=generators(self.seed, [10**9 + i for i in indices]),
-                save_path=save_path,
-            )
+        drawer = self.drawer(steps, solver, denoiser=denoiser)
+        return drawer.solve(indices, labels, start=start, save_path=save_path)
 
     def draw(
         self,
@@ -125,15 +125,8 @@ class Shown:
         guidance: float = 1.0,
     ) -> tuple[NDArray[Any], int]:
         """Samples as pixels or points, drawn in batches, and the evaluations of each."""
-        done, nfe = [], 0
-        for i in range(0, len(indices), _BATCH):
-            part = slice(i, i + _BATCH)
-            solution = self.walk(
-                indices[part], labels[part], steps=steps, solver=solver, guidance=guidance
-            )
-            done.append(self.pixels(self.denoiser.process.to_data(solution.x)))
-            nfe = solution.nfe
-        return np.concatenate(done), nfe
+        drawn = self.drawer(steps, solver, guidance).draw(indices, labels, batch=_BATCH)
+        return self.pixels(drawn.x), drawn.nfe
 
     def pixels(self, x: Tensor) -> NDArray[Any]:
         """Data as uint8 pixels (or as float32 points)."""

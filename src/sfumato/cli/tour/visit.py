@@ -26,7 +26,8 @@ from sfumato.cli.tour.shown import Shown
 from sfumato.console.options import torch_device
 from sfumato.errors import SfumatoError
 from sfumato.files.atomic import write
-from sfumato.model.description import ModelConfig
+from sfumato.model.load import load as load_model
+from sfumato.model.sampler import Sampler
 
 _LEAD = (
     "To let a form come out of haze by imperceptible degrees. A process turns data into noise, "
@@ -110,13 +111,11 @@ def load(config: TourConfig) -> tuple[list[Shown], list[str]]:
         if card.kind != "denoiser" or card.system != "EDM":
             continue
         try:
-            denoiser, model = zoo.load(card.name)
+            model = load_model(card.name, Sampler)
         except SfumatoError as error:
             skipped.append(f"The model `{card.name}` is missing here: {error}")
             continue
-        if not isinstance(model, ModelConfig):
-            continue
-        one = Shown(card, denoiser.to(device), model, device, config.seed)
+        one = Shown(model.to(device), card, config.seed)
         one.time()
         shown.append(one)
     return sorted(shown, key=lambda s: (not s.images, len(s.axes), s.card.name)), skipped

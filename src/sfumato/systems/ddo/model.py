@@ -62,6 +62,7 @@ class FieldModel(ModelDescription):
     """
 
     command: ClassVar[str] = "fields sample"
+    opens: ClassVar[str] = "sfumato.systems.ddo.sampling:FieldSampler"
 
     data: str
     network: UNOConfig | FNOConfig

@@ -200,7 +200,7 @@ def field_sheet(model: FieldModel, data: FieldSet) -> Sheet:
     given = told_values(shown, [q.name for q in model.given]) if model.given else None
 
     def draw(denoiser: Denoiser) -> Image.Image:
-        made = draw_fields(denoiser, model, model.grid, 0, range(2 * columns), given=given).values
+        made = draw_fields(denoiser, model, model.grid, 0, range(2 * columns), given=given).x
         real = torch.from_numpy(shown.values[:, drawn])
         rows = ["data", "", "samples", ""]
         return frame_sheet(torch.cat([real, made]).numpy(), model.frame, columns, rows)

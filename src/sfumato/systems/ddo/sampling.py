@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from sfumato.denoise import Denoiser
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.errors import UsageError, unknown
+from sfumato.model.model import Model
+from sfumato.model.walk import Drawn, Progress, in_batches
+from sfumato.model.walk import walk as from_noise
 from sfumato.process import Process
-from sfumato.sampling import Solver, sample
-from sfumato.seeds import generators
+from sfumato.sampling import Solver
 from sfumato.solve import DDIM, DEIS, Ancestral, DPMSolverPP, Heun
 from sfumato.systems.ddo.blurred import Modes
 from sfumato.systems.ddo.data.observations import Seen
@@ -44,10 +46,11 @@ class FieldSolver(Enum):
 @final
 @dataclass(frozen=True)
 class Walk:
-    """A solver and its times."""
+    """A solver, its times, and its name."""
 
     solver: Solver
     times: Tensor
+    name: str
 
 
 def field_walk(name: FieldSolver, process: Process, steps: int, inner: int = 20) -> Walk:
@@ -65,7 +68,9 @@ def field_walk(name: FieldSolver, process: Process, steps: int, inner: int = 20)
             raise UsageError(f"Langevin dynamics needs at least 2 noise levels, got {steps}")
         levels = torch.logspace(1, math.log10(5e-3), steps, dtype=torch.float64)
         times = schedule_of(process).time(-2 * levels.log())
-        return Walk(AnnealedLangevin(inner, 0.9), torch.cat([times, times.new_zeros(1)]))
+        return Walk(
+            AnnealedLangevin(inner, 0.9), torch.cat([times, times.new_zeros(1)]), name.value
+        )
     table: dict[FieldSolver, Callable[[], Solver]] = {
         FieldSolver.DEIS: DEIS,
         FieldSolver.DPMPP2M: DPMSolverPP,
@@ -79,7 +84,7 @@ def field_walk(name: FieldSolver, process: Process, steps: int, inner: int = 20)
         )
     solver = table[name]()
     even = isinstance(solver, DEIS | DDIM | DPMSolverPP)
-    return Walk(solver, (log_snr if even else karras)(process, steps))
+    return Walk(solver, (log_snr if even else karras)(process, steps), name.value)
 
 
 def observed(
@@ -99,15 +104,6 @@ def observed(
     return PointObservations(denoiser, torch.from_numpy(seen.points), values, floor, c)
 
 
-@final
-@dataclass(frozen=True)
-class Fields:
-    """What was drawn: values in their units, on the CPU, and the evaluations of each."""
-
-    values: Tensor
-    nfe: int
-
-
 def draw_fields(
     denoiser: Denoiser,
     model: FieldModel,
@@ -117,9 +113,9 @@ def draw_fields(
     walk: Walk | None = None,
     *,
     given: Tensor | None = None,
-    advance: Callable[[int], None] = lambda done: None,
-) -> Fields:
-    """Fields of these numbers on any grid.
+    progress: Progress | None = None,
+) -> Drawn:
+    """Fields of these numbers on any grid, in their units.
 
     Field i depends on the seed and on i; on a finer grid it is the same field with more detail, as
     far as the solver and the network do not tell grids apart.
@@ -131,7 +127,7 @@ def draw_fields(
         seed, indices: of the fields.
         walk: by default the model's own.
         given: (n, G, *grid'), what the model is told of each field, on any grid.
-        advance: is told how many more fields are done.
+        progress: told how many more fields are done.
 
     Raises:
         UsageError: a grid of other axes, or too coarse; or not as many given as there are indices.
@@ -146,28 +142,96 @@ def draw_fields(
             f"expected what is given of each of {len(indices)} fields, got {len(given)}"
         )
     denoiser = model.on(denoiser, grid)
-    process = denoiser.process
-    walk = walk or field_walk(FieldSolver(model.sampling.solver), process, model.sampling.steps)
+    usual = model.sampling
+    rule = walk or field_walk(FieldSolver(usual.solver), denoiser.process, usual.steps)
     device = next(denoiser.parameters()).device
-    channels = len(model.frame.quantities)
-    size = max(1, POINTS // math.prod(grid))
-    parts, nfe = [], 0
-    for first in range(0, len(indices), size):
-        here = indices[first : first + size]
-        random = generators(seed, here)
-        shape = (len(here), channels, *grid)
-        x = process.prior_sample(shape, random, t=float(walk.times[0]), device=device)
+    shape = (len(model.frame.quantities), *grid)
+
+    def some(places: range) -> tuple[Tensor, int]:
         told = None
         if given is not None:
-            own = given[first : first + size].to(device)
+            own = given[places.start : places.stop].to(device)
             told = model.told(resample(own, tuple(grid), model.frame.domain))
         elif model.given:
             told = model.told(None)
-        done = sample(denoiser, walk.solver, walk.times, x, cond=told, generator=random)
-        made = model.in_units(model.fields(done.x)).float().cpu()
-        if not bool(made.isfinite().all()):
-            raise SfumatoError("the fields are not finite; try more --steps")
-        parts.append(made)
-        nfe = done.nfe
-        advance(len(here))
-    return Fields(torch.cat(parts), nfe)
+        here = [indices[i] for i in places]
+        done = from_noise(
+            denoiser, rule.solver, rule.times, shape, seed, here,
+            cond=told, begin=float(rule.times[0]), device=device,
+        )  # fmt: skip
+        return model.in_units(model.fields(done.x)), done.nfe
+
+    size = max(1, POINTS // math.prod(grid))
+    return in_batches(len(indices), size, some, progress, "try more steps")
+
+
+@final
+class FieldSampler(Model):
+    """A model of functions: draws fields on any grid."""
+
+    called = "a model of fields"
+    description: FieldModel
+
+    def walk(self, solver: str = "auto", steps: int | None = None, inner: int = 20) -> Walk:
+        """The solver of that name and its times; see `field_walk`.
+
+        Raises:
+            UsageError: an unknown solver, or one that does not fit.
+        """
+        usual = self.description.sampling
+        name = usual.solver if solver == "auto" else solver
+        names = {s.value: s for s in FieldSolver}
+        if name not in names:
+            raise unknown("solver", name, ["auto", *names])
+        steps = usual.steps if steps is None else steps
+        return field_walk(names[name], self.process, steps, inner)
+
+    def sample(
+        self,
+        n: int = 1,
+        *,
+        resolution: int | Sequence[int] = (),
+        seed: int = 0,
+        given: Tensor | None = None,
+        observations: Seen | None = None,
+        noise: float = 0.0,
+        solver: str = "auto",
+        steps: int | None = None,
+        inner: int = 20,
+        device: torch.device | str | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Draw n fields in their units: float32 (n, C, *resolution) on the CPU.
+
+        Args:
+            n: number of fields.
+            resolution: points along each axis, at least 4, or one number for all axes; () is the
+                grid it was trained on.
+            seed: field i depends on it and on i alone.
+            given: (n, G, *any grid) or (1, G, ...), what a conditional model is told.
+            observations: values at points that the fields must agree with.
+            noise: deviation of their error, in their units.
+            solver, steps, inner: see `field_walk`; "auto" and None take what suits the model.
+            device: to move the model to first.
+            progress: told how many more fields are done.
+
+        Raises:
+            UsageError: a resolution, solver or condition that does not fit the model.
+            SfumatoError: values that are not finite.
+        """
+        model = self.description
+        if device is not None:
+            self.to(device)
+        sides = (resolution,) * model.frame.dims if isinstance(resolution, int) else resolution
+        denoiser = self.denoiser
+        if observations is not None:
+            if not isinstance(denoiser, Wiener):
+                raise UsageError(f"{self.name} cannot be conditioned on observations")
+            denoiser = observed(denoiser, model, observations, noise)
+        if given is not None and len(given) == 1:
+            given = given.expand(n, *given.shape[1:])
+        rule = self.walk(solver, steps, inner)
+        grid = tuple(sides) or model.grid
+        return draw_fields(
+            denoiser, model, grid, seed, range(n), rule, given=given, progress=progress
+        ).x

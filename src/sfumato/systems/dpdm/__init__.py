@@ -20,4 +20,5 @@ SYSTEM = System(
             "train under differential privacy, export with a certificate, check",
         ),
     ),
+    beside="sfumato.systems.dpdm.certificate:files_of_promise",
 )

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, final
 
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.model.load import SavedModel
 from sfumato.systems.dpdm.accounting import Accountant, epsilon
 from sfumato.systems.dpdm.ledger import NAME, Ledger
 from sfumato.train import checkpoint as ck
@@ -75,14 +76,20 @@ def read_promise(folder: Path) -> Promise:
     return Promise(ledger, float(promised["delta"]), Accountant(promised["accountant"]))
 
 
-def promise_files(state: Mapping[str, Any], run: Path) -> dict[str, bytes]:
-    """What a shipped folder keeps of a private run, for `sfumato.model.export`; {} of another.
+def files_of_promise(saved: SavedModel) -> dict[str, bytes]:
+    """The ledger and the promise of a private model, checked; nothing of others.
 
     Raises:
-        UsageError, SfumatoError: see `read_promise`.
+        UsageError, SfumatoError: the ledger is missing, or is not that of the weights.
     """
+    if PROMISE in saved.files:  # a model folder
+        return {name: saved.files[name] for name in (PROMISE, NAME)}
+    if ck.STATE not in saved.files:
+        return {}
+    state = ck.parse_json(saved.files, ck.STATE, saved.folder)
     if "ledger" not in state:
         return {}
+    run = saved.folder.parents[1]
     read_promise(run)  # the weights are those of the ledger, and it is whole
     promise = ck.pack_json({"ledger": state["ledger"], "privacy": state["privacy"]})
     return {PROMISE: promise, NAME: (run / NAME).read_bytes()}

@@ -94,14 +94,17 @@ def run(config: TrajectoriesConfig) -> None:
     from sfumato.console.progress import bar
     from sfumato.denoise import Preconditioned
     from sfumato.guide import ClassifierFree
+    from sfumato.model.load import load
     from sfumato.model.plan import make_solver, make_times
+    from sfumato.model.sampler import Sampler
     from sfumato.systems.dsno.data import Description, fingerprint, in_words, solver_in_words
     from sfumato.systems.dsno.trajectories import generate, through
     from sfumato.times import angular
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    denoiser, model = zoo.load(config.name)
+    opened = load(config.name, Sampler)
+    denoiser, model = opened.denoiser, opened.description
     if not isinstance(denoiser, Preconditioned):
         raise UsageError(f"{config.name} is not a denoiser with a probability flow to follow")
     weights, process, sigma_data = fingerprint(denoiser), denoiser.process, denoiser.sigma_data

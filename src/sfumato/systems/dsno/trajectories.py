@@ -19,9 +19,9 @@ from torch import Tensor
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.atomic import sweep
+from sfumato.model.walk import walk as from_noise
 from sfumato.process import Process
-from sfumato.sampling import Solver, sample
-from sfumato.seeds import generators
+from sfumato.sampling import Solver
 from sfumato.systems.dsno.data import (
     SET,
     Description,
@@ -131,9 +131,11 @@ def walk(
     parts = []
     for a in range(0, len(indices), about.batch):
         some = indices[a : a + about.batch]
-        x = process.prior_sample((len(some), *about.shape), generators(about.seed, some)).to(device)
         cond = torch.from_numpy(labels[a : a + about.batch]).to(device) if about.labels else None
-        path = sample(denoiser, solver, grid, x, cond=cond, save_path=True).path
+        path = from_noise(
+            denoiser, solver, grid, about.shape, about.seed, some,
+            cond=cond, device=device, save_path=True,
+        ).path  # fmt: skip
         pairs = zip(about.kept, scale, strict=True)
         parts.append(torch.stack([(path[k] / s).float().cpu() for k, s in pairs], 1))
     states = torch.cat(parts)

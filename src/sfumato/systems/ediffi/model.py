@@ -84,6 +84,7 @@ class PromptedModel(ModelDescription):
     """
 
     command: ClassVar[str] = "imagine"
+    opens: ClassVar[str] = "sfumato.systems.ediffi.text_to_image:TextToImage"
 
     data: str
     network: UNetConfig

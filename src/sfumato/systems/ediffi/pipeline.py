@@ -11,12 +11,12 @@ from torch import Tensor
 
 from sfumato.condition import Given, ImageCondition
 from sfumato.denoise import Denoiser
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.errors import UsageError
 from sfumato.guide import ClassifierFree
+from sfumato.model.plan import make_plan
+from sfumato.model.walk import Drawn, Progress, in_batches, walk
 from sfumato.nn import Prompt
-from sfumato.sampling import sample
-from sfumato.seeds import fold, generators
-from sfumato.solve import DEIS
+from sfumato.seeds import fold
 from sfumato.systems.ediffi.ensemble import open_experts
 from sfumato.systems.ediffi.fixed_condition import EncoderGuidance, FixedCondition
 from sfumato.systems.ediffi.model import Modality, PromptedModel
@@ -24,7 +24,6 @@ from sfumato.systems.ediffi.paint import PaintWithWords, Stroke
 from sfumato.systems.ediffi.prompt_data import upsampled
 from sfumato.systems.ediffi.prompt_encoder import PromptEncoder
 from sfumato.systems.ediffi.text.phrases import tokens_of
-from sfumato.times import karras
 
 
 @final
@@ -247,15 +246,6 @@ def heard(stage: Stage, wish: ImageRequest) -> Prompt:
     return stage.hearing.prompt([wish.prompt], shown)
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class DrawnImages:
-    """Pictures float32 (n, 3, R, R) on the CPU, about in [-1, 1], and the evaluations of each."""
-
-    pictures: Tensor
-    nfe: int
-
-
 def imagine(
     cascade: Cascade,
     wish: ImageRequest,
@@ -264,8 +254,8 @@ def imagine(
     steps: int | None = None,
     *,
     batch: int = 16,
-    advance: Callable[[int], None] = lambda done: None,
-) -> DrawnImages:
+    progress: Progress | None = None,
+) -> Drawn:
     """Pictures of these numbers; picture i depends on the seed and on i alone.
 
     Args:
@@ -274,7 +264,7 @@ def imagine(
         seed, indices: of the pictures.
         steps: of the first model; by default what suits it. Those that enlarge have their own.
         batch: drawn together.
-        advance: is told how many more pictures are done.
+        progress: told how many more pictures are done.
 
     Raises:
         UsageError: paint or a style that does not fit.
@@ -286,7 +276,7 @@ def imagine(
         one = made[id(stage)]
         return PreparedStage(one.prompt[torch.zeros(len(places), dtype=torch.int64)], one.denoiser)
 
-    return draw(cascade, of, seed, indices, steps, batch=batch, advance=advance)
+    return draw(cascade, of, seed, indices, steps, batch=batch, progress=progress)
 
 
 def draw(
@@ -298,40 +288,39 @@ def draw(
     *,
     batch: int = 16,
     dtype: torch.dtype = torch.float32,
-    advance: Callable[[int], None] = lambda done: None,
-) -> DrawnImages:
+    progress: Progress | None = None,
+) -> Drawn:
     """Pictures of these numbers, each of its own prompt; see `imagine`.
 
     Args:
         cascade: the models.
         of: what a stage is asked for the pictures at some places of ``indices``.
-        seed, indices, steps, batch, advance: as of `imagine`.
+        seed, indices, steps, batch, progress: as of `imagine`.
         dtype: that networks are evaluated in.
 
     Raises:
         SfumatoError: values that are not finite.
     """
-    parts, nfe = [], 0
-    for first in range(0, len(indices), batch):
-        here = indices[first : first + batch]
+
+    def some(places: range) -> tuple[Tensor, int]:
+        here = [indices[i] for i in places]
         x: Tensor | None = None
         nfe = 0
         for number, stage in enumerate(cascade.stages):
-            side, process = stage.model.network.resolution, stage.denoiser.process
-            wanted = of(stage, range(first, first + len(here)))
+            side, model = stage.model.network.resolution, stage.model
+            wanted = of(stage, places)
             cond: Given = wanted.prompt
             if x is not None:
-                cond = ImageCondition(upsampled(x.clamp(-1, 1), side), wanted.prompt)
-            random = generators(fold(seed, "stage", number) if number else seed, here)
-            begin = process.prior_sample((len(here), 3, side, side), random, device=stage.device)
-            usual = stage.model.sampling.steps
-            times = karras(process, steps if steps and not number else usual)
-            with torch.autocast(stage.device.type, dtype, enabled=dtype != torch.float32):
-                done = sample(wanted.denoiser, DEIS(), times, begin, cond=cond)
-            x = done.x.float()
-            nfe += done.nfe
-        if x is None or not bool(x.isfinite().all()):
-            raise SfumatoError("the pictures are not finite; try more --steps or less --guidance")
-        parts.append(x.cpu())
-        advance(len(here))
-    return DrawnImages(torch.cat(parts), nfe)
+                cond = ImageCondition(upsampled(x.float().clamp(-1, 1), side), wanted.prompt)
+            own = steps if steps and not number else None
+            plan = make_plan(stage.denoiser.process, model.sampling, steps=own)
+            done = walk(
+                wanted.denoiser, plan.solver, plan.times, model.shape,
+                fold(seed, "stage", number) if number else seed, here,
+                cond=cond, device=stage.device, dtype=dtype,
+            )  # fmt: skip
+            x, nfe = done.x, nfe + done.nfe
+        assert x is not None  # noqa: S101  (a cascade has a stage)
+        return x, nfe
+
+    return in_batches(len(indices), batch, some, progress, "try more steps or less guidance")

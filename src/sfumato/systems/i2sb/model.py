@@ -68,6 +68,7 @@ class RestorationModel(ModelDescription):
     """
 
     command: ClassVar[str] = "restore"
+    opens: ClassVar[str] = "sfumato.systems.i2sb.restorer:Restorer"
 
     data: str
     network: UNetConfig

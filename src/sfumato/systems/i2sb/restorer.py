@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import final
 
 import torch
@@ -13,11 +14,13 @@ from sfumato.data.degrade import CentreMask, FreeForm, Grey, Noisy, Problem, Tas
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.guide import Tiled
-from sfumato.model.description import ModelDescription
-from sfumato.seeds import generators
+from sfumato.model.model import Model
+from sfumato.seeds import fold, generators
 from sfumato.systems.i2sb.model import Method, RestorationModel
 from sfumato.systems.i2sb.painting import SINCE, pyramid, refined
+from sfumato.systems.i2sb.picture import read_mask, read_picture
 from sfumato.systems.i2sb.restoring import restore
+from sfumato.systems.i2sb.work import restored
 
 GRID = 16
 """Tiles begin at multiples of this: the blocks of a JPEG file lie then as they did in training."""
@@ -27,58 +30,96 @@ BLIND = "blind"
 
 
 @final
-class Restorer:
+class Restorer(Model):
     """Undoes degradations of pictures of any size, tile by tile, each by its own seed.
 
-    Args:
-        denoiser: a trained model.
-        model: what it is.
-        device: where it runs.
+    `restore` takes pictures as people have them; calling it takes tensors as the network does.
+
+    Attributes:
         precision: what the network computes in; the state stays float32.
         overlap: pixels that neighbouring tiles share, a multiple of 16.
         batch: most tiles computed together.
         shift: moves the tiles, for a test of seams; multiples of 16.
-
-    Raises:
-        UsageError: another kind of model, or an overlap that does not fit.
     """
 
-    def __init__(
+    called = "a model that restores pictures"
+    description: RestorationModel
+    precision: torch.dtype = torch.float32
+    overlap: int = GRID
+    batch: int = 16
+    shift: tuple[int, int] = (0, 0)
+
+    def tiled(
         self,
-        denoiser: Denoiser,
-        model: ModelDescription,
-        *,
-        device: torch.device | str = "cpu",
-        precision: torch.dtype = torch.float32,
         overlap: int = GRID,
         batch: int = 16,
         shift: tuple[int, int] = (0, 0),
-    ) -> None:
-        if not isinstance(model, RestorationModel):
-            raise UsageError(
-                f"expected a model that was trained to restore, got a {type(model).__name__}: "
-                "train one with `sfumato train i2sb`"
-            )
-        side = model.shape[-1]
+        precision: torch.dtype = torch.float32,
+    ) -> Restorer:
+        """Choose how large pictures are cut, and what networks compute in; returns the restorer.
+
+        Raises:
+            UsageError: an overlap that does not fit.
+        """
+        side = self.description.shape[-1]
         if overlap % GRID or not 0 <= overlap <= side // 2 or any(s % GRID for s in shift):
             raise UsageError(
                 f"expected an overlap of 0 to {side // 2} in steps of {GRID}, got {overlap}"
             )
-        self.device = torch.device(device)
-        self.denoiser = denoiser.to(self.device).eval()
-        self.model = model
-        self.precision = precision
-        self.overlap, self.batch, self.shift = overlap, batch, shift
+        self.overlap, self.batch, self.shift, self.precision = overlap, batch, shift, precision
+        return self
+
+    def restore(
+        self,
+        picture: Tensor | Path | str,
+        task: str = "",
+        n: int = 1,
+        *,
+        mask: Tensor | Path | str | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        device: torch.device | str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """Draw n samples of what a picture was: float32 (n, C, scale H, scale W) in [-1, 1].
+
+        Args:
+            picture: a file, or a tensor (C, H, W) in [-1, 1], C 1 or 3; of any size.
+            task: one of `tasks`; by default `BLIND` where the model can do without being told,
+                or its only one.
+            n: number of samples; sample i depends on the seed and on i alone.
+            mask: for inpainting, a picture that is white, or (1, H, W) that is 1, where to paint.
+            seed: of all randomness.
+            steps: of the walk; None takes what suits the model.
+            device: to move the model to first.
+            progress: told (steps done, of how many).
+
+        Raises:
+            UsageError: an unknown task, or a mask too few or too many.
+            SfumatoError: a file that cannot be read, or a result that is not finite.
+        """
+        if device is not None:
+            self.to(device)
+        if not isinstance(picture, Tensor):
+            picture = read_picture(Path(picture)).pixels
+        elif picture.ndim != 3 or picture.shape[0] not in (1, 3):
+            raise ValueError(f"expected a picture (1 or 3, H, W), got {tuple(picture.shape)}")
+        if not (mask is None or isinstance(mask, Tensor)):
+            mask = read_mask(Path(mask), (picture.shape[1], picture.shape[2]))
+        if not task and (BLIND in self.tasks or len(self.tasks) == 1):
+            task = self.tasks[-1]
+        seeds = [fold(seed, "restore", i) for i in range(n)]
+        return restored(self, picture, task, mask, seeds, steps, progress)[1]
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """What can be asked for; `BLIND` where the model can do without being told."""
-        return (*self.model.names, *([BLIND] if self.model.told else []))
+        return (*self.description.names, *([BLIND] if self.description.told else []))
 
     @property
     def steps(self) -> int:
         """Steps of the walk unless told otherwise."""
-        return self.model.sampling.steps
+        return self.description.sampling.steps
 
     def task(self, name: str) -> Task:
         """The model's task of that name.
@@ -86,9 +127,9 @@ class Restorer:
         Raises:
             UsageError: it has none; with the nearest names.
         """
-        if name == BLIND and self.model.told:
+        if name == BLIND and self.description.told:
             return Task(BLIND, Noisy())  # lifted by nothing
-        for task in self.model.tasks:
+        for task in self.description.tasks:
             if task.name == name:
                 return task
         raise unknown("task of this model", name, self.tasks)
@@ -100,7 +141,7 @@ class Restorer:
     def channels(self, task: str) -> int:
         """Channels of the result."""
         self.task(task)
-        return self.model.shape[0]
+        return self.description.shape[0]
 
     def masks(self, task: str) -> bool:
         """Whether a mask has to be given."""
@@ -132,10 +173,9 @@ class Restorer:
             SfumatoError: the result is not finite.
         """
         found = self.task(task)
-        if picture.ndim != 3 or picture.shape[0] != self.model.shape[0]:
-            raise ValueError(
-                f"expected a picture ({self.model.shape[0]}, H, W), got {tuple(picture.shape)}"
-            )
+        channels = self.description.shape[0]
+        if picture.ndim != 3 or picture.shape[0] != channels:
+            raise ValueError(f"expected a picture ({channels}, H, W), got {tuple(picture.shape)}")
         if (mask is not None) != self.masks(task):
             raise UsageError(
                 f"the task {task!r} " + ("needs a mask" if mask is None else "takes no mask")
@@ -166,8 +206,8 @@ class Restorer:
         tell: Callable[[int, int], None],
     ) -> Tensor:
         """x_0; where too much of a tile is lost, from small to large (see `painting`)."""
-        side, levels = self.model.shape[-1], [problem]
-        if self.model.masked and self.model.method is Method.BRIDGE:
+        side, levels = self.description.shape[-1], [problem]
+        if self.description.masked and self.description.method is Method.BRIDGE:
             levels = pyramid(problem, side, GRID, g)
         done, total = 0, steps * len(levels)
 
@@ -185,14 +225,14 @@ class Restorer:
                     level, large = refined(x.float(), level, g)
                     guess = (large, SINCE)
                 x = restore(
-                    self.denoiser, self.model, level, steps, g,
+                    self.denoiser, self.description, level, steps, g,
                     told=told, wrap=self._tiled, callback=advance, guess=guess,
                 ).x  # fmt: skip
         assert x is not None  # noqa: S101  (there is at least one level)
         return x
 
     def _tiled(self, denoiser: Denoiser) -> Denoiser:
-        return Tiled(denoiser, self.model.shape[-1], self.overlap, self.batch, self.shift)
+        return Tiled(denoiser, self.description.shape[-1], self.overlap, self.batch, self.shift)
 
     def _problem(
         self, task: Task, y: Tensor, mask: Tensor | None, g: list[torch.Generator]
@@ -211,11 +251,11 @@ class Restorer:
                 )
             hole = F.pad(mask[None].to(x1), (0, right, 0, down), mode="replicate")
             x1, known = with_hole(x1, hole, g)
-        number = 0 if task.name == BLIND else self.model.names.index(task.name)
+        number = 0 if task.name == BLIND else self.description.names.index(task.name)
         return begin(task, x1, known, g, number)
 
     def walks(self, steps: int | None) -> int:
         """Steps of a walk, of which a large hole takes several."""
-        if self.model.method is Method.REGRESSION:
+        if self.description.method is Method.REGRESSION:
             return 1
         return self.steps if steps is None else steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
@@ -105,36 +105,11 @@ def restore_picture(
         UsageError: a task that the restorer does not know, or a mask too few or too many.
         SfumatoError: the result has values that are not numbers.
     """
-    check_task(restorer, wish.task, mask is not None)
-    grey = len(picture.pixels) == 1
-    given = picture.pixels
-    channels = restorer.channels(wish.task)
-    if not grey and (wish.task == COLOURISE or channels == 1):
-        given = luma(given)
     seeds = [fold(wish.seed, "restore", i) for i in range(wish.samples)]
     began = time.perf_counter()
-    made = restorer(
-        given.expand(channels, -1, -1).contiguous(),
-        wish.task,
-        mask=mask,
-        seeds=seeds,
-        steps=wish.steps,
-        progress=progress,
-    )
+    given, made = restored(restorer, picture.pixels, wish.task, mask, seeds, wish.steps, progress)
     seconds = time.perf_counter() - began
-    made = made.detach().to("cpu", torch.float32)
-    height, width = (restorer.scale(wish.task) * n for n in picture.size)
-    want = (wish.samples, channels, height, width)
-    if tuple(made.shape) != want:
-        raise ValueError(f"expected samples {want} from the restorer, got {tuple(made.shape)}")
-    if not bool(made.isfinite().all()):
-        raise SfumatoError("the model gave values that are not numbers; try another --steps")
-    if grey and wish.task != COLOURISE and made.shape[1] == 3:
-        made = luma(made)
-    made = made.clamp(-1, 1)
-    if mask is not None:
-        made = torch.where(mask > 0, made, given)
-        given = torch.where(mask > 0, torch.zeros_like(given), given)
+    height, width = made.shape[2:]
     alpha = picture.alpha
     if alpha is not None and alpha.shape[1:] != (height, width):
         alpha = F.interpolate(alpha[None], (height, width), mode="bicubic")[0].clamp(0, 1)
@@ -142,6 +117,50 @@ def restore_picture(
     spread = made.std(0).mean(0) * 127.5 if wish.samples > 1 else None
     before = picture.replaced(given, picture.alpha)
     return Restored(before, picture.replaced(result, alpha), spread, seconds)
+
+
+def restored(
+    restorer: Restorer,
+    picture: Tensor,
+    task: str,
+    mask: Tensor | None,
+    seeds: Sequence[int],
+    steps: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Tensor, Tensor]:
+    """What a restorer was given, (1 or 3, H, W), and its samples, (n, 1 or 3, scale H, scale W).
+
+    Raises:
+        UsageError, SfumatoError: see `restore_picture`.
+    """
+    check_task(restorer, task, mask is not None)
+    grey = len(picture) == 1
+    given = picture
+    channels = restorer.channels(task)
+    if not grey and (task == COLOURISE or channels == 1):
+        given = luma(given)
+    made = restorer(
+        given.expand(channels, -1, -1).contiguous(),
+        task,
+        mask=mask,
+        seeds=seeds,
+        steps=steps,
+        progress=progress,
+    )
+    made = made.detach().to("cpu", torch.float32)
+    height, width = (restorer.scale(task) * n for n in picture.shape[1:])
+    want = (len(seeds), channels, height, width)
+    if tuple(made.shape) != want:
+        raise ValueError(f"expected samples {want} from the restorer, got {tuple(made.shape)}")
+    if not bool(made.isfinite().all()):
+        raise SfumatoError("the model gave values that are not numbers; try another --steps")
+    if grey and task != COLOURISE and made.shape[1] == 3:
+        made = luma(made)
+    made = made.clamp(-1, 1)
+    if mask is not None:
+        made = torch.where(mask > 0, made, given)
+        given = torch.where(mask > 0, torch.zeros_like(given), given)
+    return given, made
 
 
 def check_task(restorer: Restorer, task: str, masked: bool) -> None:

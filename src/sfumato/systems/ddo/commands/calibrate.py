@@ -79,7 +79,8 @@ def run(config: CalibrateConfig) -> None:
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    denoiser, model = load_field_model(config.name, config.device)
+    opened = load_field_model(config.name, config.device)
+    denoiser, model = opened.denoiser, opened.description
     if not isinstance(denoiser, Wiener):
         raise UsageError(f"{config.name} has no Wiener filter, beside which a drift is kept")
     denoiser.drift, model = None, replace(model, drift=None)  # measured afresh

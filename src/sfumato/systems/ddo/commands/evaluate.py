@@ -158,10 +158,11 @@ def _drawn(config: FieldEvaluateConfig) -> tuple[dict[str, Any], Tensor, Tensor,
 
     if config.drawing.threads:
         torch.set_num_threads(config.drawing.threads)
-    denoiser, model = load_field_model(config.name, config.drawing.device)
+    opened = load_field_model(config.name, config.drawing.device)
+    model = opened.description
     grid = grid_of(config.resolution, model.frame.dims, model.grid)
     check_size(config.n, len(model.frame.quantities), grid)
-    walk = config.drawing.walk(denoiser, model)
+    walk = config.drawing.walk(opened)
     source, usual = source_of(config.name, config.data, model.data)
     names = [q.name for q in model.frame.quantities]
     found = _real(config, source, usual, [*names, *(q.name for q in model.given)])
@@ -169,19 +170,20 @@ def _drawn(config: FieldEvaluateConfig) -> tuple[dict[str, Any], Tensor, Tensor,
     given = told_of(found, source, model, config.n) if model.given else None
     began = time.perf_counter()
     with bar("sampling", config.n, quiet=config.quiet) as advance, torch.inference_mode():
+        some = range(config.n)
         drawn = draw_fields(
-            denoiser, model, grid, config.seed, range(config.n), walk, given=given, advance=advance
+            opened.denoiser, model, grid, config.seed, some, walk, given=given, progress=advance
         )
     spent = time.perf_counter() - began
     row = {
         "steps": len(walk.times) - 1,
-        "solver": config.drawing.name(model),
+        "solver": walk.name,
         "nfe": drawn.nfe,
         "n": config.n,
         "seconds": round(spent, 2),
         "per_second": round(config.n / spent, 2),
     }
-    return row, drawn.values, real, model.frame
+    return row, drawn.x, real, model.frame
 
 
 def _real(

@@ -23,11 +23,10 @@ from sfumato.systems.ddo.commands.reading import (
 if TYPE_CHECKING:
     import torch
 
-    from sfumato.denoise import Denoiser
     from sfumato.systems.ddo.data.base import FieldSet
     from sfumato.systems.ddo.data.observations import Seen
     from sfumato.systems.ddo.model import FieldModel
-    from sfumato.systems.ddo.sampling import Walk
+    from sfumato.systems.ddo.sampling import FieldSampler, Walk
 
 _FAR = 8
 """Deviations from the data's mean beyond which an observation is doubted."""
@@ -114,29 +113,12 @@ class Drawing:
         at_least("inner", self.inner, 1)
         at_least("threads", self.threads, 0)
 
-    def name(self, model: FieldModel) -> str:
-        """The solver's name: what was asked for, or what suits the model.
-
-        Raises UsageError for an unknown solver.
-        """
-        from sfumato.errors import unknown
-        from sfumato.systems.ddo.sampling import FieldSolver
-
-        names = [s.value for s in FieldSolver]
-        name = model.sampling.solver if self.solver == "auto" else self.solver
-        if name not in names:
-            raise unknown("solver", name, ["auto", *names])
-        return name
-
-    def walk(self, denoiser: Denoiser, model: FieldModel) -> Walk:
+    def walk(self, model: FieldSampler) -> Walk:
         """The solver and its times.
 
         Raises UsageError for an unknown solver.
         """
-        from sfumato.systems.ddo.sampling import FieldSolver, field_walk
-
-        steps = model.sampling.steps if self.steps is None else self.steps
-        return field_walk(FieldSolver(self.name(model)), denoiser.process, steps, self.inner)
+        return model.walk(self.solver, self.steps, self.inner)
 
 
 @final
@@ -174,19 +156,16 @@ def main(argv: list[str]) -> None:
     run(parse(FieldSampleConfig, "fields sample", argv, _ABOUT))
 
 
-def load_field_model(name: str, device: Device) -> tuple[Denoiser, FieldModel]:
+def load_field_model(name: str, device: Device) -> FieldSampler:
     """The model that ``name`` means, on its device.
 
     Raises UsageError for a model of something else.
     """
-    from sfumato import zoo
     from sfumato.console.options import torch_device
-    from sfumato.systems.ddo.model import FieldModel
+    from sfumato.model.load import load
+    from sfumato.systems.ddo.sampling import FieldSampler
 
-    denoiser, model = zoo.load(name, "field model")
-    if not isinstance(model, FieldModel):
-        raise UsageError(f"{name} is no model of fields; see sfumato sample --help")
-    return denoiser.to(torch_device(device)).eval(), model
+    return load(name, FieldSampler).to(torch_device(device))
 
 
 def given_of(config: FieldSampleConfig, model: FieldModel) -> torch.Tensor | None:
@@ -272,10 +251,11 @@ def run(config: FieldSampleConfig) -> None:
 
     if config.drawing.threads:
         torch.set_num_threads(config.drawing.threads)
-    denoiser, model = load_field_model(config.name, config.drawing.device)
+    opened = load_field_model(config.name, config.drawing.device)
+    denoiser, model = opened.denoiser, opened.description
     grid = grid_of(config.resolution, model.frame.dims, model.grid)
     check_size(config.n, len(model.frame.quantities), grid)
-    walk = config.drawing.walk(denoiser, model)
+    walk = config.drawing.walk(opened)
     if config.observations is not None:
         from sfumato.systems.ddo.data.observations import read_observations
 
@@ -288,13 +268,13 @@ def run(config: FieldSampleConfig) -> None:
     began = time.perf_counter()
     with bar("sampling", config.n, quiet=config.quiet) as advance, torch.inference_mode():
         drawn = draw_fields(
-            denoiser, model, grid, config.seed, range(config.n), walk, given=given, advance=advance
+            denoiser, model, grid, config.seed, range(config.n), walk, given=given, progress=advance
         )
     spent = time.perf_counter() - began
     if picture is None:
-        about = _about(config, config.drawing.name(model), len(walk.times) - 1)
-        write_fields(config.out, (drawn.values, model.frame), about, config.force)
-    pictures.save(frame_sheet(drawn.values[:24].numpy(), model.frame), beside)
+        about = _about(config, walk.name, len(walk.times) - 1)
+        write_fields(config.out, (drawn.x, model.frame), about, config.force)
+    pictures.save(frame_sheet(drawn.x[:24].numpy(), model.frame), beside)
     if not config.quiet:
         size = "x".join(map(str, grid))
         print(

@@ -136,7 +136,7 @@ def run(config: ExportConfig) -> None:
     first = processes(drawer.device).index == 0
     began = time.perf_counter()
     with bar("sampling", config.n, quiet=config.quiet or not first) as advance:
-        drawn = stream(drawer, wanted, out, about, advance)
+        drawn = stream(drawer, wanted, out, about, how.batch, advance)
     if not first:
         return
     write(beside(config.out, LEDGER), promise.ledger.path.read_bytes())

@@ -131,7 +131,7 @@ def run(config: ImagineConfig) -> None:
         strokes(wish, stage.hearing)
     began = time.perf_counter()
     with bar("drawing", config.n, quiet=config.quiet) as advance:
-        drawn = imagine(cascade, wish, config.seed, range(config.n), config.steps, advance=advance)
+        drawn = imagine(cascade, wish, config.seed, range(config.n), config.steps, progress=advance)
     spent = time.perf_counter() - began
     about = {
         "sfumato": "imagine",
@@ -146,7 +146,7 @@ def run(config: ImagineConfig) -> None:
         "style": None if config.style is None else str(config.style),
         "style_guidance": config.style_guidance,
     }
-    pixels = to_uint8(drawn.pictures).numpy()
+    pixels = to_uint8(drawn.x).numpy()
     nothing = writers.Labelled(np.zeros((config.n, 0), np.int64))
     out.write([pixels], pixels.shape, nothing, about)
     if not config.quiet:

@@ -165,5 +165,5 @@ def drawn(cascade: Cascade, request: StudioRequest, batch: int) -> Iterator[Some
     for first in range(0, request.n, batch):
         here = range(first, min(first + batch, request.n))
         some = imagine(cascade, request.image, request.seed, here, request.steps, batch=batch)
-        done.append(to_uint8(some.pictures).numpy())
+        done.append(to_uint8(some.x).numpy())
         yield Some(np.concatenate(done), some.nfe)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sfumato.console.options import DTypeName, torch_dtype
-from sfumato.errors import SfumatoError, UsageError
-from sfumato.files.cards import find
 
 if TYPE_CHECKING:
     import torch
@@ -40,14 +38,8 @@ def load_restorer(
         UsageError: the name means nothing, or a model that restores nothing.
         SfumatoError: damaged files.
     """
-    from sfumato.model.load import load_model
+    from sfumato.model.load import load
     from sfumato.systems.i2sb.restorer import Restorer
 
-    folder = find(name or SHIPPED.get(task, MIXTURE))
-    try:
-        denoiser, model = load_model(folder)
-    except KeyError as error:
-        raise SfumatoError(f"{folder} is no generative model: no {error} in it") from error
-    except UsageError as error:  # what is wrong is the files, not how they were asked for
-        raise SfumatoError(str(error)) from error
-    return Restorer(denoiser, model, device=device, precision=torch_dtype(dtype), overlap=overlap)
+    restorer = load(name or SHIPPED.get(task, MIXTURE), Restorer).to(device)
+    return restorer.tiled(overlap, precision=torch_dtype(dtype))

@@ -1,0 +1,3 @@
+import sfumato as sf
+
+images = sf.load("fashion").sample(16, labels="Sneaker", seed=0, steps=18)
