@@ -55,7 +55,7 @@ class Bridge(Process):
 
     @property
     def noise(self) -> Noise:  # type: ignore[override]
-        """That of the inner process."""
+        """N(0, K) of the inner process."""
         return self.inner.noise
 
     def _still(self, q: Gaussian) -> Gaussian:
@@ -154,13 +154,13 @@ class Bridge(Process):
         raise ValueError("a bridge starts at the degraded data: pass x1 to sample() as x")
 
     def clock(self, t: Time) -> Tensor:
-        """That of the inner process."""
+        """ln(σ/α) of the inner process."""
         return self.inner.clock(t)
 
     def clock_dot(self, t: Time) -> Tensor:
-        """That of the inner process."""
+        """σ̇/σ - α̇/α of the inner process."""
         return self.inner.clock_dot(t)
 
     def noise_level(self, t: Time) -> Tensor:
-        """That of the inner process."""
+        """ln(σ/α)/4 of the inner process, in [-5, 5]."""
         return self.inner.noise_level(as_time(t))

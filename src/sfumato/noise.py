@@ -44,7 +44,7 @@ class White(Noise):
         return randn(like.shape, generator, dtype=like.dtype, device=like.device)
 
     def whiten(self, x: Tensor) -> Tensor:
-        """X itself."""
+        """x: its numbers are independent already."""
         return x
 
     def log_prob(self, x: Tensor) -> Tensor:

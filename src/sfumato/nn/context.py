@@ -135,7 +135,7 @@ class Prompt:
         return Prompt(found)
 
     def biased(self, bias: Tensor | None) -> Prompt:
-        """The same, painted."""
+        """With this bias (B, ΣL, H, W) on the attention to its tokens, or with none."""
         return Prompt(self.encoded, bias)
 
 

@@ -60,7 +60,7 @@ class DEIS(Solver):
             raise ValueError(f"expected 1, 2 or 3 estimates, got {self.estimates}")
 
     def init(self, x: Tensor) -> History:
-        """No estimates yet."""
+        """An empty history of (u, ε̂)."""
         return ()
 
     def step(

@@ -100,7 +100,7 @@ class DPMSolverPP(Solver):
             raise ValueError(f"expected order 2 or 3 (DDIM is order 1), got {self.order}")
 
     def init(self, x: Tensor) -> History:
-        """No estimates yet."""
+        """An empty history of (time, x̂_0)."""
         return ()
 
     def step(

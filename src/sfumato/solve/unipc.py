@@ -61,7 +61,7 @@ class UniPC(Solver):
         return min(self.estimates + 1, 3)
 
     def init(self, x: Tensor) -> tuple[Tensor, History]:
-        """No estimates yet."""
+        """The start state, and an empty history of (time, x̂_0)."""
         return x, ()
 
     def step(

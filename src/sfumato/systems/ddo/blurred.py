@@ -96,7 +96,7 @@ class Blurred(Schedule):
         return self._over(self.inner.sigma_dot(t))
 
     def log_snr(self, t: Time) -> Tensor:
-        """That of the inner schedule: of the mode that is not blurred."""
+        """λ of the inner schedule, which is that of the mode that is not blurred."""
         return self.inner.log_snr(t)
 
     def gap(self, s: Time, t: Time) -> Tensor:
@@ -104,7 +104,7 @@ class Blurred(Schedule):
         return self._over(self.inner.gap(s, t)) + 2 * (self.blur(t) - self.blur(s))
 
     def time(self, log_snr: Tensor) -> Tensor:
-        """That of the inner schedule."""
+        """The inner schedule's time of λ."""
         return self.inner.time(log_snr)
 
 
@@ -132,7 +132,7 @@ class Modes(Noise):
         return self.field.whiten(to_grid(x, self.field.dims, self.field.domain))
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """That of the values on the grid, in nats."""
+        """log-density of the values on the grid, in nats, (B,)."""
         return self.field.log_prob(to_grid(x, self.field.dims, self.field.domain))
 
 
