@@ -103,8 +103,6 @@ def test_every_process_can_be_trained_under(process: ProcessEntry) -> None:
     made = resolve(process.make)()
     if isinstance(made, sf.Schedule):
         made = sf.Scheduled(made)
-    elif not isinstance(made, sf.Process):
-        made = made.build()
     t = process.times(0.5).draw(made, 100, sf.generator(0))
     assert t.shape == (100,) and (t > 0).all() and (t <= 1).all()
 

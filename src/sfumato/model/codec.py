@@ -100,12 +100,15 @@ def decode(value: Any, hint: type[T], allowed: tuple[type, ...] = (), where: str
 
 
 def allowed_types(value: Any) -> tuple[type, ...]:
-    """The kinds and parts that parsed JSON names by its keys "type", imported now.
+    """The kinds, processes and parts that parsed JSON names by its keys "type", imported now.
 
     Where a name is not known all of them are imported, so that an error can list them.
     """
     wanted = set(_names(renewed(value)))
-    refs = [ref for system in systems() for ref in (*(k.make for k in system.kinds), *system.parts)]
+    refs: list[str] = []
+    for system in systems():
+        refs += [kind.make for kind in system.kinds] + [p.make for p in system.processes]
+        refs += system.parts
     groups = [ref.replace("*", "") for ref in refs if "*" in ref]
     by_name = {ref.rpartition(":")[2]: ref for ref in refs if "*" not in ref}
     found = [resolve(by_name[name]) for name in sorted(wanted & by_name.keys())]
