@@ -3,22 +3,14 @@
 from sfumato.system import CommandEntry, Paper, RecipeEntry, System
 
 SYSTEM = System(
-    "dpdm",
-    "DPDM",
-    Paper(
-        "Differentially Private Diffusion Models",
-        "Dockhorn, Cao, Vahdat, Kreis",
-        2023,
-        "2210.09929",
-    ),
+    "dpdm", "DPDM",
+    Paper("Differentially Private Diffusion Models", "Dockhorn, Cao, Vahdat, Kreis", 2023,
+        "2210.09929"),
     "docs/dpdm.md",
     recipes=(RecipeEntry("private", "sfumato.systems.dpdm.recipe"),),
     commands=(
-        CommandEntry(
-            "private",
-            "sfumato.systems.dpdm.commands",
-            "train under differential privacy, export with a certificate, check",
-        ),
+        CommandEntry("private", "sfumato.systems.dpdm.commands",
+            "train under differential privacy, export with a certificate, check"),
     ),
     beside="sfumato.systems.dpdm.certificate:files_of_promise",
-)
+)  # fmt: skip

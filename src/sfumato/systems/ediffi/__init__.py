@@ -3,33 +3,21 @@
 from sfumato.system import CommandEntry, KindEntry, Paper, RecipeEntry, System
 
 SYSTEM = System(
-    "ediffi",
-    "eDiff-I",
-    Paper(
-        "eDiff-I: Text-to-Image Diffusion Models with an Ensemble of Expert Denoisers",
+    "ediffi", "eDiff-I",
+    Paper("eDiff-I: Text-to-Image Diffusion Models with an Ensemble of Expert Denoisers",
         "Balaji, Nah, Huang, Vahdat, Song, Zhang, Kreis, Aittala, Aila, Laine, Catanzaro, Karras, "
-        "Liu",
-        2022,
-        "2211.01324",
-    ),
+        "Liu", 2022, "2211.01324"),
     "docs/ediffi.md",
     recipes=(
         RecipeEntry("clip", "sfumato.systems.ediffi.clip", "a small CLIP of captioned pictures"),
-        RecipeEntry(
-            "imagine", "sfumato.systems.ediffi.recipe", "text to image, with experts (eDiff-I)"
-        ),
+        RecipeEntry("imagine", "sfumato.systems.ediffi.recipe",
+            "text to image, with experts (eDiff-I)"),
     ),
     commands=(
-        CommandEntry(
-            "imagine",
-            "sfumato.systems.ediffi.commands.imagine",
-            "draw what a sentence says; paint its words, show a style (eDiff-I)",
-        ),
-        CommandEntry(
-            "experts",
-            "sfumato.systems.ediffi.commands.experts",
-            "models for parts of the noise levels: plan a split, join (eDiff-I)",
-        ),
+        CommandEntry("imagine", "sfumato.systems.ediffi.commands.imagine",
+            "draw what a sentence says; paint its words, show a style (eDiff-I)"),
+        CommandEntry("experts", "sfumato.systems.ediffi.commands.experts",
+            "models for parts of the noise levels: plan a split, join (eDiff-I)"),
     ),
     kinds=(
         KindEntry(
@@ -38,4 +26,4 @@ SYSTEM = System(
     ),
     parts=("sfumato.systems.ediffi.model:EncoderConfig", "sfumato.systems.ediffi.experts:Node"),
     tab="sfumato.systems.ediffi.studio:open_tab",
-)
+)  # fmt: skip

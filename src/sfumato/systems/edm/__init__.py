@@ -5,24 +5,16 @@ from sfumato.system import Paper, RecipeEntry, System
 _IMAGES = "sfumato.systems.edm.images"
 
 SYSTEM = System(
-    "edm",
-    "EDM",
-    Paper(
-        "Elucidating the Design Space of Diffusion-Based Generative Models",
-        "Karras, Aittala, Aila, Laine",
-        2022,
-        "2206.00364",
-    ),
+    "edm", "EDM",
+    Paper("Elucidating the Design Space of Diffusion-Based Generative Models",
+        "Karras, Aittala, Aila, Laine", 2022, "2206.00364"),
     "docs/core.md",
     recipes=(
         RecipeEntry("fashion", _IMAGES, "Fashion-MNIST 28x28, class-conditional EDM", "Fashion"),
         RecipeEntry("avatars", _IMAGES, "illustrated faces, conditional on attributes", "Avatars"),
         RecipeEntry("digits", _IMAGES, "handwritten digits 28x28, class-conditional EDM", "Digits"),
         RecipeEntry("images", _IMAGES, "your own folder or zip of images", "Images"),
-        RecipeEntry(
-            "points",
-            "sfumato.systems.edm.points",
-            "points in the plane, under a process you choose",
-        ),
+        RecipeEntry("points", "sfumato.systems.edm.points",
+            "points in the plane, under a process you choose"),
     ),
-)
+)  # fmt: skip
