@@ -19,7 +19,7 @@ from sfumato.cli import main
 from sfumato.model.export import export
 from sfumato.systems.dpdm.accounting import Accountant, epsilon
 from sfumato.systems.dpdm.certificate import seal
-from sfumato.systems.dpdm.commands.train import table
+from sfumato.systems.dpdm.commands.train import RECIPES
 from sfumato.systems.dpdm.ledger import Ledger
 from sfumato.systems.dpdm.recipe import presets
 
@@ -201,7 +201,7 @@ def test_what_gets_no_certificate(run, clothes, tmp_path, capsys) -> None:
 
 
 def test_the_verbs_and_recipes(capsys) -> None:
-    assert set(table()) == set(presets())
+    assert set(RECIPES) == set(presets())
     assert main(["private", "--help"]) == 0 and "export" in capsys.readouterr().out
     assert main(["private", "chekc"]) == 2 and "'check'" in capsys.readouterr().err
     assert main(["private", "train", "fashoin"]) == 2

@@ -13,10 +13,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sfumato.console.verbs import listing
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.system import CommandEntry, commands, find
 
-_EXAMPLES = """\
+_OPTIONS = """\
+options:
+  -h, --help     this text; after a command, the options of the command
+  --version      the version
+  --debug        show tracebacks
+
 examples:
   sfumato tour                                            a page of pictures, to begin with
   sfumato models                                          what is shipped
@@ -29,24 +35,12 @@ examples:
 
 def overview() -> str:
     """The text of ``sfumato --help``."""
-    width = max(map(len, commands())) + 2
-    lines = [f"  {c.name:<{width}}{c.summary}" for c in commands().values()]
-    return "\n".join(
-        [
-            "usage: sfumato COMMAND [options]",
-            "",
-            "Diffusion models on one small, exact core.",
-            "",
-            "commands:",
-            *lines,
-            "",
-            "options:",
-            "  -h, --help     this text; after a command, the options of the command",
-            "  --version      the version",
-            "  --debug        show tracebacks",
-            "",
-            _EXAMPLES,
-        ]
+    return listing(
+        "COMMAND [options]",
+        "Diffusion models on one small, exact core.",
+        "command",
+        {name: command.summary for name, command in commands().items()},
+        _OPTIONS,
     )
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import tyro
 
-from sfumato.errors import UsageError
-from sfumato.system import RecipeEntry, find, recipes
+from sfumato.console.verbs import chosen, listing
+from sfumato.system import RecipeEntry, recipes
 
 _EXAMPLES = """\
 examples:
@@ -21,21 +21,13 @@ examples:
 
 def overview() -> str:
     """The text of ``sfumato train --help``."""
-    width = max(map(len, table())) + 2
-    lines = [f"  {name:<{width}}{recipe.summary}" for name, recipe in table().items()]
-    return "\n".join(
-        [
-            "usage: sfumato train RECIPE [options]",
-            "",
-            "Train a model. Everything needed to go on, or to do it again, is kept in --out.",
-            "",
-            "recipes:",
-            *lines,
-            "",
-            "sfumato train RECIPE --help lists the options of a recipe with their defaults.",
-            "",
-            _EXAMPLES,
-        ]
+    return listing(
+        "train RECIPE [options]",
+        "Train a model. Everything needed to go on, or to do it again, is kept in --out.",
+        "recipe",
+        {name: recipe.summary for name, recipe in table().items()},
+        "sfumato train RECIPE --help lists the options of a recipe with their defaults.\n\n"
+        + _EXAMPLES,
     )
 
 
@@ -44,18 +36,13 @@ def main(argv: list[str]) -> None:
 
     Raises UsageError for an unknown recipe, and whatever the recipe raises.
     """
-    if not argv:
-        raise UsageError(f"which recipe? there are: {', '.join(sorted(table()))}")
-    if argv[0] in ("-h", "--help"):
+    if argv[:1] in (["-h"], ["--help"]):
         print(overview(), end="")
         return
-    name = argv[0]
-    if name.startswith("-"):
-        raise UsageError(f"expected a recipe before {name!r}: {', '.join(sorted(table()))}")
-    recipe = find("recipe", name, table())
+    recipe = chosen(argv, "recipe", table())
     config: Any = tyro.cli(
         recipe.config,
-        prog=f"sfumato train {name}",
+        prog=f"sfumato train {recipe.name}",
         args=argv[1:],
         config=(tyro.conf.FlagCreatePairsOff,),
     )

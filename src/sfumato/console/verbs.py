@@ -1,45 +1,64 @@
-"""Commands that are made of verbs, such as ``sfumato private train``: find the verb, run it."""
+"""Commands that choose by their first word: a verb (``sfumato private train``) or a recipe."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from enum import Enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, final
 
-from sfumato.errors import UsageError, unknown
+from sfumato.errors import UsageError
+from sfumato.system import find
 
-
-def overview(command: str, verbs: type[Enum], about: Sequence[str], examples: Sequence[str]) -> str:
-    """The text of ``sfumato COMMAND --help``: each verb's value is its line."""
-    width = max(len(v.name) for v in verbs) + 2
-    return "\n".join(
-        [
-            f"usage: sfumato {command} VERB [options]",
-            "",
-            *about,
-            "",
-            "verbs:",
-            *(f"  {v.name.lower():<{width}}{v.value}" for v in verbs),
-            "",
-            "examples:",
-            *(f"  sfumato {command} {example}" for example in examples),
-            "",
-        ]
-    )
+Entry = TypeVar("Entry")
 
 
-def run(package: str, verbs: type[Enum], text: str, argv: list[str]) -> int:
-    """Run the verb that ``argv`` begins with, the module of its name in ``package``.
+def listing(usage: str, about: str, noun: str, rows: Mapping[str, str], more: str) -> str:
+    """The text of the help of such a command: each name with its line, then ``more``."""
+    width = max(map(len, rows)) + 2
+    lines = [f"  {name:<{width}}{line}" for name, line in rows.items()]
+    return "\n".join([f"usage: sfumato {usage}", "", about, "", f"{noun}s:", *lines, "", more])
 
-    Raises UsageError for an unknown verb, and whatever the verb raises.
+
+def chosen(argv: Sequence[str], noun: str, table: Mapping[str, Entry]) -> Entry:
+    """What the first word names. Raises UsageError, with the nearest names, if it names nothing."""
+    names = ", ".join(table)
+    if not argv:
+        raise UsageError(f"which {noun}? there are: {names}")
+    if argv[0].startswith("-"):
+        raise UsageError(f"expected one of {names} before {argv[0]!r}")
+    return find(noun, argv[0], table)
+
+
+@final
+@dataclass(frozen=True)
+class Verbs:
+    """A command made of verbs, to be its module's ``main``.
+
+    Args:
+        command: its name.
+        package: that holds a module with ``main(argv)`` for each verb.
+        about: what it is for.
+        verbs: each with its line in the overview.
+        examples: the words after the command.
     """
-    if not argv or argv[0] in ("-h", "--help"):
-        print(text, end="")
-        return 0 if argv else 2
-    names = [v.name.lower() for v in verbs]
-    if argv[0] not in names:
-        if argv[0].startswith("-"):
-            raise UsageError(f"expected one of {', '.join(names)} before {argv[0]!r}")
-        raise unknown("verb", argv[0], names)
-    verb = importlib.import_module(f"{package}.{argv[0]}")
-    return int(verb.main(argv[1:]) or 0)
+
+    command: str
+    package: str
+    about: str
+    verbs: Mapping[str, str]
+    examples: Sequence[str]
+
+    def __call__(self, argv: list[str]) -> int:
+        """Run the verb that ``argv`` begins with.
+
+        Raises UsageError for an unknown verb, and whatever the verb raises.
+        """
+        if not argv or argv[0] in ("-h", "--help"):
+            examples = "".join(f"  sfumato {self.command} {example}\n" for example in self.examples)
+            usage, more = f"{self.command} VERB [options]", f"examples:\n{examples}"
+            print(listing(usage, self.about, "verb", self.verbs, more), end="")
+            return 0 if argv else 2
+        chosen(argv, "verb", self.verbs)
+        verb = importlib.import_module(f"{self.package}.{argv[0]}")
+        return int(verb.main(argv[1:]) or 0)

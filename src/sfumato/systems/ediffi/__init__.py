@@ -20,9 +20,8 @@ SYSTEM = System(
             "models for parts of the noise levels: plan a split, join (eDiff-I)"),
     ),
     kinds=(
-        KindEntry(
-            "sfumato.systems.ediffi.model:PromptedModel", "prompted model", "a model of prompts"
-        ),
+        KindEntry("sfumato.systems.ediffi.model:PromptedModel", "prompted model",
+            "a model of prompts"),
     ),
     parts=("sfumato.systems.ediffi.model:EncoderConfig", "sfumato.systems.ediffi.experts:Node"),
     tab="sfumato.systems.ediffi.studio:open_tab",

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 import tyro
 
-from sfumato.errors import UsageError, unknown
+from sfumato.console.verbs import chosen, listing
 
-
-class Recipes(Enum):
-    """The settings of `dpdm.recipe` by name, each with its line in the list."""
-
-    FASHION = ("fashion", "Fashion-MNIST for two cores, about an hour")
-    DIGITS = ("digits", "handwritten digits for two cores, about half an hour")
-    IMAGES = ("images", "your own folder or zip of images")
-    PAPER_02 = ("fashion-paper-0.2", "Fashion-MNIST as published, epsilon 0.2 (for GPUs)")
-    PAPER_1 = ("fashion-paper-1", "Fashion-MNIST as published, epsilon 1 (for GPUs)")
-    PAPER_10 = ("fashion-paper-10", "Fashion-MNIST as published, epsilon 10 (for GPUs)")
-
+RECIPES = {
+    "fashion": "Fashion-MNIST for two cores, about an hour",
+    "digits": "handwritten digits for two cores, about half an hour",
+    "images": "your own folder or zip of images",
+    "fashion-paper-0.2": "Fashion-MNIST as published, epsilon 0.2 (for GPUs)",
+    "fashion-paper-1": "Fashion-MNIST as published, epsilon 1 (for GPUs)",
+    "fashion-paper-10": "Fashion-MNIST as published, epsilon 10 (for GPUs)",
+}
+"""The settings of `dpdm.recipe` by name, each with its line in the list."""
 
 _EXAMPLES = """\
 examples:
@@ -32,27 +28,15 @@ examples:
 
 def overview() -> str:
     """The text of ``sfumato private train --help``."""
-    lines = [f"  {name:<20}{about}" for name, about in table().items()]
-    return "\n".join(
-        [
-            "usage: sfumato private train RECIPE [options]",
-            "",
-            "Train with a promise to every record: (epsilon, delta)-differential privacy. A ledger",
-            "in --out counts every noisy step before it is taken; the run stops at the budget.",
-            "",
-            "recipes:",
-            *lines,
-            "",
-            "sfumato private train RECIPE --help lists the options with their defaults.",
-            "",
-            _EXAMPLES,
-        ]
+    return listing(
+        "private train RECIPE [options]",
+        "Train with a promise to every record: (epsilon, delta)-differential privacy. A ledger\n"
+        "in --out counts every noisy step before it is taken; the run stops at the budget.",
+        "recipe",
+        RECIPES,
+        "sfumato private train RECIPE --help lists the options with their defaults.\n\n"
+        + _EXAMPLES,
     )
-
-
-def table() -> dict[str, str]:
-    """What the recipes are about, by name."""
-    return {r.value[0]: r.value[1] for r in Recipes}
 
 
 def main(argv: list[str]) -> None:
@@ -60,24 +44,17 @@ def main(argv: list[str]) -> None:
 
     Raises UsageError for an unknown recipe, and whatever the training raises.
     """
-    names = table()
-    if not argv:
-        raise UsageError(f"which recipe? there are: {', '.join(names)}")
-    if argv[0] in ("-h", "--help"):
+    if argv[:1] in (["-h"], ["--help"]):
         print(overview(), end="")
         return
-    name = argv[0]
-    if name.startswith("-"):
-        raise UsageError(f"expected a recipe before {name!r}: {', '.join(names)}")
-    if name not in names:
-        raise unknown("private recipe", name, names)
+    chosen(argv, "private recipe", RECIPES)
     from sfumato.systems.dpdm import recipe as private
 
     config = tyro.cli(
         private.Config,
-        prog=f"sfumato private train {name}",
+        prog=f"sfumato private train {argv[0]}",
         args=argv[1:],
-        default=private.preset(name),
+        default=private.preset(argv[0]),
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     out = private.run(config)
