@@ -17,7 +17,7 @@ from sfumato.systems.ediffi.pipeline import (
     PreparedStage,
     Stage,
     guided,
-    tokens_heard,
+    phrase_tokens,
 )
 
 
@@ -61,16 +61,16 @@ class Prompts:
 
 def prompt_of(stage: Stage, asked: Prompts) -> Prompt:
     """What the encoders say of all prompts."""
-    made = stage.hearing.prompt(list(asked.said), asked.shown)
+    made = stage.encoder.prompt(list(asked.said), asked.shown)
     if asked.heard is None:
         return made
-    kept = torch.tensor([one.name in asked.heard for one in stage.hearing.listeners])
+    kept = torch.tensor([one.name in asked.heard for one in stage.encoder.listeners])
     return made.keeping(kept.expand(len(made), -1))
 
 
 def strokes_of(stage: Stage, asked: Prompts) -> list[Stroke]:
     """The paint of all prompts: a stroke for each, which is empty at the others."""
-    tokens = tokens_heard(stage.hearing, list(asked.said), [p.phrases for p in asked.places])
+    tokens = phrase_tokens(stage.encoder, list(asked.said), [p.phrases for p in asked.places])
     made = []
     for place, found in zip(asked.places, tokens, strict=True):
         for b, own in enumerate(found):

@@ -66,10 +66,10 @@ def _loss(
     side, low = stage.model.network.resolution, stage.model.low
     random = generators(seed, index.tolist())
     x0 = downsampled(pictures, side).to(stage.device)
-    cond: Given = stage.hearing.prompt(said)
+    cond: Given = stage.encoder.prompt(said)
     if low:
         small = DEGRADATION(downsampled(pictures, low), random)
-        cond = ImageCondition(upsampled(small, side), stage.hearing.prompt(said))
+        cond = ImageCondition(upsampled(small, side), stage.encoder.prompt(said))
     dtype = best_dtype(stage.device)
     with torch.no_grad(), torch.autocast(stage.device.type, dtype, enabled=dtype != torch.float32):
         made = denoising_loss(stage.denoiser, x0, t, cond=cond, generator=random)

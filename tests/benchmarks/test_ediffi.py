@@ -243,7 +243,7 @@ def alike(seed: int = 0) -> tuple[Stage, Stage]:
     assert isinstance(made, Experts)
     for expert in made.always.values():
         expert.load_state_dict(one.denoiser.state_dict())
-    return one, Stage(made.eval(), model, one.hearing)
+    return one, Stage(made.eval(), model, one.encoder)
 
 
 def test_experts_that_are_alike_lose_alike(toy: Path) -> None:

@@ -20,7 +20,7 @@ from sfumato.errors import UsageError
 from sfumato.files import pictures
 from sfumato.model.load import read_model
 from sfumato.systems.ediffi.commands import prompted
-from sfumato.systems.ediffi.commands.imagine import painted, shown
+from sfumato.systems.ediffi.commands.imagine import parse_paint, read_style
 from sfumato.systems.ediffi.pipeline import ImageRequest, Paint, imagine, open_cascade
 from tiny_prompted import filled, picture, save_model, tiny_model
 
@@ -158,20 +158,20 @@ def test_masks_are_reduced_and_read_with_their_weight() -> None:
         ("left.png:three: a fox", "three: a fox", 1.0),  # a colon of the sentence
         ("left.png:three: a fox:3", "three: a fox", 3.0),
     ):
-        found = painted(text, 8)
+        found = parse_paint(text, 8)
         assert (found.phrase, found.weight) == (phrase, weight)
         assert torch.equal(found.where, left_half(8))
     grey = np.arange(36, dtype=np.uint8).reshape(6, 6) * 7
     Image.fromarray(grey).save("grey.png")
     want = torch.from_numpy(grey.reshape(2, 3, 2, 3).mean((1, 3)) / 255).float()
-    torch.testing.assert_close(painted("grey.png:a", 2).where, want)
-    assert painted("grey.png:a", 12).where.shape == (12, 12)
+    torch.testing.assert_close(parse_paint("grey.png:a", 2).where, want)
+    assert parse_paint("grey.png:a", 12).where.shape == (12, 12)
 
 
 @pytest.mark.parametrize("name", ["a:b.png", "C:\\masks\\left.png", "c:left.png", "16:9:x.png"])
 def test_colons_of_a_path_are_its_own(name: str) -> None:
     Path(name).write_bytes(Path("left.png").read_bytes())
-    found = painted(f"{name}:red:0.5", 8)
+    found = parse_paint(f"{name}:red:0.5", 8)
     assert (found.phrase, found.weight) == ("red", 0.5)
     assert torch.equal(found.where, left_half(8))
 
@@ -185,16 +185,16 @@ def test_masks_on_a_transparent_layer_and_turned_ones() -> None:
     Image.fromarray(layer).save("layer.png")
     want = left_half(8)
     want[0, 0] = 0.2
-    torch.testing.assert_close(painted("layer.png:a", 8).where, want)
+    torch.testing.assert_close(parse_paint("layer.png:a", 8).where, want)
     turned = Image.Exif()
     turned[0x0112] = 6  # to be seen turned by a quarter to the right
     left = Image.open("left.png")
     left.save("turned.png", exif=turned)
-    assert torch.equal(painted("turned.png:a", 8).where, left_half(8).T)
+    assert torch.equal(parse_paint("turned.png:a", 8).where, left_half(8).T)
     top = np.zeros((8, 12, 3), np.uint8)
     top[:4] = 255
     Image.fromarray(top).save("turned-style.png", exif=turned)
-    found = shown(Path("turned-style.png"))
+    found = read_style(Path("turned-style.png"))
     assert found.shape == (3, 8, 8)
     assert bool((found[:, :, 4:] == 1).all() and (found[:, :, :4] == -1).all())
 
@@ -203,12 +203,12 @@ def test_a_style_is_the_middle_square_on_white() -> None:
     x = np.random.default_rng(0).integers(0, 256, (7, 10, 3), np.uint8)
     Image.fromarray(x).save("wide.png")
     want = torch.from_numpy(x[:, 1:8].transpose(2, 0, 1) / 127.5 - 1).float()
-    torch.testing.assert_close(shown(Path("wide.png")), want)
+    torch.testing.assert_close(read_style(Path("wide.png")), want)
     Image.fromarray(x.transpose(1, 0, 2)).save("high.png")
-    torch.testing.assert_close(shown(Path("high.png")), want.mT)
+    torch.testing.assert_close(read_style(Path("high.png")), want.mT)
     clear = np.dstack([x, np.zeros((7, 10), np.uint8)])
     Image.fromarray(clear).save("clear.png")
-    assert bool((shown(Path("clear.png")) == 1).all())
+    assert bool((read_style(Path("clear.png")) == 1).all())
 
 
 # ------------------------------------------------------------------------------------ bad input
@@ -245,7 +245,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--enlarge", "LARGER", "LARGER"], "enlarges 8 pixels cannot go on from pictures of 16"),
         (["--model", "LARGER"], "a model that enlarges 8 pixels cannot go on from nothing"),
         (["--model", "GONE"], "there is no folder 'no/such/folder'"),
-        (["--model", "DEAF", "--style", "style.png"], "listens to sentences only; leave out"),
+        (["--model", "DEAF", "--style", "style.png"], "takes sentences only; leave out"),
         (["--paint", "left.png:green"], "'green' is not in 'a red square, left of a blue square'"),
         (["--paint", "left.png:rad"], "did you mean 'red'?"),
         (["--paint", "left.png:square"], "2 times; say which with 'square #1', or 'square #all'"),
@@ -295,7 +295,7 @@ def test_other_commands_name_this_one(
     assert main(["sample", models["base"]]) == 2
     assert "see sfumato imagine --help" in capsys.readouterr().err
     with pytest.raises(UsageError, match="expected MASK:PHRASE"):
-        painted("left.png", 8)
+        parse_paint("left.png", 8)
 
 
 def test_the_shipped_models_are_taken_where_none_is_named(

@@ -186,7 +186,7 @@ def test_a_model_goes_on_with_an_encoder_that_has_changed(folder: Path, tmp_path
         open_cascade([str(tmp_path / "given")])
     out = recipe.run(config(folder, tmp_path / "run", start=tmp_path / "given"))
     assert load_model(out)[1] == with_weights_of_now(model)
-    assert open_cascade([str(out)]).stages[0].hearing.listeners != model.listeners
+    assert open_cascade([str(out)]).stages[0].encoder.listeners != model.listeners
 
 
 @pytest.mark.parametrize("expert", [0, 1, 2])

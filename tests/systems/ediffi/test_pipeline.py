@@ -26,10 +26,9 @@ from sfumato.systems.ediffi.pipeline import (
     ImageRequest,
     Paint,
     Stage,
-    heard,
     imagine,
     open_cascade,
-    ready,
+    prepare,
     strokes,
 )
 from sfumato.systems.ediffi.prompt_data import upsampled
@@ -70,7 +69,7 @@ def by_hand(
     for k, (one, denoiser) in enumerate(zip(cascade.stages, denoisers, strict=True)):
         side = one.model.network.resolution
         shown = None if wish.style is None else wish.style.expand(n, 3, 8, 8)
-        said = one.hearing.prompt([wish.prompt] * n, shown)
+        said = one.encoder.prompt([wish.prompt] * n, shown)
         cond = ImageCondition(upsampled(x.clamp(-1, 1), side), said) if k else said
         g = sf.generators(fold(seed, "stage", k) if k else seed, range(n))
         begin = denoiser.process.prior_sample((n, 3, side, side), g)
@@ -107,7 +106,7 @@ def test_a_negative_prompt_is_what_is_gone_away_from(two: Cascade) -> None:
     wish = ImageRequest(SAID, "a blue square", guidance=2.5)
     hand: list[Denoiser] = [
         ClassifierFree(
-            s.denoiser, 2.5, FixedCondition(s.denoiser, s.hearing.prompt(["a blue square"]))
+            s.denoiser, 2.5, FixedCondition(s.denoiser, s.encoder.prompt(["a blue square"]))
         )
         for s in two.stages
     ]
@@ -124,13 +123,13 @@ def test_the_style_has_a_guidance_of_its_own(two: Cascade, negative: str) -> Non
     scales = ((2.0, 3.5, 2.0), (3.5, 2.0, 2.0))
     hand: list[Denoiser] = []
     for s, w in zip(two.stages, scales, strict=True):
-        other = FixedCondition(s.denoiser, s.hearing.prompt([negative])) if negative else None
+        other = FixedCondition(s.denoiser, s.encoder.prompt([negative])) if negative else None
         hand.append(EncoderGuidance(s.denoiser, w, other))
     close(drawn(two, wish), by_hand(two, hand, wish, 3, 2))
     equal = replace(wish, style_guidance=2.0)
     apart(drawn(two, equal), drawn(two, wish))
     same = [
-        ClassifierFree(s.denoiser, 2.0, FixedCondition(s.denoiser, s.hearing.prompt([negative])))
+        ClassifierFree(s.denoiser, 2.0, FixedCondition(s.denoiser, s.encoder.prompt([negative])))
         if negative else ClassifierFree(s.denoiser, 2.0) for s in two.stages
     ]  # fmt: skip
     close(drawn(two, equal), by_hand(two, same, wish, 3, 2))
@@ -139,9 +138,9 @@ def test_the_style_has_a_guidance_of_its_own(two: Cascade, negative: str) -> Non
 
 def test_without_a_style_its_guidance_is_nothing(base: Cascade) -> None:
     wish = ImageRequest(SAID, guidance=2.0, style_guidance=9.0)
-    (made,) = (ready(s, wish).denoiser for s in base.stages)
+    (made,) = (prepare(s, wish).denoiser for s in base.stages)
     assert isinstance(made, ClassifierFree) and made.scale == 2.0
-    quiet = heard(base.stages[0], wish)
+    quiet = prepare(base.stages[0], wish).prompt
     assert [e.present.tolist() for e in quiet.encoded] == [[True], [False], [True]]
 
 
@@ -173,8 +172,8 @@ def test_strokes_have_the_numbers_of_their_tokens() -> None:
 def test_painted_tokens_are_those_of_the_prompt(base: Cascade) -> None:
     """Counted in what the model is told, they are the encodings of the word itself."""
     (one,) = base.stages
-    (stroke,) = strokes(ImageRequest(SAID, paint=(Paint("left", LEFT),)), one.hearing)
-    said = heard(one, ImageRequest(SAID, style=picture()))
+    (stroke,) = strokes(ImageRequest(SAID, paint=(Paint("left", LEFT),)), one.encoder)
+    said = prepare(one, ImageRequest(SAID, style=picture())).prompt
     lengths = [e.tokens.shape[1] for e in said.encoded]
     first, second = stroke.tokens
     for name, encoded, at in (("bert", said.encoded[0], first), ("t5", said.encoded[2],
@@ -215,7 +214,7 @@ def test_phrases_that_cannot_be_painted(base: Cascade) -> None:
         with pytest.raises(UsageError, match=message):
             imagine(base, ImageRequest(SAID, paint=(Paint(phrase, LEFT),)), 0, [0])
     deaf = Cascade((stage("clip"),))
-    with pytest.raises(UsageError, match="listens to pictures only; leave out the paint"):
+    with pytest.raises(UsageError, match="takes pictures only; leave out the paint"):
         imagine(deaf, ImageRequest(SAID, paint=(Paint("red", LEFT),)), 0, [0])
 
 
@@ -273,7 +272,7 @@ def test_a_style_needs_an_encoder_of_pictures_in_every_model(
     cascade = Cascade((*base.stages, stage("bert", side=16, low=8)))
     done: list[Callable[..., Any]] = []
     monkeypatch.setattr("sfumato.systems.ediffi.pipeline.walk", done.append)
-    with pytest.raises(UsageError, match="listens to sentences only; leave out the style"):
+    with pytest.raises(UsageError, match="takes sentences only; leave out the style"):
         imagine(cascade, ImageRequest(SAID, style=picture()), 0, [0])
 
 
@@ -301,8 +300,8 @@ def test_a_cascade_from_its_folders(two: Cascade, tmp_path: Path) -> None:
     for k, one in enumerate((*two.stages, third)):
         save_model(tmp_path / str(k), one.model, one.denoiser)
     opened = open_cascade([str(tmp_path / str(k)) for k in range(3)])
-    assert opened.stages[0].hearing is opened.stages[2].hearing
-    assert opened.stages[0].hearing is not opened.stages[1].hearing
+    assert opened.stages[0].encoder is opened.stages[2].encoder
+    assert opened.stages[0].encoder is not opened.stages[1].encoder
     wish = ImageRequest(SAID)
     first = Cascade(opened.stages[:2])
     assert torch.equal(drawn(first, wish), drawn(two, wish))

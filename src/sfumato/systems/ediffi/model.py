@@ -18,7 +18,7 @@ from sfumato.systems.ediffi.experts import Experts, Node, Split
 
 
 class Modality(Enum):
-    """What an encoder listens to."""
+    """What an encoder encodes."""
 
     SENTENCE = "sentence"
     PICTURE = "picture"
@@ -27,13 +27,13 @@ class Modality(Enum):
 @final
 @dataclass(frozen=True)
 class EncoderConfig:
-    """An encoder that a model listens to.
+    """A prompt encoder of a model.
 
     Args:
-        ear: sentences, or a picture as an example of style.
+        ear: its modality: sentences, or a picture as an example of style.
         source: "minilm" (fetched by ``sfumato data fetch minilm``), the name of a shipped CLIP, a
             folder, or a name on the Hugging Face hub.
-        widths: of what it says.
+        widths: of its tokens and of its pooled vector.
         weights: digest of the weights that the model was trained with; "" if that is not known.
     """
 

@@ -1,4 +1,4 @@
-"""Drawing what a prompt says: a base model, the models that enlarge its pictures, paint, style."""
+"""Text to image: a base model, its super-resolution stages, painted words, style."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class ImageRequest:
 
     Args:
         prompt: a sentence.
-        negative: what is to be kept away from.
+        negative: the negative prompt; "" for none.
         paint: phrases at places.
-        strength: w' of the paint, see `ediffi.paint`.
+        strength: w' of the paint, see `ediffi.paint`; 0 or more.
         style: (3, H, H) in [-1, 1], a picture whose style is wanted; None for any.
-        guidance: scale of classifier-free guidance by sentences.
-        style_guidance: of that by the style.
+        guidance, style_guidance: scales of classifier-free guidance by sentences and by the style,
+            0 or more; 1 is the plain conditional model.
 
     Raises:
         UsageError: numbers outside their range.
@@ -78,18 +78,18 @@ class ImageRequest:
 @final
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One model of a cascade, the encoders it listens to, and where it runs."""
+    """One model of a cascade, its prompt encoders, and the device where both run."""
 
     denoiser: Denoiser
     model: PromptedModel
-    hearing: PromptEncoder
+    encoder: PromptEncoder
     device: torch.device = torch.device("cpu")
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class PreparedStage:
-    """What a stage is asked for: a prompt, and its denoiser with all that changes it."""
+    """The prompts of a batch, and a stage's denoiser with paint and guidance."""
 
     prompt: Prompt
     denoiser: Denoiser
@@ -98,7 +98,7 @@ class PreparedStage:
 @final
 @dataclass(frozen=True, eq=False)
 class Cascade:
-    """A model that begins with nothing, and those that enlarge what the one before has drawn.
+    """A base model, and super-resolution stages that each enlarge the pictures before.
 
     Raises:
         UsageError: models that do not follow on each other.
@@ -119,7 +119,7 @@ class Cascade:
 
     @property
     def side(self) -> int:
-        """Of its pictures."""
+        """Height and width of the pictures."""
         return self.stages[-1].model.network.resolution
 
 
@@ -135,7 +135,7 @@ def open_cascade(
         folders: of the models, in order.
         device: where everything runs.
         download: ask the hub for encoders that are not here.
-        keep: experts of a model that are in memory at once, read when they are asked; 0 for all.
+        keep: experts of a model in memory at once, read when they are used; 0 for all.
 
     Raises:
         UsageError: other kinds of models, or ones that do not follow on each other.
@@ -144,20 +144,20 @@ def open_cascade(
     stages: list[Stage] = []
     for folder in folders:
         denoiser, model = open_experts(folder, keep, device)
-        same = [s.hearing for s in stages if s.model.listeners == model.listeners]
-        hearing = same[0] if same else PromptEncoder(model.listeners, device, download)
-        stages.append(Stage(denoiser, model, hearing, torch.device(device)))
+        same = [s.encoder for s in stages if s.model.listeners == model.listeners]
+        encoder = same[0] if same else PromptEncoder(model.listeners, device, download)
+        stages.append(Stage(denoiser, model, encoder, torch.device(device)))
     return Cascade(tuple(stages))
 
 
-def tokens_heard(
-    hearing: PromptEncoder, said: Sequence[str], phrases: Sequence[Sequence[str]]
+def phrase_tokens(
+    encoder: PromptEncoder, sentences: Sequence[str], phrases: Sequence[Sequence[str]]
 ) -> list[list[tuple[int, ...]]]:
-    """The numbers of phrases' tokens among those of all encoders.
+    """The indices of phrases' tokens among the tokens of all encoders.
 
     Args:
-        hearing: the encoders, each of which pads its sentences to the longest.
-        said: B sentences.
+        encoder: pads the tokens of each of its encoders to those of the longest sentence.
+        sentences: B of them.
         phrases: for each place that is painted, a phrase of each sentence.
 
     Returns:
@@ -166,89 +166,83 @@ def tokens_heard(
     Raises:
         UsageError: a phrase that is not in its sentence, or is there several times.
     """
-    sentences, first = iter(hearing.sentences(said)), 0
-    tokens: list[list[tuple[int, ...]]] = [[()] * len(said) for _ in phrases]
-    for one in hearing.listeners:
+    encoded, first = iter(encoder.sentences(sentences)), 0
+    tokens: list[list[tuple[int, ...]]] = [[()] * len(sentences) for _ in phrases]
+    for one in encoder.listeners:
         if one.ear is Modality.PICTURE:
             first += 1
             continue
-        heard = next(sentences)
+        made = next(encoded)
         for found, place in zip(tokens, phrases, strict=True):
-            for b, (text, phrase) in enumerate(zip(said, place, strict=True)):
-                here = tokens_of(text, phrase, heard.offsets[b])
+            for b, (text, phrase) in enumerate(zip(sentences, place, strict=True)):
+                here = tokens_of(text, phrase, made.offsets[b])
                 found[b] += tuple(first + k for k in here)
-        first += heard.encoded.tokens.shape[1]
+        first += made.encoded.tokens.shape[1]
     return tokens
 
 
-def strokes(wish: ImageRequest, hearing: PromptEncoder) -> tuple[Stroke, ...]:
-    """The paint, by the tokens of each phrase; see `tokens_heard`.
+def strokes(request: ImageRequest, encoder: PromptEncoder) -> tuple[Stroke, ...]:
+    """The paint of a request, by the tokens of each phrase; see `phrase_tokens`.
 
     Raises:
-        UsageError: as there; or a model that listens to pictures only.
+        UsageError: as there; or a model without text encoders.
     """
-    if wish.paint and not any(one.ear is Modality.SENTENCE for one in hearing.listeners):
-        raise UsageError("this model listens to pictures only; leave out the paint")
-    found = tokens_heard(hearing, [wish.prompt], [[p.phrase] for p in wish.paint])
+    if request.paint and not any(one.ear is Modality.SENTENCE for one in encoder.listeners):
+        raise UsageError("this model takes pictures only; leave out the paint")
+    found = phrase_tokens(encoder, [request.prompt], [[p.phrase] for p in request.paint])
     return tuple(
-        Stroke(p.where, tokens, p.weight) for p, (tokens,) in zip(wish.paint, found, strict=True)
+        Stroke(p.where, tokens, p.weight) for p, (tokens,) in zip(request.paint, found, strict=True)
     )
 
 
 def guided(
     stage: Stage,
-    painted: Denoiser,
+    denoiser: Denoiser,
     guidance: float,
     style_guidance: float,
-    other: Denoiser | None = None,
+    negative: Denoiser | None = None,
 ) -> Denoiser:
-    """Guidance of a stage's denoiser, by the sentences and by the style.
+    """Classifier-free guidance, with scales of its own for text and for picture encoders.
 
     Args:
         stage: whose encoders they are.
-        painted: its denoiser, with paint where there is any.
-        guidance: scale of the sentences.
-        style_guidance: of the style; the same one where there is no style.
-        other: what is to be kept away from, instead of silence.
+        denoiser: of the stage, with paint where there is any.
+        guidance: scale of the text encoders.
+        style_guidance: scale of the picture encoders; the same one where there is no style.
+        negative: in the place of the unconditional estimate.
     """
     if style_guidance == guidance:
-        return ClassifierFree(painted, guidance, other)
-    ears = [one.ear for one in stage.hearing.listeners]
-    scales = [style_guidance if e is Modality.PICTURE else guidance for e in ears]
-    return EncoderGuidance(painted, scales, other)
+        return ClassifierFree(denoiser, guidance, negative)
+    scales = [
+        style_guidance if one.ear is Modality.PICTURE else guidance
+        for one in stage.encoder.listeners
+    ]
+    return EncoderGuidance(denoiser, scales, negative)
 
 
-def ready(stage: Stage, wish: ImageRequest) -> PreparedStage:
-    """What a stage is asked for a wish: its prompt, and its denoiser with paint and guidance.
-
-    Raises:
-        UsageError: see `heard` and `strokes`.
-    """
-    made, other = stage.denoiser, None
-    if wish.paint:
-        made = PaintWithWords(made, strokes(wish, stage.hearing), wish.strength)
-    if wish.negative:
-        other = FixedCondition(stage.denoiser, stage.hearing.prompt([wish.negative]))
-    style = wish.guidance if wish.style is None else wish.style_guidance
-    return PreparedStage(heard(stage, wish), guided(stage, made, wish.guidance, style, other))
-
-
-def heard(stage: Stage, wish: ImageRequest) -> Prompt:
-    """The prompt of one picture.
+def prepare(stage: Stage, request: ImageRequest) -> PreparedStage:
+    """The prompt of one picture, and the stage's denoiser with paint and guidance.
 
     Raises:
-        UsageError: a style for a model that sees no pictures.
+        UsageError: a style for a model without picture encoders, or see `strokes`.
     """
-    sees = any(one.ear is Modality.PICTURE for one in stage.hearing.listeners)
-    if wish.style is not None and not sees:
-        raise UsageError("this model listens to sentences only; leave out the style")
-    shown = None if wish.style is None else wish.style[None]
-    return stage.hearing.prompt([wish.prompt], shown)
+    visual = any(one.ear is Modality.PICTURE for one in stage.encoder.listeners)
+    if request.style is not None and not visual:
+        raise UsageError("this model takes sentences only; leave out the style")
+    denoiser, negative = stage.denoiser, None
+    if request.paint:
+        denoiser = PaintWithWords(denoiser, strokes(request, stage.encoder), request.strength)
+    if request.negative:
+        negative = FixedCondition(stage.denoiser, stage.encoder.prompt([request.negative]))
+    style = None if request.style is None else request.style[None]
+    scale = request.guidance if style is None else request.style_guidance
+    prompt = stage.encoder.prompt([request.prompt], style)
+    return PreparedStage(prompt, guided(stage, denoiser, request.guidance, scale, negative))
 
 
 def imagine(
     cascade: Cascade,
-    wish: ImageRequest,
+    request: ImageRequest,
     seed: int,
     indices: Sequence[int],
     steps: int | None = None,
@@ -256,24 +250,25 @@ def imagine(
     batch: int = 16,
     progress: Progress | None = None,
 ) -> Drawn:
-    """Pictures of these numbers; picture i depends on the seed and on i alone.
+    """Pictures of one request; picture i depends on the seed and on i alone.
 
     Args:
         cascade: the models.
-        wish: what is to be drawn.
-        seed, indices: of the pictures.
-        steps: of the first model; by default what suits it. Those that enlarge have their own.
-        batch: drawn together.
-        progress: told how many more pictures are done.
+        request: what is to be drawn.
+        seed: of the noise.
+        indices: numbers i of the pictures.
+        steps: of the base model; by default what suits it. The other stages have their own.
+        batch: most pictures computed together.
+        progress: called with how many more pictures are done.
 
     Raises:
         UsageError: paint or a style that does not fit.
         SfumatoError: values that are not finite.
     """
-    made = {id(stage): ready(stage, wish) for stage in cascade.stages}
+    prepared = {id(stage): prepare(stage, request) for stage in cascade.stages}
 
     def of(stage: Stage, places: range) -> PreparedStage:
-        one = made[id(stage)]
+        one = prepared[id(stage)]
         return PreparedStage(one.prompt[torch.zeros(len(places), dtype=torch.int64)], one.denoiser)
 
     return draw(cascade, of, seed, indices, steps, batch=batch, progress=progress)
@@ -290,13 +285,13 @@ def draw(
     dtype: torch.dtype = torch.float32,
     progress: Progress | None = None,
 ) -> Drawn:
-    """Pictures of these numbers, each of its own prompt; see `imagine`.
+    """Pictures that each have their own prompt; see `imagine`.
 
     Args:
         cascade: the models.
-        of: what a stage is asked for the pictures at some places of ``indices``.
+        of: prompts and denoiser of a stage for the pictures at some places of ``indices``.
         seed, indices, steps, batch, progress: as of `imagine`.
-        dtype: that networks are evaluated in.
+        dtype: in which networks are evaluated.
 
     Raises:
         SfumatoError: values that are not finite.
@@ -308,14 +303,14 @@ def draw(
         nfe = 0
         for number, stage in enumerate(cascade.stages):
             side, model = stage.model.network.resolution, stage.model
-            wanted = of(stage, places)
-            cond: Given = wanted.prompt
+            prepared = of(stage, places)
+            cond: Given = prepared.prompt
             if x is not None:
-                cond = ImageCondition(upsampled(x.float().clamp(-1, 1), side), wanted.prompt)
+                cond = ImageCondition(upsampled(x.float().clamp(-1, 1), side), prepared.prompt)
             own = steps if steps and not number else None
             plan = make_plan(stage.denoiser.process, model.sampling, steps=own)
             done = walk(
-                wanted.denoiser, plan.solver, plan.times, model.shape,
+                prepared.denoiser, plan.solver, plan.times, model.shape,
                 fold(seed, "stage", number) if number else seed, here,
                 cond=cond, device=stage.device, dtype=dtype,
             )  # fmt: skip

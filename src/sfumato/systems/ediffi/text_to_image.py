@@ -120,8 +120,8 @@ class TextToImage(Model):
         if isinstance(paint, Mapping):
             paint = [Paint(phrase, where) for phrase, where in paint.items()]
         sized = tuple(Paint(p.phrase, _to_side(p.where, cascade.side), p.weight) for p in paint)
-        wish = ImageRequest(prompt, negative, sized, strength, style, guidance, style_guidance)
-        drawn = imagine(cascade, wish, seed, range(n), steps, batch=batch, progress=progress)
+        request = ImageRequest(prompt, negative, sized, strength, style, guidance, style_guidance)
+        drawn = imagine(cascade, request, seed, range(n), steps, batch=batch, progress=progress)
         return drawn.x.clamp(-1, 1)
 
 

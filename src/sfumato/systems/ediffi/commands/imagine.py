@@ -38,7 +38,7 @@ Prompt = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SENTENCE")]
 @final
 @dataclass(frozen=True)
 class ImagineConfig:
-    """What to draw, and where to."""
+    """Options of ``sfumato imagine``."""
 
     prompt: Prompt
     """What the picture shows."""
@@ -59,11 +59,11 @@ class ImagineConfig:
     style: Path | None = None
     """A picture whose style is wanted."""
     negative: str = ""
-    """What is to be kept away from."""
+    """A negative prompt: what is to be kept away from."""
     guidance: float = 3.0
-    """How much more than likely the sentence is to be true; 1 as it was learned."""
+    """Scale of classifier-free guidance by the sentence; 1 is the plain conditional model."""
     style_guidance: float = 6.0
-    """The same for the style."""
+    """Scale of guidance by the style."""
     steps: int | None = None
     """How many steps of the first model; by default what suits it."""
     seed: int = 0
@@ -118,20 +118,22 @@ def run(config: ImagineConfig) -> None:
     cascade = prompted.opened(
         found, config.device, config.threads, download=config.download, keep=config.keep
     )
-    wish = ImageRequest(
+    request = ImageRequest(
         config.prompt,
         config.negative,
-        tuple(painted(text, cascade.side) for text in config.paint),
+        tuple(parse_paint(text, cascade.side) for text in config.paint),
         config.strength,
-        None if config.style is None else shown(config.style),
+        None if config.style is None else read_style(config.style),
         config.guidance,
         config.style_guidance,
     )
     for stage in cascade.stages:  # say what is wrong with a phrase before there is work to lose
-        strokes(wish, stage.hearing)
+        strokes(request, stage.encoder)
     began = time.perf_counter()
     with bar("drawing", config.n, quiet=config.quiet) as advance:
-        drawn = imagine(cascade, wish, config.seed, range(config.n), config.steps, progress=advance)
+        drawn = imagine(
+            cascade, request, config.seed, range(config.n), config.steps, progress=advance
+        )
     spent = time.perf_counter() - began
     about = {
         "sfumato": "imagine",
@@ -156,8 +158,8 @@ def run(config: ImagineConfig) -> None:
         )
 
 
-def painted(text: str, side: int) -> Paint:
-    """What MASK:PHRASE or MASK:PHRASE:WEIGHT means.
+def parse_paint(text: str, side: int) -> Paint:
+    """The paint of MASK:PHRASE or MASK:PHRASE:WEIGHT, its mask reduced to (side, side).
 
     Raises:
         UsageError: another form, or a mask that cannot be read or is not square.
@@ -200,7 +202,7 @@ def _path_of(text: str) -> tuple[str, str]:
     return text[:cut], text[cut + 1 :]
 
 
-def shown(path: Path) -> Tensor:
+def read_style(path: Path) -> Tensor:
     """The middle square of a picture, (3, H, H) in [-1, 1].
 
     Raises:

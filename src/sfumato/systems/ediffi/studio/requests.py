@@ -94,7 +94,7 @@ def parse_request(raw: RawRequest, cascade: Cascade, limits: Limits) -> StudioRe
     style = None if square is None else torch.from_numpy(square).float() / 127.5 - 1
     image = ImageRequest(prompt, negative, paint, strength, style, guidance, style_guidance)
     for stage in cascade.stages:
-        strokes(image, stage.hearing)
+        strokes(image, stage.encoder)
     return StudioRequest(image, n, steps, seed)
 
 
