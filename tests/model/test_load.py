@@ -74,6 +74,8 @@ def test_options_reach_the_walk(grey: Sampler) -> None:
     assert grey.solve(2, "Bag", steps=3, solver="heun", grid="uniform").nfe == 5
     noisy = [grey.sample(2, "Bag", steps=3, solver="ddim", eta=e) for e in (0.0, 1.0)]
     assert not torch.equal(*noisy)
+    ours = grey.sample(2, "Bag", steps=3, solver=sf.DDIM())
+    assert torch.equal(ours, grey.sample(2, "Bag", steps=3, solver="ddim"))
     seen: list[float] = []
     grey.sample(2, steps=3, callback=lambda i, t, x: seen.append(t))
     assert len(seen) == 3 and seen[-1] == 0

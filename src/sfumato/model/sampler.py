@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack, final
 
 import numpy as np
@@ -18,7 +18,7 @@ from sfumato.model.labels import ANY, labels
 from sfumato.model.model import Model
 from sfumato.model.plan import SamplingPlan, make_plan
 from sfumato.model.walk import Drawn, Progress, computing, in_batches, walk
-from sfumato.sampling import Callback, Solution
+from sfumato.sampling import Callback, Solution, Solver
 from sfumato.sampling import encode as walk_up
 from sfumato.seeds import generators
 
@@ -131,7 +131,7 @@ class How(TypedDict, total=False):
 
     seed: int
     steps: int | None
-    solver: str
+    solver: str | Solver
     grid: str
     guidance: float
     eta: float
@@ -163,7 +163,7 @@ class Sampler(Model):
         *,
         seed: int = 0,
         steps: int | None = None,
-        solver: str = "auto",
+        solver: str | Solver = "auto",
         grid: str = "auto",
         guidance: float = 1.0,
         eta: float = 0.0,
@@ -178,7 +178,8 @@ class Sampler(Model):
         Args:
             seed: of all randomness; sample i depends on it and on i alone.
             steps: from noise to data; None takes what suits the model.
-            solver, grid: names, see ``docs/cli.md``; "auto" takes what suits the model.
+            solver, grid: names, see ``docs/cli.md``; "auto" takes what suits the model. A `Solver`
+                of your own walks the same grid.
             guidance: scale of classifier-free guidance; 1 is the plain conditional model and 0
                 ignores the labels. Anything but these doubles the evaluations.
             eta: noise of DDIM, from 0 to 1 (as much as ancestral sampling).
@@ -196,13 +197,15 @@ class Sampler(Model):
             self.process,
             self.description.sampling,
             steps=steps,
-            solver=solver,
+            solver=solver if isinstance(solver, str) else "auto",
             grid=grid,
             eta=eta,
             churn=churn,
             churn_min=churn_min,
             churn_max=churn_max,
         )
+        if not isinstance(solver, str):
+            plan = replace(plan, solver=solver)
         if guidance != 1.0 and not self.description.axes:
             raise UsageError("--guidance needs a model with labels; this one has none")
         denoiser = plan.prepare(self.denoiser, guidance)

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.model.load import SavedModel, read_saved
+from sfumato.model.load import read_saved
 from sfumato.systems.ediffi.experts import Experts, Split
 from sfumato.systems.ediffi.model import PromptedModel
 from sfumato.train import checkpoint as ck
@@ -31,14 +31,8 @@ def open_experts(
     Raises:
         SfumatoError, UsageError: see `load_model`; or a model that is not told by prompts.
     """
-    return experts_of(read_saved(folder), keep, device)
-
-
-def experts_of(
-    kept: SavedModel, keep: int = 1, device: torch.device | str = "cpu"
-) -> tuple[Denoiser, PromptedModel]:
-    """The same of a model folder that was read and checked."""
-    model, name, folder = kept.model, kept.weights(), kept.folder
+    kept = read_saved(folder)
+    model, name = kept.model, kept.weights()
     if not isinstance(model, PromptedModel):
         raise UsageError(f"{folder} draws without prompts; use sfumato {model.command} for it")
     path = kept.folder / name

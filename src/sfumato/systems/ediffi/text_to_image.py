@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self, final
+from typing import final
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from sfumato.errors import UsageError
-from sfumato.files.cards import ModelCard
-from sfumato.model.load import SavedModel, load
+from sfumato.model.load import load
 from sfumato.model.model import Model
 from sfumato.model.walk import Progress
-from sfumato.systems.ediffi.ensemble import experts_of
 from sfumato.systems.ediffi.model import PromptedModel
 from sfumato.systems.ediffi.pipeline import Cascade, ImageRequest, Paint, Stage, imagine
 from sfumato.systems.ediffi.prompt_encoder import PromptEncoder
@@ -27,14 +25,6 @@ class TextToImage(Model):
     called = "a model that draws sentences"
     description: PromptedModel
     _encoder: PromptEncoder | None = None
-
-    @classmethod
-    def open(
-        cls, saved: SavedModel, *, name: str = "", card: ModelCard | None = None, ema: bool = True
-    ) -> Self:
-        """Of an ensemble, every expert is read when it is first asked."""
-        denoiser, model = experts_of(saved, keep=0) if ema else (saved.build(ema), saved.model)
-        return cls(denoiser, model, name=name, card=card, folder=saved.folder)
 
     def encoder(self, download: bool = False) -> PromptEncoder:
         """Its encoders of prompts, opened when they are first asked for.

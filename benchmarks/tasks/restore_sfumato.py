@@ -1,0 +1,3 @@
+import sfumato as sf
+
+images = sf.load("restore").restore("bad.jpg", task="jpeg", seed=0)
