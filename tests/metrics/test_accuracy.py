@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from sfumato.data import LabelAxis
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files import store
 from sfumato.metrics.accuracy import (
+    Classification,
     ClassifierTraining,
     Progress,
     accuracy_score,
@@ -27,6 +29,7 @@ from sfumato.metrics.classifier import (
     save_classifier,
     shipped_features,
 )
+from sfumato.train import read_log
 
 AXES = (
     LabelAxis("stripes", ("rows", "columns")),
@@ -98,6 +101,35 @@ def test_same_seed_same_weights_and_nothing_else_moves() -> None:
     for key, value in one.network.state_dict().items():
         assert torch.equal(value, two.network.state_dict()[key]), key
     assert seen[-1].step == seen[-1].steps == 9
+
+
+def test_a_training_leaves_a_run_and_goes_on_from_it(tmp_path: Path) -> None:
+    images, labels = pictures(6, 96)
+    run = tmp_path / "run"
+    one = train_classifier(images, labels, AXES, training=QUICK, run=run)
+    assert [line["step"] for line in read_log(run)] == [9]
+    (saved,) = (run / "checkpoints").iterdir()
+    assert (saved / "ema.safetensors").is_file()
+    again = train_classifier(images, labels, AXES, training=QUICK, run=run)  # nothing is left to do
+    for key, value in one.network.state_dict().items():
+        assert torch.equal(value, again.network.state_dict()[key]), key
+    with pytest.raises(UsageError, match="another model: training.shift: 1 there, 0 here"):
+        train_classifier(images, labels, AXES, training=replace(QUICK, shift=0), run=run)
+
+
+def test_the_loss_is_the_mean_over_those_that_have_a_label() -> None:
+    g = torch.Generator().manual_seed(0)
+    logits = [torch.randn(6, n, generator=g) for n in (2, 3)]
+    y = torch.tensor([[0, 1], [1, -100], [1, 2], [0, -100], [0, 0], [1, -100]])
+    x = torch.zeros(6, 1, 4, 4)
+    got = Classification(0.1).losses(lambda _: logits, (x, y)).mean()  # type: ignore[arg-type]
+    want = sum(
+        torch.nn.functional.cross_entropy(said, y[:, a], label_smoothing=0.1)
+        for a, said in enumerate(logits)
+    )
+    assert float(got) == pytest.approx(float(want), rel=1e-5)
+    none = torch.full_like(y, -100)
+    assert float(Classification().losses(lambda _: logits, (x, none)).sum()) == 0  # type: ignore[arg-type]
 
 
 def test_missing_labels_do_not_count() -> None:

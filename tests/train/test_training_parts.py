@@ -32,6 +32,20 @@ def test_rate_follows_its_formula():
     assert {flat.rate(n) for n in (0, 10, 999)} == {3e-4}
 
 
+def test_one_cycle_is_pytorch_s_and_linear_falls_to_nothing():
+    config = TrainConfig(steps=100, lr=4e-3, warmup=25, decay="one-cycle")
+    made = torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(made, 4e-3, total_steps=100, pct_start=0.25)
+    for n in range(100):
+        (group,) = made.param_groups
+        assert config.rate(n) == pytest.approx(group["lr"], rel=1e-9)
+        assert config.momentum(n) == pytest.approx(group["betas"][0], rel=1e-9)
+        made.step()
+        schedule.step() if n < 99 else None
+    linear = TrainConfig(steps=10, lr=1.0, warmup=0, decay="linear")
+    assert [linear.rate(n) for n in range(10)] == pytest.approx([1 - n / 10 for n in range(10)])
+
+
 def test_the_logged_rate_is_the_one_that_was_used(toy, tmp_path):
     toy.toy_train(tmp_path / "a")
     for line in read_log(tmp_path / "a"):

@@ -98,6 +98,8 @@ class TrainConfig:
             raise UsageError(f"train.optimizer: expected adam or muon, got {self.optimizer!r}")
         if not 0 <= self.ema_decay < 1:
             raise UsageError(f"train.ema_decay: expected 0 <= ema_decay < 1, got {self.ema_decay}")
+        if self.shard and self.mixed_precision == "fp16":
+            raise UsageError("train.shard: fp16 needs whole gradients; take bf16 or no")
         if self.batch % self.accumulate:
             raise UsageError(
                 f"train.batch: {self.batch} images cannot be cut into {self.accumulate} equal "

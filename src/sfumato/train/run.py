@@ -218,7 +218,7 @@ class Run:
 
     def advance(self, parts: Sequence[Any], stop: bool) -> bool:
         """Every player whose turn it is moves; true if any process was asked to stop."""
-        asked = stop
+        asked = False  # where nobody moves, processes have not spoken: it waits for the next step
         for seat, mine in zip(self.seats, parts, strict=True):
             if seat.moves(self.step):
                 seat.hold(False)
