@@ -94,7 +94,11 @@ class Draws:
 
     def seed_dropout(self, step: int) -> None:
         """Seed torch's global generators, which dropout inside a network draws from."""
-        torch.manual_seed(fold(self.config.seed, "dropout", step, self.rank))
+        seed = fold(self.config.seed, "dropout", step, self.rank)
+        if torch.accelerator.is_available():
+            torch.manual_seed(seed)
+        else:  # which does not note a traceback in each step for devices that are not there
+            torch.default_generator.manual_seed(seed)
 
 
 def _path(player: str) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from sfumato.files.progress import Progress
 from sfumato.train.config import TrainConfig
 from sfumato.train.draws import Draws
 from sfumato.train.rule import Descent, MakeRule
-from sfumato.train.run import Run, Sheet, Update, same
+from sfumato.train.run import Run, Sheet, Stopped, Update, same
 from sfumato.train.task import Data, Player, ordered
 
 if TYPE_CHECKING:
@@ -86,7 +86,12 @@ def train(
             unseen = replace(
                 config, checkpoint_every=config.steps, sheet_every=0, tensorboard=False
             )
-            return train(unseen, players, data, folder, frozen=frozen, rule=rule, progress=progress)
+            try:
+                return train(
+                    unseen, players, data, folder, frozen=frozen, rule=rule, progress=progress
+                )
+            except Stopped as stopped:
+                raise Stopped("stopped by a signal; nothing was kept") from stopped
     out = Path(out)
     accelerator = _accelerator(config)
     draws = Draws(config, data, accelerator.process_index, accelerator.num_processes)

@@ -114,9 +114,10 @@ class Descent(Rule):
         return Outcome(float(shard.whole(norm)), stop, losses, drawn)
 
     def _pass(self, part: Any) -> Tensor:
-        accelerator = self.seat.accelerator
         losses: Tensor = self.seat.losses(part)
-        accelerator.backward(losses.mean())
+        scaler = self.seat.accelerator.scaler
+        loss = losses.mean() / self.seat.config.accumulate
+        (loss if scaler is None else scaler.scale(loss)).backward()
         return losses.detach().float()
 
     def state(self, step: int) -> dict[str, Any]:

@@ -147,8 +147,11 @@ class Seat:
             group["lr"] = config.rate(step) * self.player.ratio
             if config.decay == "one-cycle":
                 group["betas"] = (config.momentum(step), group["betas"][1])
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        if self.accelerator.scaler is None:
+            self.bare_optimizer.step()  # accelerate's looks for packages on the disk in each step
+        else:
+            self.optimizer.step()
+        self.bare_optimizer.zero_grad()
         self.skipped = self.skipped + 1 if self.optimizer.step_was_skipped else 0
         if self.average is not None:
             self.average.update(self.module, ema_decay(config, step + 1))
