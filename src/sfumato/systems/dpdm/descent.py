@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast, final
 
@@ -172,6 +172,8 @@ class PrivateDescent(Rule):
             self.ledger = Ledger.read(path)
         there = self.ledger.mechanism
         here = self.mechanism(privacy.noise or there.noise)
+        if state is not None:  # its description was compared, and its mark is below; the digest may
+            here = replace(here, model=there.model)  # be one of an older version's description
         changed = [
             f"{key}: {old} there, {new} here"
             for (key, old), new in zip(asdict(there).items(), asdict(here).values(), strict=True)
