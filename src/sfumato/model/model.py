@@ -71,8 +71,8 @@ class Model(ABC):  # noqa: B024  (kinds have no verb in common)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.denoiser.parameters()).device
+        """Where the weights are; the CPU while there are none, as before experts are loaded."""
+        return next(self.denoiser.parameters(), torch.empty(0)).device
 
     @property
     def digest(self) -> str:
