@@ -29,7 +29,7 @@ from sfumato.model.export import export
 from sfumato.systems.ediffi import clip
 from sfumato.systems.ediffi import recipe as imagine
 from sfumato.systems.ediffi.data import Scenes, scenes
-from sfumato.systems.ediffi.join_experts import join, read_trained
+from sfumato.systems.ediffi.join_experts import join, read_expert_run
 from sfumato.systems.ediffi.model import PromptedModel
 from sfumato.train.checkpoint import pack_json
 
@@ -93,7 +93,7 @@ def model(
     name: str, runs: Sequence[Path], before: Sequence[Path], names: Mapping[str, str], note: str
 ) -> None:
     """A model folder of one run, or of experts; ``before`` are the runs that they went on from."""
-    trained = [read_trained(run) for run in dict.fromkeys((*before, *runs))]
+    trained = [read_expert_run(run) for run in dict.fromkeys((*before, *runs))]
     described: PromptedModel = trained[-1].model
     commands = [command(one.run, "imagine", one.config, imagine.Config()) for one in trained]
     minutes = [seconds(one.run / "log.jsonl") / 60 for one in trained]
