@@ -14,7 +14,7 @@ from PIL import Image
 from rainfall import fill, rain
 from sfumato.cli import main
 from sfumato.errors import UsageError
-from sfumato.systems.ddo.commands.sample import grid_of
+from sfumato.systems.ddo.commands.shared import grid_of
 from sfumato.systems.ddo.data.files import read_fields, write_fields
 
 

@@ -15,7 +15,7 @@ from sfumato.cli import main
 from sfumato.console.report import table
 from sfumato.errors import UsageError
 from sfumato.metrics.score import Score
-from sfumato.systems.ddo.commands.reading import fitting
+from sfumato.systems.ddo.commands.shared import fitting
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
 from sfumato.systems.ddo.data.files import write_fields
 from sfumato.systems.ddo.nn.harmonic import Domain

@@ -8,7 +8,7 @@ from typing import final
 
 from sfumato.console.options import Device, DeviceName, Name, at_least, parse
 from sfumato.errors import UsageError
-from sfumato.systems.ddo.commands.reading import FileOptions, source_of, values_of
+from sfumato.systems.ddo.commands.shared import FileOptions, load_field_model, real_fields
 
 _ABOUT = """Measure where a model's walk loses power, and make a model that does not.
 
@@ -68,28 +68,17 @@ def run(config: CalibrateConfig) -> None:
     at_least("threads", config.threads, 0)
     model_folder(config.out, force=config.force)
     folder = zoo.find(config.name)
-    import torch
-
     from sfumato.console.progress import bar
     from sfumato.files.store import write_folder
     from sfumato.systems.ddo.calibration import measured_drift, with_drift
-    from sfumato.systems.ddo.commands.sample import load_field_model, told_of
-    from sfumato.systems.ddo.datasets import load_fields
     from sfumato.systems.ddo.wiener import Wiener
 
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    opened = load_field_model(config.name, config.device)
-    denoiser, model = opened.denoiser, opened.description
+    opened = load_field_model(config.name, config.device, config.threads)
+    denoiser, model = opened.denoiser, replace(opened.description, drift=None)
     if not isinstance(denoiser, Wiener):
         raise UsageError(f"{config.name} has no Wiener filter, beside which a drift is kept")
-    denoiser.drift, model = None, replace(model, drift=None)  # measured afresh
-    source, usual = source_of(config.name, config.data, model.data)
-    names = [q.name for q in model.frame.quantities]
-    every = [*names, *(q.name for q in model.given)]
-    data = load_fields(source, "train", how=config.file.reading(every, usual))
-    real = values_of(data, names, model.frame, source)
-    given = told_of(data, source, model, config.n) if model.given else None
+    denoiser.drift = None  # measured afresh
+    real, given = real_fields(config.name, model, config.data, "train", config.file, config.n)
     total = config.n * model.sampling.steps
     with bar("measuring", total, quiet=config.quiet) as advance:
         drift = measured_drift(denoiser, model, real, config.n, config.seed, given, advance)

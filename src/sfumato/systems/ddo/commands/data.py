@@ -10,7 +10,7 @@ import tyro
 
 from sfumato.console.options import at_least, parse
 from sfumato.errors import UsageError
-from sfumato.systems.ddo.commands.reading import ENDINGS, PICTURES, FileOptions, check_out
+from sfumato.systems.ddo.commands.shared import ENDINGS, PICTURES, FileOptions, check_out
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -13,28 +11,21 @@ from sfumato import zoo
 from sfumato.console.options import Name, at_least, parse
 from sfumato.errors import UsageError
 from sfumato.files.atomic import write
-from sfumato.systems.ddo.commands.reading import (
+from sfumato.systems.ddo.commands.shared import (
     ENDINGS,
     PICTURES,
+    Drawing,
     FileOptions,
     check_out,
-    source_of,
+    real_fields,
     values_of,
-)
-from sfumato.systems.ddo.commands.sample import (
-    Drawing,
-    check_size,
-    grid_of,
-    load_field_model,
-    told_of,
 )
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from sfumato.systems.ddo.data.base import FieldSet, Frame
-    from sfumato.systems.ddo.datasets import FieldFileOptions
+    from sfumato.systems.ddo.data.base import Frame
 
 _ABOUT = """Compare a model's fields, or those in a file, with real ones that it was not trained on.
 
@@ -115,16 +106,35 @@ def run(config: FieldEvaluateConfig, argv: list[str]) -> None:
     from sfumato.seeds import generator
     from sfumato.systems.ddo.metrics.compare import compare_fields
 
-    row: dict[str, Any] = {"steps": None, "n": config.n}
+    split: Literal["train", "test"] = "test" if config.split == "test" else "train"
+    row: dict[str, Any] = {"steps": None}
     if from_file:
         from sfumato.systems.ddo.data.files import read_fields
+        from sfumato.systems.ddo.datasets import load_fields
 
         read = read_fields(file)
         made, frame = torch.from_numpy(read.values[: config.n]), read.frame
         names = [q.name for q in frame.quantities]
-        real = values_of(_real(config, config.data, None, names), names, frame, config.data)
+        data = load_fields(config.data, split, how=config.file.reading(names))
+        real = values_of(data, names, frame, config.data)
     else:
-        row, made, real, frame = _drawn(config)
+        opened = config.drawing.load(config.name)
+        frame = opened.description.frame
+        real, given = real_fields(
+            config.name, opened.description, config.data, split, config.file, config.n
+        )
+        drawn = config.drawing.draw(
+            opened, opened.denoiser, config.resolution, config.n, config.seed, given, config.quiet
+        )
+        made = drawn.values
+        row = {
+            "steps": drawn.steps,
+            "solver": drawn.solver,
+            "nfe": drawn.nfe,
+            "n": config.n,
+            "seconds": round(drawn.seconds, 2),
+            "per_second": round(config.n / drawn.seconds, 2),
+        }
     if config.real:
         real = real[: config.real]
     row["n"] = len(made)
@@ -147,53 +157,6 @@ def run(config: FieldEvaluateConfig, argv: list[str]) -> None:
 
         pictures.save(report(made, real, frame), config.picture)
         print(f"wrote {config.picture}")
-
-
-def _drawn(config: FieldEvaluateConfig) -> tuple[dict[str, Any], Tensor, Tensor, Frame]:
-    """The table's row so far, the fields, the real ones, and their frame."""
-    import torch
-
-    from sfumato.console.progress import bar
-    from sfumato.systems.ddo.sampling import draw_fields
-
-    if config.drawing.threads:
-        torch.set_num_threads(config.drawing.threads)
-    opened = load_field_model(config.name, config.drawing.device)
-    model = opened.description
-    grid = grid_of(config.resolution, model.frame.dims, model.grid)
-    check_size(config.n, len(model.frame.quantities), grid)
-    walk = config.drawing.walk(opened)
-    source, usual = source_of(config.name, config.data, model.data)
-    names = [q.name for q in model.frame.quantities]
-    found = _real(config, source, usual, [*names, *(q.name for q in model.given)])
-    real = values_of(found, names, model.frame, source)
-    given = told_of(found, source, model, config.n) if model.given else None
-    began = time.perf_counter()
-    with bar("sampling", config.n, quiet=config.quiet) as advance, torch.inference_mode():
-        some = range(config.n)
-        drawn = draw_fields(
-            opened.denoiser, model, grid, config.seed, some, walk, given=given, progress=advance
-        )
-    spent = time.perf_counter() - began
-    row = {
-        "steps": len(walk.times) - 1,
-        "solver": walk.name,
-        "nfe": drawn.nfe,
-        "n": config.n,
-        "seconds": round(spent, 2),
-        "per_second": round(config.n / spent, 2),
-    }
-    return row, drawn.x, real, model.frame
-
-
-def _real(
-    config: FieldEvaluateConfig, source: str, usual: FieldFileOptions | None, names: Sequence[str]
-) -> FieldSet:
-    """The real fields of the split; of a file, these variables."""
-    from sfumato.systems.ddo.datasets import load_fields
-
-    split: Literal["train", "test"] = "test" if config.split == "test" else "train"
-    return load_fields(source, split, how=config.file.reading(names, usual))
 
 
 def report(made: Tensor, real: Tensor, frame: Frame) -> Image.Image:
