@@ -45,6 +45,7 @@ from sfumato.systems.ddo.sampling import FieldSolver, draw_fields, field_walk
 sys.path.insert(0, str(Path(__file__).parent))
 from ddo_again import decided, denoised_again
 from ddo_exact import exact, kriging, noise
+from ddo_mixture import responsibility
 from ddo_shown import plot_cost, plot_spectra, resident
 from written import write
 
@@ -102,7 +103,7 @@ def invariance(options: Options) -> dict[str, Any]:
             spectra[f"{title} noise, {n} x {n}"] = mine
             ratio = spectrum_ratio(mine, spectrum, shells)
             off = (ratio.value[0] - 1).abs()
-            share = law.responsibility(x[:, 0])[:, 0]
+            share = responsibility(law, x[:, 0])[:, 0]
             rows.append(
                 {
                     "noise": title,

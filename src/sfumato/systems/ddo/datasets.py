@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, final
 
-from sfumato.data.kept import Split
+from sfumato.data.sets import Split
 from sfumato.errors import UsageError, unknown
 from sfumato.systems.ddo.data.base import FieldSet
 from sfumato.systems.ddo.nn.harmonic import Domain

@@ -8,16 +8,26 @@ one standard error to either side. matplotlib is imported when something is draw
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
+from sfumato.systems.ddo.data.base import Frame
+from sfumato.systems.ddo.metrics.spectra import (
+    Spectrum,
+    Structure,
+    energy_spectrum,
+    structure_function,
+)
+from sfumato.systems.ddo.metrics.statistics import (
+    Histogram,
+    moment_histograms,
+    one_point_histogram,
+    pointwise_moments,
+)
 from sfumato.systems.ddo.pictures import rendered
-
-if TYPE_CHECKING:
-    from sfumato.systems.ddo.metrics.spectra import Spectrum, Structure
-    from sfumato.systems.ddo.metrics.statistics import Histogram
 
 __all__ = ["plot_histograms", "plot_spectra", "plot_structures", "report_figure"]
 
@@ -27,65 +37,48 @@ _STYLES = ("-", "--", ":", "-.")
 _LOWEST = 1e-12  # of the highest value: a logarithmic axis ends there
 
 
-def report_figure(
-    spectra: Mapping[str, Spectrum],
-    structures: Mapping[str, Structure],
-    histograms: Mapping[str, Histogram],
-    moments: Mapping[str, Mapping[str, Histogram]],
-    *,
-    channel: int = 0,
-    axis: int = 0,
-    reference: str | None = None,
-    label: str = "value",
-    length: str = "length",
-) -> Image.Image:
+def report_figure(sets: Mapping[str, Tensor], frame: Frame) -> Image.Image:
     """Spectrum, structure functions and histogram of values beside each other, moments below.
 
     Args:
-        spectra, structures, histograms: of each set of fields, by its name.
-        moments: for each statistic, a histogram over fields of each set, as
-            `ddo.metrics.statistics.moment_histograms` returns them; one panel each.
-        channel: of spectra, structure functions and histograms.
-        axis: of the structure functions' separations.
-        reference: a set that is in every panel; the first of the spectra if None.
-        label: the quantity and its unit. length: the unit of length.
+        sets: fields (N, C, *grid) by name, the reference first; the first quantity is shown. Grids
+            may differ.
+        frame: their axes and quantities. Structure functions are along its first axis.
 
     Raises:
-        ValueError: nothing to draw in a panel, or a panel without the reference.
+        ValueError: no set, or fields that are not of this frame.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
-    panels: list[Mapping[str, Any]] = [spectra, structures, histograms, *moments.values()]
-    reference = next(iter(spectra), None) if reference is None else reference
-    for panel in panels:
-        if reference not in panel:
-            raise ValueError(f"the reference {reference!r} is none of {list(panel)}")
-    others = dict.fromkeys(name for panel in panels for name in panel if name != reference)
-    colours = {str(reference): _BLACK}
+    if not sets:
+        raise ValueError("a report needs at least one set of fields")
+    first, *others = sets
+    colours = {first: _BLACK}
     colours |= {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(others)}
-    style: Any = {"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "axes.linewidth": 0.8}
+    fields, box = {name: x[:, :1] for name, x in sets.items()}, (frame.domain, frame.extent)
+    edges = one_point_histogram(fields[first]).edges[0]
+    moments = moment_histograms({name: pointwise_moments(x) for name, x in fields.items()})
+    style: Any = {"font.size": 8, "axes.labelsize": 8, "axes.linewidth": 0.8}
     style |= {f"{part}.labelsize": 7.5 for part in ("xtick", "ytick")} | {"legend.fontsize": 7.5}
     with matplotlib.rc_context(style):
-        size = (10.0, 5.6 if moments else 3.3)
-        figure: Any = Figure(size, dpi=150, layout="constrained")
-        above, below = figure, None
-        if moments:
-            above, below = figure.subfigures(2, 1, height_ratios=(1.45, 1))
-        first, second, third = above.subplots(1, 3)
-        plot_spectra(first, spectra, colours, channel)
-        first.set(xlabel=f"waves per {length}", ylabel="mean square per shell")
-        first.legend(frameon=False)
-        plot_structures(second, structures, colours, channel, axis)
-        second.set(xlabel=f"separation r [{length}]", ylabel=r"mean $|u(x + r) - u(x)|^p$")
-        plot_histograms(third, histograms, colours, channel)
-        third.set(xlabel=label, ylabel="density")
-        if below is not None:
-            row = below.subplots(1, len(moments), squeeze=False)[0]
-            for panel, (name, sets) in zip(row, moments.items(), strict=True):
-                plot_histograms(panel, sets, colours, logarithmic=False)
-                panel.set(xlabel=f"{name}, one field", yticks=[])
-            row[0].set_ylabel("density")
+        figure: Any = Figure((10.0, 5.6), dpi=150, layout="constrained")
+        above, below = figure.subfigures(2, 1, height_ratios=(1.45, 1))
+        left, middle, right = above.subplots(1, 3)
+        plot_spectra(left, {k: energy_spectrum(x, *box) for k, x in fields.items()}, colours)
+        left.set(xlabel="waves per length", ylabel="mean square per shell")
+        left.legend(frameon=False)
+        found = {k: structure_function(x, *box) for k, x in fields.items()}
+        plot_structures(middle, found, colours)
+        middle.set(xlabel="separation r [length]", ylabel=r"mean $|u(x + r) - u(x)|^p$")
+        laws = {k: one_point_histogram(x, edges) for k, x in fields.items()}
+        plot_histograms(right, laws, colours)
+        right.set(xlabel=frame.quantities[0].label, ylabel="density")
+        row = below.subplots(1, len(moments))
+        for panel, (name, histograms) in zip(row, moments.items(), strict=True):
+            plot_histograms(panel, histograms, colours, logarithmic=False)
+            panel.set(xlabel=f"{name}, one field", yticks=[])
+        row[0].set_ylabel("density")
         return rendered(figure)
 
 

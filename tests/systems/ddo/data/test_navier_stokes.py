@@ -10,14 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from fluid import energy, enstrophy, palinstrophy, velocity
 from sfumato.errors import SfumatoError
-from sfumato.systems.ddo.data.navier_stokes import (
-    NavierStokes,
-    energy,
-    enstrophy,
-    palinstrophy,
-    velocity,
-)
+from sfumato.systems.ddo.data.navier_stokes import NavierStokes
 from sfumato.systems.ddo.nn.harmonic import Domain, coordinates, resample, to_modes
 
 TURN = 2 * math.pi
@@ -238,7 +233,7 @@ def test_wrong_fields_are_refused() -> None:
     for field, force, says in (
         (w[0], None, r"\(B, n, n\) with B >= 1"),
         (w[:0], None, "B >= 1"),
-        (w[:, :4], None, r"\(\.\.\., n, n\)"),
+        (w[:, :4], None, r"\(B, n, n\)"),
         (w.half(), None, "float32 or float64"),
         (w + 0.1, None, "the vorticity of mean 0, got a mean of 0.1"),
         (bad, None, "the vorticity has values that are not finite"),
@@ -249,6 +244,3 @@ def test_wrong_fields_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=says):
             law.solve(field, force)
-    for measure in (velocity, energy, enstrophy, palinstrophy):
-        with pytest.raises(ValueError, match="expected the vorticity"):
-            measure(w[0, 0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from torch import Tensor
 from sfumato.data.sets import DataCard
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.systems.ddo.data import vorticity as module
-from sfumato.systems.ddo.data.base import Axis, Frame, Quantity
-from sfumato.systems.ddo.data.keep import keep_fields, load_fields
+from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
+from sfumato.systems.ddo.data.cache import cached_fields
 from sfumato.systems.ddo.data.navier_stokes import NavierStokes
 from sfumato.systems.ddo.data.vorticity import forcing, vorticity
 from sfumato.systems.ddo.nn.harmonic import Domain, resample, to_modes, wave_numbers
@@ -173,37 +174,41 @@ def test_made_once_checked_and_all_or_nothing(
         vorticity("test", 2, 16, tmp_path, progress=False)
 
 
-def test_kept_fields_come_back_with_parameters_and_frame(tmp_path: Path) -> None:
+def test_cached_fields_come_back_with_their_frame(tmp_path: Path) -> None:
     frame = Frame(
         Domain.REFLECTING,
         (Axis("depth", -1.0, 3.0, "m"), Axis("time", 0.0, 2.0, "s")),
         (Quantity("speed", "m/s"), Quantity("salt")),
     )
     values = np.random.default_rng(0).standard_normal((3, 2, 4, 5)).astype(np.float32)
-    p = np.arange(3, dtype=np.float32)[:, None]
-    names = (Quantity("heat", "K"),)
-    keep_fields(tmp_path / "a", values, values.shape, frame, "toy", False, p, names)
-    got = load_fields(tmp_path / "a", "toy", CARD)
-    assert got.frame == frame and got.parameter_names == names and got.card == CARD
-    assert np.array_equal(got.values, values) and got.parameters is not None
-    assert np.array_equal(got.parameters, p)
+
+    def put(name: str, n: int = 3) -> FieldSet:
+        make = lambda: (n, iter(values))  # noqa: E731
+        return cached_fields(tmp_path / name, CARD, "test", frame, (4, 5), make, "toy", False)
+
+    got = put("a")
+    assert got.frame == frame and got.name == "toy" and got.parameters is None
+    assert got.card == replace(CARD, size="3 test fields on 4x5 points, 2 quantities")
+    assert np.array_equal(got.values, values)
     got.values[0] = 0  # stays in memory
-    assert np.array_equal(load_fields(tmp_path / "a", "toy", CARD).values, values)
-    keep_fields(tmp_path / "b", values, values.shape, frame, "toy", False)
-    assert load_fields(tmp_path / "b", "toy", CARD).parameters is None
+    assert np.array_equal(put("a").values, values)
     for short in (2, 4):
         with pytest.raises(ValueError, match="zip"):
-            keep_fields(tmp_path / "c", values, (short, 2, 4, 5), frame, "toy", False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+            put("c", short)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
 
 
-@pytest.mark.parametrize("damage", ["parameters.npy", "values.npy", "info.json", "frame", "list"])
+@pytest.mark.parametrize("damage", ["values.npy", "info.json", "frame", "list"])
 def test_damage_is_reported(damage: str, tmp_path: Path) -> None:
     frame = Frame(Domain.PERIODIC, (Axis("x"),), (Quantity("v"),))
     values = np.zeros((2, 1, 4), np.float32)
-    p = np.ones((2, 1), np.float32)
     folder = tmp_path / "a"
-    keep_fields(folder, values, values.shape, frame, "toy", False, p, (Quantity("q"),))
+
+    def put() -> FieldSet:
+        make = lambda: (2, iter(values))  # noqa: E731
+        return cached_fields(folder, CARD, "test", frame, (4,), make, "toy", False)
+
+    put()
     info = json.loads((folder / "info.json").read_text())
     if damage == "frame":
         info["axes"][0]["colour"] = 1
@@ -213,7 +218,7 @@ def test_damage_is_reported(damage: str, tmp_path: Path) -> None:
     else:
         (folder / damage).unlink()
     with pytest.raises(SfumatoError, match="are damaged.*delete that folder"):
-        load_fields(folder, "toy", CARD)
+        put()
 
 
 def test_what_makes_no_sense(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import Any, Literal, final
 
 from sfumato import zoo
 from sfumato.console.options import Name, at_least, parse
@@ -20,12 +20,6 @@ from sfumato.systems.ddo.commands.shared import (
     real_fields,
     values_of,
 )
-
-if TYPE_CHECKING:
-    from PIL import Image
-    from torch import Tensor
-
-    from sfumato.systems.ddo.data.base import Frame
 
 _ABOUT = """Compare a model's fields, or those in a file, with real ones that it was not trained on.
 
@@ -154,29 +148,8 @@ def run(config: FieldEvaluateConfig, argv: list[str]) -> None:
         print(f"wrote {config.out}")
     if config.picture is not None:
         from sfumato.files import pictures
+        from sfumato.systems.ddo.plots import report_figure
 
-        pictures.save(report(made, real, frame), config.picture)
+        report = report_figure({"real": real, "generated": made}, frame)
+        pictures.save(report, config.picture)
         print(f"wrote {config.picture}")
-
-
-def report(made: Tensor, real: Tensor, frame: Frame) -> Image.Image:
-    """Spectra, structure functions, the law of a value and the moments, of the first quantity."""
-    from sfumato.systems.ddo.metrics.spectra import energy_spectrum, structure_function
-    from sfumato.systems.ddo.metrics.statistics import (
-        moment_histograms,
-        one_point_histogram,
-        pointwise_moments,
-    )
-    from sfumato.systems.ddo.plots import report_figure
-
-    sets = {"real": real[:, :1], "generated": made[:, :1]}
-    where = (frame.domain, frame.extent)
-    edges = one_point_histogram(real[:, :1]).edges[0]
-    return report_figure(
-        {name: energy_spectrum(x, *where) for name, x in sets.items()},
-        {name: structure_function(x, *where) for name, x in sets.items()},
-        {name: one_point_histogram(x, edges) for name, x in sets.items()},
-        moment_histograms({name: pointwise_moments(x) for name, x in sets.items()}),
-        reference="real",
-        label=frame.quantities[0].label,
-    )

@@ -100,6 +100,14 @@ class Frame:
         return [a.coordinates(n, self.domain) for a, n in zip(self.axes, grid, strict=True)]
 
 
+def size_of(shape: Sequence[int], split: str = "") -> str:
+    """For data cards: "500 test fields on 64x64 points, 1 quantity"; shape (N, C, *grid)."""
+    n, channels, *grid = shape
+    count = f"{n:,} {split} fields" if split else f"{n:,} fields"
+    points = "x".join(map(str, grid))
+    return f"{count} on {points} points, {channels} quantit{'y' if channels == 1 else 'ies'}"
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class FieldSet:

@@ -39,9 +39,9 @@ from torch import Tensor
 from sfumato.data.fetch import check
 from sfumato.data.packages import NEURALOPERATOR
 from sfumato.data.places import data_root
-from sfumato.data.sets import DataCard, Split
-from sfumato.errors import SfumatoError, UsageError, unknown
-from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
+from sfumato.data.sets import DataCard, Split, check_split
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity, size_of
 from sfumato.systems.ddo.nn.harmonic import Domain
 
 __all__ = ["FRAME_INTERVAL", "PERMEABILITY", "VISCOSITY", "burgers", "darcy"]
@@ -56,7 +56,6 @@ FRAME_INTERVAL: Final = 0.06
 _OFFSET = 1 / 1024
 _STATES = 17
 _TRAINING = 1000
-_SPLITS: Final = ("train", "test")
 _SOURCE = f"PyPI package {NEURALOPERATOR.name} {NEURALOPERATOR.version}, "
 
 
@@ -105,8 +104,7 @@ def darcy(split: Split = "train", grid: int = 16, root: Path | None = None) -> F
         UsageError: another split or grid.
         SfumatoError: the files are not there (the message says what to run) or are damaged.
     """
-    if split not in _SPLITS:
-        raise unknown("split", split, _SPLITS)
+    check_split(split)
     grids = (16, 32) if split == "test" else (16,)
     if grid not in grids:
         has = " and ".join(map(str, grids))
@@ -120,7 +118,7 @@ def darcy(split: Split = "train", grid: int = 16, root: Path | None = None) -> F
         name="darcy",
         source=_SOURCE + f"darcy_{split}_{grid}.pt",
         licence=NEURALOPERATOR.licence,
-        size=f"{n:,} {split} fields on {grid}x{grid} points, 2 quantities",
+        size=size_of(values.shape, split),
         note="-∇·(a ∇u) = 1, u = 0 on the border; a = 0.02 or 0.36, stored as 0 and 1. In about "
         "1 % of the fields one value of u next to the border is wrong (negative).",
     )
@@ -149,8 +147,7 @@ def burgers(
         UsageError: another split; no states, one twice, or one out of range.
         SfumatoError: the files are not there (the message says what to run) or are damaged.
     """
-    if split not in _SPLITS:
-        raise unknown("split", split, _SPLITS)
+    check_split(split)
     chosen = [int(s) for s in states]
     if not chosen or len(set(chosen)) != len(chosen) or not set(chosen) <= set(range(_STATES)):
         raise UsageError(f"burgers: expected different states of 0 .. 16, got {list(states)}")
@@ -166,7 +163,7 @@ def burgers(
         name="burgers",
         source=_SOURCE + "burgers_lowres.pt",
         licence=NEURALOPERATOR.licence,
-        size=f"{len(values):,} {split} fields on 16 points, {len(chosen)} quantities",
+        size=size_of(values.shape, split),
         note=f"Burgers' equation, viscosity {VISCOSITY:g}, periodic unit interval.",
     )
     return FieldSet("burgers", values, Frame(Domain.PERIODIC, (Axis("x"),), quantities), card)

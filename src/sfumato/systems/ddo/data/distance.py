@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -28,10 +27,10 @@ from sfumato.data.emoji import VENDORS, _collections, emoji_names, svg_of_icon
 from sfumato.data.mnist import DIGITS_CARD, digits
 from sfumato.data.packages import EMOJI
 from sfumato.data.places import data_root
-from sfumato.data.sets import DataCard, Split
+from sfumato.data.sets import DataCard, Split, check_split
 from sfumato.errors import SfumatoError, UsageError, require, unknown
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
-from sfumato.systems.ddo.data.keep import keep_fields, load_fields
+from sfumato.systems.ddo.data.cache import cached_fields
 from sfumato.systems.ddo.nn.harmonic import Domain
 
 __all__ = ["FINER", "digits_sdf", "icons_sdf", "inked", "signed_distance"]
@@ -42,7 +41,6 @@ FINER: Final = 4
 _FRAME: Final = Frame(
     Domain.REFLECTING, (Axis("y"), Axis("x")), (Quantity("signed distance", "box side"),)
 )
-_SPLITS: Final = ("train", "test")
 _GENERATION = 1
 _LOOKED_AT = 48
 """Pixels of an icon as it is compared with others."""
@@ -128,18 +126,9 @@ def _at_centres(mask: np.ndarray) -> np.ndarray:
 
 
 def _ready(what: str, split: Split, grid: int) -> None:
-    if split not in _SPLITS:
-        raise unknown("split", split, _SPLITS)
+    check_split(split)
     if not 16 <= grid <= 256 or grid % 2:
         raise UsageError(f"{what}: expected an even grid in 16..256, got {grid}")
-
-
-def _loaded(folder: Path, split: Split, card: DataCard) -> FieldSet:
-    """The kept fields; the card's size is written when it is known."""
-    kept = load_fields(folder, card.name, card)
-    points = "x".join(map(str, kept.grid))
-    size = f"{len(kept):,} {split} fields on {points} points, 1 quantity"
-    return replace(kept, card=replace(card, size=size))
 
 
 def digits_sdf(
@@ -166,16 +155,11 @@ def digits_sdf(
     """
     _ready("digits_sdf", split, grid)
     root = data_root() if root is None else root
-    folder = root / "digits-sdf" / f"{split}-{grid}-g{_GENERATION}"
-    if not folder.is_dir():
+
+    def make() -> tuple[int, Iterator[np.ndarray]]:
         images = digits(split, root / "digits").images[:, 0]
+        return len(images), (_at_centres(inked(image[None], FINER * grid)) for image in images)
 
-        def fields() -> Iterator[np.ndarray]:
-            for image in images:
-                yield _at_centres(inked(image[None], FINER * grid))
-
-        what = f"measuring {len(images):,} digits at {grid} points"
-        keep_fields(folder, fields(), (len(images), 1, grid, grid), _FRAME, what, progress)
     card = DataCard(
         name="digits-sdf",
         source=f"signed distances to the outlines of: {DIGITS_CARD.source}",
@@ -183,7 +167,10 @@ def digits_sdf(
         size="",
         note=DIGITS_CARD.note,
     )
-    return _loaded(folder, split, card)
+    return cached_fields(
+        root / "digits-sdf" / f"{split}-{grid}-g{_GENERATION}", card, split, _FRAME, (grid, grid),
+        make, f"measuring digits at {grid} points", progress,
+    )  # fmt: skip
 
 
 def _silhouette(vendor: str, name: str, pixels: int, root: Path) -> np.ndarray:
@@ -263,21 +250,19 @@ def icons_sdf(
         raise UsageError(f"icons_sdf: expected different vendors, got {list(vendors)}")
     root = data_root() if root is None else root
     which = "-".join(vendors)
-    folder = root / "icons-sdf" / f"{split}-{grid}-{which}-g{_GENERATION}"
-    if not folder.is_dir():
+
+    def make() -> tuple[int, Iterator[np.ndarray]]:
         chosen = _distinct(tuple(vendors), root)[split]
+        return len(chosen), (field(*one) for one in chosen)
 
-        def fields() -> Iterator[np.ndarray]:
-            around = FINER * grid // 8
-            for name, vendor in chosen:
-                mask = _silhouette(vendor, name, FINER * grid - 2 * around, root)
-                try:
-                    yield _at_centres(np.pad(mask, around)[None])
-                except UsageError as error:
-                    raise SfumatoError(f"'{name}' of {vendor} has no silhouette") from error
+    def field(name: str, vendor: str) -> np.ndarray:
+        around = FINER * grid // 8
+        mask = _silhouette(vendor, name, FINER * grid - 2 * around, root)
+        try:
+            return _at_centres(np.pad(mask, around)[None])
+        except UsageError as error:
+            raise SfumatoError(f"'{name}' of {vendor} has no silhouette") from error
 
-        what = f"measuring {len(chosen):,} icons at {grid} points"
-        keep_fields(folder, fields(), (len(chosen), 1, grid, grid), _FRAME, what, progress)
     used = [p for p in EMOJI if p.key.removeprefix("emoji-") in vendors]
     card = DataCard(
         name="icons-sdf",
@@ -288,4 +273,7 @@ def icons_sdf(
         size="",
         note="Only what all four vendors draw under one name; silhouettes much alike are left out.",
     )
-    return _loaded(folder, split, card)
+    return cached_fields(
+        root / "icons-sdf" / f"{split}-{grid}-{which}-g{_GENERATION}", card, split, _FRAME,
+        (grid, grid), make, f"measuring icons at {grid} points", progress,
+    )  # fmt: skip

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from sfumato.data.sets import DataCard
 from sfumato.errors import UsageError, unknown
-from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
+from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity, size_of
 from sfumato.systems.ddo.data.containers import (
     ABOUT,
     Content,
@@ -203,13 +203,11 @@ def _card(path: Path, content: Content, values: np.ndarray) -> DataCard:
         line = f"{name}: {long_name_of(name, v)}"
         if long_name_of(name, v) and line not in about.get("note", ""):  # of a file written here
             lines.append(line)
-    points = "x".join(map(str, values.shape[2:]))
     return DataCard(
         name=path.stem,
         source=str(path),
         licence=licence,
-        size=f"{len(values):,} fields on {points} points, {values.shape[1]} "
-        f"quantit{'y' if values.shape[1] == 1 else 'ies'}",
+        size=size_of(values.shape),
         note="; ".join(lines),
     )
 

@@ -21,18 +21,16 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.data.sets import DataCard, Split
-from sfumato.errors import UsageError, unknown
+from sfumato.data.sets import DataCard, Split, check_split
+from sfumato.errors import UsageError
 from sfumato.seeds import fold, generators
-from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
-from sfumato.systems.ddo.nn.harmonic import Domain, to_modes, wave_numbers
+from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity, size_of
+from sfumato.systems.ddo.nn.harmonic import Domain
 
 __all__ = ["BAND", "Component", "Mixture", "harmonics", "mixture"]
 
 BAND = 15
 """The highest number of waves along an axis."""
-
-_SPLITS = ("train", "test")
 
 
 def harmonics(h: Tensor, grid: int) -> Tensor:
@@ -186,55 +184,6 @@ class Mixture:
             h.append(mean[c] + root[c] * z)
         return harmonics(torch.stack(h), grid), torch.tensor(which)
 
-    def log_joint(self, x: Tensor, top: int = 3) -> Tensor:
-        """log(weight) + log density of the modes of at most ``top`` waves along each axis.
-
-        log w_c - ½ Σ_j (|û_j - m̂_j|² / P_c(j) + log P_c(j)), over j and -j both, which is the log
-        density of the (2 top + 1)² real numbers that those modes are, up to a constant that is
-        the same for all components.
-
-        Args:
-            x: fields (B, n, n), n > 2 top.
-            top: 0..15. High modes tell the spectra apart ever more sharply, which is right for
-                draws of the mixture and harsh on fields that are like them but a little rough.
-
-        Returns:
-            float64 (B, K).
-
-        Raises:
-            ValueError: a wrong shape, ``top`` out of range, or a grid that lacks those modes.
-        """
-        if x.ndim != 3 or x.shape[1] != x.shape[2]:
-            raise ValueError(f"expected fields (B, n, n), got {tuple(x.shape)}")
-        n = int(x.shape[-1])
-        if not 0 <= top <= BAND or n <= 2 * top:
-            raise ValueError(
-                f"expected top in 0..{BAND} and more than 2 top points along each axis, got "
-                f"top={top} and {n} points"
-            )
-        modes = to_modes(x.double(), 2, Domain.PERIODIC)
-        low = wave_numbers(n, Domain.PERIODIC).abs() <= top
-        kept = (low[:, None] & low).to(x.device)
-        columns = []
-        for c, weight in enumerate(self.weights):
-            mean = to_modes(self.mean(c, n), 2, Domain.PERIODIC).to(x.device)
-            power = self.power(c, n).to(x.device)[kept]
-            gap = (modes - mean)[:, kept].abs().square() / power
-            columns.append(math.log(weight) - 0.5 * (gap.sum(-1) + power.log().sum()))
-        return torch.stack(columns, -1)
-
-    def responsibility(self, x: Tensor, top: int = 3) -> Tensor:
-        """Probability of each component given a field's modes of at most ``top`` waves per axis.
-
-        The mean of it over a sample estimates the weights of the mixture that it came from.
-
-        Args, Raises: as of `log_joint`.
-
-        Returns:
-            float64 (B, K), rows that sum to 1.
-        """
-        return self.log_joint(x, top).softmax(-1)
-
 
 def mixture(split: Split, n: int, grid: int = 64) -> FieldSet:
     """n draws of ``Mixture()``, of which field i depends on the split and i alone.
@@ -253,8 +202,7 @@ def mixture(split: Split, n: int, grid: int = 64) -> FieldSet:
     Raises:
         UsageError: an unknown split, or n or the grid out of range.
     """
-    if split not in _SPLITS:
-        raise unknown("split", split, _SPLITS)
+    check_split(split)
     if n < 1 or grid < 4:
         raise UsageError(f"mixture: expected n >= 1 and grid >= 4, got n={n}, grid={grid}")
     law = Mixture()
@@ -269,7 +217,7 @@ def mixture(split: Split, n: int, grid: int = 64) -> FieldSet:
         source="drawn: a mixture of two Gaussian random fields, "
         "sfumato.systems.ddo.data.mixture.Mixture()",
         licence="none needed",
-        size=f"{n:,} {split} fields on {grid}x{grid} points, 1 quantity",
+        size=size_of(values.shape, split),
         note=f"No waves of more than {BAND} along an axis; weights "
         + " and ".join(f"{w:g}" for w in law.weights),
     )

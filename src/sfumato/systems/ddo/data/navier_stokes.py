@@ -20,91 +20,15 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import SfumatoError
-from sfumato.systems.ddo.nn.harmonic import Domain, to_modes, wave_numbers
+from sfumato.systems.ddo.nn.harmonic import Domain, wave_numbers
 
-__all__ = ["NavierStokes", "energy", "enstrophy", "palinstrophy", "velocity"]
+__all__ = ["NavierStokes"]
 
 Callback: TypeAlias = Callable[[int, int], object]
 """Called with the steps done and the number of steps."""
 
 _LIMIT = 0.8
 """The largest CFL number of a step that is taken."""
-
-
-def _squared(n: int) -> Tensor:
-    """K² of each mode, K = 2π (k_x, k_y), float64 (n, n)."""
-    k = 2 * math.pi * wave_numbers(n, Domain.PERIODIC)
-    return k[:, None] ** 2 + k**2
-
-
-def _square(w: Tensor, what: str = "the vorticity") -> int:
-    """The number n of points along each axis.
-
-    Raises:
-        ValueError: not a square grid of at least 4 points along each axis, or not float32 or 64.
-    """
-    if w.ndim < 2 or w.shape[-1] != w.shape[-2] or w.shape[-1] < 4:
-        raise ValueError(f"expected {what} as (..., n, n) with n >= 4, got {tuple(w.shape)}")
-    if w.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"expected {what} in float32 or float64, got {w.dtype}")
-    return int(w.shape[-1])
-
-
-def velocity(w: Tensor) -> Tensor:
-    """u = (∂ψ/∂y, -∂ψ/∂x) with Δψ = -w, at the grid points: (..., n, n) to (..., 2, n, n).
-
-    An even grid's highest mode of an axis has no derivative along that axis on the grid.
-
-    Raises:
-        ValueError: not (..., n, n) in float32 or float64.
-    """
-    n = _square(w)
-    k = 2 * math.pi * wave_numbers(n, Domain.PERIODIC)
-    squared = _squared(n)
-    squared[0, 0] = 1.0
-    turn = torch.stack([1j * k.expand(n, n) / squared, -1j * k[:, None] / squared])
-    modes = to_modes(w, 2, Domain.PERIODIC)
-    return torch.fft.ifft2(modes.unsqueeze(-3) * turn.to(modes), norm="forward").real
-
-
-def energy(w: Tensor) -> Tensor:
-    """½ ∫ |u|² = ½ Σ |ŵ|² / K², over the unit square: (..., n, n) to (...).
-
-    Raises:
-        ValueError: not (..., n, n) in float32 or float64.
-    """
-    return _quadratic(w, -1)
-
-
-def enstrophy(w: Tensor) -> Tensor:
-    """½ ∫ w² (the mean of w taken out), over the unit square: (..., n, n) to (...).
-
-    Raises:
-        ValueError: not (..., n, n) in float32 or float64.
-    """
-    return _quadratic(w, 0)
-
-
-def palinstrophy(w: Tensor) -> Tensor:
-    """½ ∫ |∇w|² = ½ Σ K² |ŵ|², over the unit square: (..., n, n) to (...).
-
-    The balances are dE/dt = -2ν Z + ∫ ψ f and dZ/dt = -2ν P + ∫ w f, with E the energy,
-    Z the enstrophy and P the palinstrophy.
-
-    Raises:
-        ValueError: not (..., n, n) in float32 or float64.
-    """
-    return _quadratic(w, 1)
-
-
-def _quadratic(w: Tensor, power: int) -> Tensor:
-    """½ Σ |ŵ|² K^(2 power), without the constant mode."""
-    squared = _squared(_square(w))
-    squared[0, 0] = 1.0
-    weight = squared**power
-    weight[0, 0] = 0.0
-    modes = to_modes(w, 2, Domain.PERIODIC)
-    return 0.5 * (modes.abs() ** 2 * weight.to(w)).sum((-2, -1))
 
 
 @final
@@ -224,9 +148,13 @@ class NavierStokes:
 
 def _ready(x: Tensor, what: str, like: Tensor) -> int:
     """The number of points along each axis, after checking what can be known before solving."""
-    n = _square(x, what)
-    if x.ndim != 3 or len(x) == 0:
-        raise ValueError(f"expected {what} as (B, n, n) with B >= 1, got {tuple(x.shape)}")
+    n = int(x.shape[-1])
+    if x.ndim != 3 or x.shape[1] != n or len(x) == 0 or n < 4:
+        raise ValueError(
+            f"expected {what} as (B, n, n) with B >= 1 and n >= 4, got {tuple(x.shape)}"
+        )
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"expected {what} in float32 or float64, got {x.dtype}")
     if x.shape != like.shape or x.dtype != like.dtype:
         raise ValueError(
             f"expected {what} as the vorticity, {like.dtype} {tuple(like.shape)}, "

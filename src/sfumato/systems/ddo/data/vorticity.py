@@ -26,11 +26,11 @@ import torch
 from torch import Tensor
 
 from sfumato.data.places import data_root
-from sfumato.data.sets import DataCard, Split
-from sfumato.errors import SfumatoError, UsageError, unknown
+from sfumato.data.sets import DataCard, Split, check_split
+from sfumato.errors import SfumatoError, UsageError
 from sfumato.seeds import fold, generators
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
-from sfumato.systems.ddo.data.keep import keep_fields, load_fields
+from sfumato.systems.ddo.data.cache import cached_fields
 from sfumato.systems.ddo.data.mixture import harmonics
 from sfumato.systems.ddo.data.navier_stokes import NavierStokes
 from sfumato.systems.ddo.nn.harmonic import Domain, resample
@@ -51,7 +51,6 @@ DEVIATION: Final = 25.0
 _SOLVED = 64
 _CHUNK = 8
 _GENERATION = 1
-_SPLITS: Final = ("train", "test")
 
 
 @lru_cache(maxsize=1)
@@ -70,8 +69,7 @@ def forcing(split: Split, indices: Iterable[int], grid: int = 64) -> Tensor:
     Raises:
         UsageError: an unknown split.
     """
-    if split not in _SPLITS:
-        raise unknown("split", split, _SPLITS)
+    check_split(split)
     seed, root = fold(0, "vorticity", split), _root()
     z = [
         torch.randn(root.shape, generator=g, dtype=torch.float64) for g in generators(seed, indices)
@@ -126,16 +124,10 @@ def vorticity(
         UsageError: an unknown split, or n or the grid out of range.
         SfumatoError: what is kept is damaged, or the folder cannot be written.
     """
-    if split not in _SPLITS:
-        raise unknown("split", split, _SPLITS)
+    check_split(split)
     if n < 1 or not 16 <= grid <= 512:
         raise UsageError(f"vorticity: expected n >= 1 and grid in 16..512, got n={n}, grid={grid}")
     root = data_root() if root is None else root
-    folder = root / "vorticity" / f"{split}-{n}x{grid}-g{_GENERATION}"
-    if not folder.is_dir():
-        frame = Frame(Domain.PERIODIC, (Axis("x"), Axis("y")), (Quantity("vorticity"),))
-        what = f"stirring {n:,} fields of {grid}x{grid}"
-        keep_fields(folder, _fields(split, n, grid), (n, 1, grid, grid), frame, what, progress)
     card = DataCard(
         name="vorticity",
         source="simulated by sfumato (ddo.data.vorticity): 2-D Navier-Stokes on the periodic unit "
@@ -143,9 +135,13 @@ def vorticity(
         f"constant in time (shift {SHIFT:g}, power {POWER:g}, at most {LONGEST} waves, deviation "
         f"{DEVIATION:g})",
         licence="CC0-1.0",
-        size=f"{n:,} {split} fields on {grid}x{grid} points, 1 quantity",
+        size="",
         note="Two-dimensional, so vortices merge and grow, unlike in three dimensions. No waves of "
         "a third of the grid or more. One field in a hundred, too fast for the time steps, has "
         "twice as many.",
     )
-    return load_fields(folder, "vorticity", card)
+    return cached_fields(
+        root / "vorticity" / f"{split}-{n}x{grid}-g{_GENERATION}", card, split,
+        Frame(Domain.PERIODIC, (Axis("x"), Axis("y")), (Quantity("vorticity"),)), (grid, grid),
+        lambda: (n, _fields(split, n, grid)), f"stirring fields of {grid}x{grid}", progress,
+    )  # fmt: skip

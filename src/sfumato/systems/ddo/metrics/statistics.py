@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -186,11 +187,9 @@ def one_point_histogram(x: Tensor, bins: int | Tensor = 64) -> Histogram:
     density = torch.empty(*x.shape[:2], widths.shape[1], dtype=torch.float64)
     for c in range(x.shape[1]):
         for start, u in chunks(flat[:, c]):
-            index = torch.searchsorted(edges[c], u.cpu().contiguous(), right=True)
-            index = torch.where(u.cpu() == edges[c, -1], index - 1, index)
-            index = index + torch.arange(len(u))[:, None] * (len(edges[c]) + 1)
-            count = torch.bincount(index.flatten(), minlength=len(u) * (len(edges[c]) + 1))
-            inside = count.reshape(len(u), -1)[:, 1:-1]
+            values, bounds = u.cpu().numpy(), edges[c].numpy()
+            count = np.stack([np.histogram(row, bounds)[0] for row in values])
+            inside = torch.from_numpy(count)
             density[start : start + len(u), c] = inside / (flat.shape[2] * widths[c])
     return Histogram(edges, density.mean(0), standard_error(density), len(x))
 

@@ -97,18 +97,14 @@ class TwoSample:
 
     Attributes:
         statistic: unbiased MMD² of the standardized features.
-        p_value: share of permutations, this one counted, with a statistic at least as high.
-        permutations: how many were drawn; 1/(permutations + 1) is the lowest p-value.
+        p_value: share of permutations, this one counted, with a statistic at least as high; at
+            least 1/(permutations + 1).
         bandwidth: of the Gaussian kernel, in pooled standard deviations of a feature.
-        n, m: samples of each set.
     """
 
     statistic: float
     p_value: float
-    permutations: int
     bandwidth: float
-    n: int
-    m: int
 
 
 def two_sample_test(
@@ -167,7 +163,7 @@ def two_sample_test(
     values = aa / (n * (n - 1)) - 2 * ab / (n * m) + bb / (m * (m - 1))
     higher = int((values[1:] >= values[0] - _TIE).sum())
     p = (1 + higher) / (1 + permutations)
-    return TwoSample(float(values[0]), p, permutations, bandwidth, n, m)
+    return TwoSample(float(values[0]), p, bandwidth)
 
 
 def _same(a: Statistics, b: Statistics) -> None:
