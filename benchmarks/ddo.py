@@ -37,7 +37,7 @@ from sfumato.systems.ddo.data.vorticity import STEPS, TIME, VISCOSITY, forcing
 from sfumato.systems.ddo.datasets import load_fields
 from sfumato.systems.ddo.metrics.compare import compare_fields
 from sfumato.systems.ddo.metrics.spectra import energy_spectrum, spectrum_ratio
-from sfumato.systems.ddo.model import FieldModel, told_values
+from sfumato.systems.ddo.model import FieldModel
 from sfumato.systems.ddo.nn.harmonic import Domain, resample
 from sfumato.systems.ddo.pictures import field_sheet
 from sfumato.systems.ddo.sampling import FieldSolver, draw_fields, field_walk
@@ -195,7 +195,7 @@ def pictures(options: Options) -> dict[str, Any]:
         if model.frame.dims != 2:
             continue
         names = [q.name for q in model.given]
-        given = told_values(load_fields(model.data, "test").subset(range(6)), names)
+        given = load_fields(model.data, "test").subset(range(6)).select(names)
         sides = [model.grid[0] * k // 2 for k in (1, 2, 4)]
         made = [
             draw_fields(

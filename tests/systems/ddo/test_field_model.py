@@ -17,7 +17,7 @@ from sfumato.model.load import read_model
 from sfumato.systems.ddo import recipe as fields
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity
 from sfumato.systems.ddo.datasets import NAMED, FieldFileOptions, load_fields
-from sfumato.systems.ddo.model import FieldModel, field_model, told_values
+from sfumato.systems.ddo.model import FieldModel, field_model
 from sfumato.systems.ddo.nn.harmonic import Domain as Box
 from sfumato.systems.ddo.nn.operator import UNOConfig
 from sfumato.systems.ddo.sampling import FieldSolver, draw_fields, field_walk
@@ -90,7 +90,7 @@ def test_the_noise_of_a_model_has_the_lengths_of_its_box() -> None:
 
 def test_parameters_become_constant_fields() -> None:
     data = gaussian_set(5)
-    told = told_values(data, ["depth", "T"])
+    told = data.select(["depth", "T"])
     assert told.shape == (5, 2, 16, 16)
     assert torch.equal(told[:, 0, 3, 4], torch.linspace(0, 1, 5))
     assert torch.equal(told[:, 1], torch.from_numpy(data.values[:, 0]))

@@ -215,16 +215,12 @@ def field_model(
     Raises:
         UsageError: a name that the data does not have, or nothing left to draw.
     """
-    names = [q.name for q in data.frame.quantities]
-    known = names + [q.name for q in data.parameter_names]
-    if missing := [name for name in given if name not in known]:
-        raise UsageError(f"the data has no {', '.join(missing)}; it has {', '.join(known)}")
-    drawn = [i for i, name in enumerate(names) if name not in given]
+    told = data.select(given, "the data")
+    drawn = tuple(q for q in data.frame.quantities if q.name not in given)
     if not drawn:
         raise UsageError("every quantity is given, so nothing is left to draw")
-    frame = replace(data.frame, quantities=tuple(data.frame.quantities[i] for i in drawn))
-    told = told_values(data, given)
-    x = torch.from_numpy(data.values[:, drawn])
+    frame = replace(data.frame, quantities=drawn)
+    x = data.select([q.name for q in drawn])
     scales = tuple(measured_scale(x[:, c]) for c in range(len(drawn)))
     extent = () if set(frame.extent) == {1.0} else frame.extent
     laws: tuple[GaussianField, ...] = ()
@@ -254,19 +250,3 @@ def field_model(
         prediction=prediction,
         blur=blur,
     )
-
-
-def told_values(data: FieldSet, given: Sequence[str]) -> Tensor:
-    """Given quantities, and parameters as constant fields, (N, G, *grid), in their units."""
-    names = [q.name for q in data.frame.quantities]
-    columns = [q.name for q in data.parameter_names]
-    parts = []
-    for name in given:
-        if name in names:
-            parts.append(torch.from_numpy(data.values[:, names.index(name)]))
-        elif data.parameters is not None:
-            p = torch.from_numpy(data.parameters[:, columns.index(name)])
-            parts.append(p.reshape(-1, *[1] * len(data.grid)).expand(-1, *data.grid))
-    if not parts:
-        return torch.zeros(len(data), 0, *data.grid)
-    return torch.stack(parts, 1)

@@ -33,7 +33,7 @@ from sfumato.seeds import Generators, rand
 from sfumato.systems.ddo.data.base import FieldSet
 from sfumato.systems.ddo.datasets import FieldFileOptions, load_fields
 from sfumato.systems.ddo.kernel import Matern
-from sfumato.systems.ddo.model import FieldModel, field_model, told_values
+from sfumato.systems.ddo.model import FieldModel, field_model
 from sfumato.systems.ddo.nn.harmonic import Domain
 from sfumato.systems.ddo.nn.operator import FNOConfig, UNOConfig
 from sfumato.systems.ddo.pictures import frame_sheet
@@ -143,10 +143,9 @@ class Normalised:
 
 def normalised(data: FieldSet, model: FieldModel) -> Normalised:
     """The fields that the model draws, and those that it is told, in their own scales."""
-    names = [q.name for q in data.frame.quantities]
-    drawn = [names.index(q.name) for q in model.frame.quantities]
-    x = model.normalised(torch.from_numpy(data.values[:, drawn]))
-    beside = model.told(told_values(data, [q.name for q in model.given]) if model.given else None)
+    x = model.normalised(data.select([q.name for q in model.frame.quantities]))
+    given = data.select([q.name for q in model.given]) if model.given else None
+    beside = model.told(given)
     return Normalised(data.name, x if beside is None else beside.beside(x))
 
 
@@ -194,14 +193,12 @@ def field_loss(model: FieldModel, norm: Norm = Norm.USUAL, translate: bool = Fal
 def field_sheet(model: FieldModel, data: FieldSet) -> Sheet:
     """Two rows of data and two of samples, on the grid that is trained on."""
     columns = 8
-    names = [q.name for q in data.frame.quantities]
-    drawn = [names.index(q.name) for q in model.frame.quantities]
     shown = data.subset([i % len(data) for i in range(2 * columns)])  # of few, some twice
-    given = told_values(shown, [q.name for q in model.given]) if model.given else None
+    real = shown.select([q.name for q in model.frame.quantities])
+    given = shown.select([q.name for q in model.given]) if model.given else None
 
     def draw(denoiser: Denoiser) -> Image.Image:
         made = draw_fields(denoiser, model, model.grid, 0, range(2 * columns), given=given).x
-        real = torch.from_numpy(shown.values[:, drawn])
         rows = ["data", "", "samples", ""]
         return frame_sheet(torch.cat([real, made]).numpy(), model.frame, columns, rows)
 

@@ -17,8 +17,9 @@ from sfumato.systems.ddo.commands.shared import (
     Drawing,
     FileOptions,
     check_out,
+    fitting,
+    load_field_model,
     real_fields,
-    values_of,
 )
 
 _ABOUT = """Compare a model's fields, or those in a file, with real ones that it was not trained on.
@@ -110,9 +111,9 @@ def run(config: FieldEvaluateConfig, argv: list[str]) -> None:
         made, frame = torch.from_numpy(read.values[: config.n]), read.frame
         names = [q.name for q in frame.quantities]
         data = load_fields(config.data, split, how=config.file.reading(names))
-        real = values_of(data, names, frame, config.data)
+        real = fitting(data, frame, config.data).select(names, config.data)
     else:
-        opened = config.drawing.load(config.name)
+        opened = load_field_model(config.name, config.drawing.device, config.drawing.threads)
         frame = opened.description.frame
         real, given = real_fields(
             config.name, opened.description, config.data, split, config.file, config.n

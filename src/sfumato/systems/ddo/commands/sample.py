@@ -16,6 +16,7 @@ from sfumato.systems.ddo.commands.shared import (
     FileOptions,
     check_out,
     given_values,
+    load_field_model,
     reading_of,
 )
 
@@ -104,7 +105,7 @@ def run(config: FieldSampleConfig) -> None:
     from sfumato.systems.ddo.data.files import write_fields
     from sfumato.systems.ddo.pictures import frame_sheet
 
-    opened = config.drawing.load(config.name)
+    opened = load_field_model(config.name, config.drawing.device, config.drawing.threads)
     denoiser, model = opened.denoiser, opened.description
     if config.observations is not None:
         from sfumato.systems.ddo.data.observations import read_observations

@@ -132,20 +132,7 @@ def real_fields(
     every = [*names, *(q.name for q in model.given)]
     data = load_fields(source, split, how=file.reading(every, usual))
     given = given_values(data, source, model, n) if model.given else None
-    return values_of(data, names, model.frame, source), given
-
-
-def values_of(data: FieldSet, names: Sequence[str], frame: Frame, source: str) -> Tensor:
-    """These quantities of fields, (N, C, *grid), with axes as in the frame.
-
-    Raises UsageError if there are no such quantities.
-    """
-    import torch
-
-    have = [q.name for q in data.frame.quantities]
-    _check_names(names, have, source)
-    data = fitting(data, frame, source)
-    return torch.from_numpy(data.values[:, [have.index(name) for name in names]].copy())
+    return fitting(data, model.frame, source).select(names, source), given
 
 
 def given_values(data: FieldSet, source: str, model: FieldModel, n: int) -> Tensor:
@@ -153,17 +140,9 @@ def given_values(data: FieldSet, source: str, model: FieldModel, n: int) -> Tens
 
     Raises UsageError if the data does not have them.
     """
-    from sfumato.systems.ddo.model import told_values
-
     names = [q.name for q in model.given]
-    _check_names(names, [q.name for q in (*data.frame.quantities, *data.parameter_names)], source)
     data = fitting(data, model.frame, source)
-    return told_values(data.subset([i % len(data) for i in range(n)]), names)
-
-
-def _check_names(names: Sequence[str], have: Sequence[str], source: str) -> None:
-    if missing := [name for name in names if name not in have]:
-        raise UsageError(f"{source} has no {', '.join(missing)}; it has {', '.join(have)}")
+    return data.subset([i % len(data) for i in range(n)]).select(names, source)
 
 
 def fitting(found: FieldSet, frame: Frame, source: str) -> FieldSet:
@@ -265,13 +244,6 @@ class Drawing:
             at_least("steps", self.steps, 1)
         at_least("inner", self.inner, 1)
         at_least("threads", self.threads, 0)
-
-    def load(self, name: str) -> FieldSampler:
-        """The model that ``name`` means, on its device; UsageError for a model of something else.
-
-        Sets PyTorch's threads.
-        """
-        return load_field_model(name, self.device, self.threads)
 
     def draw(
         self,

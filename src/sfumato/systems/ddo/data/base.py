@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sfumato.data.sets import DataCard, Indices, _index
+from sfumato.errors import UsageError
 from sfumato.systems.ddo.nn.harmonic import Domain, places, resample
 
 
@@ -178,6 +179,27 @@ class FieldSet:
         index = _index(indices, len(self), self.name)
         p = None if self.parameters is None else self.parameters[index]
         return replace(self, values=self.values[index], parameters=p)
+
+    def select(self, names: Sequence[str], source: str = "") -> Tensor:
+        """Quantities by name, and parameters as constant fields: float32 (N, len(names), *grid).
+
+        Raises:
+            UsageError: a name that is neither; ``source`` is what the message calls the set.
+        """
+        quantities = {q.name: i for i, q in enumerate(self.frame.quantities)}
+        have = [*quantities, *(q.name for q in self.parameter_names)]
+        if missing := [name for name in names if name not in have]:
+            raise UsageError(
+                f"{source or self.name} has no {', '.join(missing)}; it has {', '.join(have)}"
+            )
+        made = torch.zeros(len(self), len(names), *self.grid)
+        for i, name in enumerate(names):
+            if name in quantities:
+                made[:, i] = torch.from_numpy(self.values[:, quantities[name]])
+            elif self.parameters is not None:
+                column = self.parameters[:, have.index(name) - len(quantities)]
+                made[:, i] = torch.from_numpy(column).reshape(-1, *[1] * len(self.grid))
+        return made
 
     def at(self, grid: Sequence[int], batch: int = 256) -> FieldSet:
         """The same functions on another grid, without aliasing (`ddo.nn.harmonic.resample`)."""

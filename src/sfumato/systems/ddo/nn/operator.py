@@ -165,8 +165,11 @@ def _with_places(x: Tensor, config: FNOConfig | UNOConfig) -> Tensor:
     return torch.cat([x, at.expand(len(x), *at.shape)], 1)
 
 
-def _pointwise(inputs: int, outputs: int, dims: int, zero: bool = False) -> nn.Module:
-    conv = _CONV[dims](inputs, outputs, 1)
+def _conv(
+    inputs: int, outputs: int, dims: int, zero: bool = False, side: int = 1, bias: bool = True
+) -> nn.Module:
+    """A convolution without padding; Xavier's weights, or 0, and a bias of 0."""
+    conv = _CONV[dims](inputs, outputs, side, bias=bias)
     if zero:
         nn.init.zeros_(conv.weight)
     else:
@@ -193,16 +196,16 @@ class FNO(nn.Module):
         c, d = config.channels, config.dims
         wide = EMBEDDING_WIDTH * c
         self.conditioning = Conditioning(c, wide, config.labels, config.embedding)
-        self.lift = _pointwise(config.in_channels + _places(config), c, d)
+        self.lift = _conv(config.in_channels + _places(config), c, d)
         modes = (config.modes,) * d
         self.spectral = nn.ModuleList(
             SpectralConvolution(c, c, modes, config.domain) for _ in range(config.layers)
         )
-        self.first = nn.ModuleList(_pointwise(c, c, d) for _ in range(config.layers))
-        self.second = nn.ModuleList(_pointwise(c, c, d) for _ in range(config.layers))
+        self.first = nn.ModuleList(_conv(c, c, d) for _ in range(config.layers))
+        self.second = nn.ModuleList(_conv(c, c, d) for _ in range(config.layers))
         self.modulation = nn.Linear(wide, 2 * c * config.layers)
-        self.project = _pointwise(c, 2 * c, d)
-        self.output = _pointwise(2 * c, config.out_channels, d, zero=True)
+        self.project = _conv(c, 2 * c, d)
+        self.output = _conv(2 * c, config.out_channels, d, zero=True)
 
     def forward(self, x: Tensor, noise_level: Tensor, cond: Tensor | None = None) -> Tensor:
         """x (B, in_channels, *grid), noise_level (B,), cond -> (B, out_channels, *grid)."""
@@ -233,14 +236,7 @@ class _Local(nn.Module):
     def __init__(self, inputs: int, outputs: int, config: UNOConfig, zero: bool = False) -> None:
         super().__init__()
         self.domain, self.side = config.domain, config.local
-        conv = _CONV[config.dims](inputs, outputs, config.local, bias=not zero)
-        if zero:
-            nn.init.zeros_(conv.weight)
-        else:
-            nn.init.xavier_uniform_(conv.weight)
-        if conv.bias is not None:
-            nn.init.zeros_(conv.bias)
-        self.conv = conv
+        self.conv = _conv(inputs, outputs, config.dims, zero, config.local, bias=not zero)
 
     def forward(self, x: Tensor) -> Tensor:
         dims, kind = x.ndim - 2, x.device.type
@@ -265,7 +261,7 @@ class _Block(nn.Module):
         self.local0 = _Local(inputs, outputs, config)
         self.spectral = SpectralConvolution(inputs, outputs, modes, config.domain)
         self.local1 = _Local(outputs, outputs, config, zero=True)
-        self.skip = _pointwise(inputs, outputs, config.dims) if inputs != outputs else None
+        self.skip = _conv(inputs, outputs, config.dims) if inputs != outputs else None
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         h = self.norm0.modulate(x)
@@ -296,7 +292,7 @@ class UNO(nn.Module):
         wide = EMBEDDING_WIDTH * config.channels
         self.grids = [tuple(n >> i for n in config.grid) for i in range(levels)]
         self.conditioning = Conditioning(config.channels, wide, config.labels, config.embedding)
-        self.input = _pointwise(config.in_channels + _places(config), widths[0], d)
+        self.input = _conv(config.in_channels + _places(config), widths[0], d)
         self.down, self.up, self.narrow = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         width, skips = widths[0], []
         per = config.blocks_per_level
@@ -308,12 +304,12 @@ class UNO(nn.Module):
         self.middle = _Block(width, width, modes[-1], config)
         for level in reversed(range(levels)):
             same = width == widths[level]  # fewer channels before more points
-            self.narrow.append(nn.Identity() if same else _pointwise(width, widths[level], d))
+            self.narrow.append(nn.Identity() if same else _conv(width, widths[level], d))
             width = widths[level]
             for _ in range(per[level]):
                 self.up.append(_Block(width + skips.pop(), width, modes[level], config))
         self.norm = GroupNorm(width)
-        self.output = _pointwise(width, config.out_channels, d, zero=True)
+        self.output = _conv(width, config.out_channels, d, zero=True)
         self.sizes = [2 * b.outputs for b in (*self.down, self.middle, *self.up)]
         self.modulation = nn.Linear(wide, sum(self.sizes))
         for part in self.modulation.weight.split(self.sizes):
