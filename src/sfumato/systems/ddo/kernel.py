@@ -1,7 +1,7 @@
 r"""Covariance kernels of stationary random fields, by their spectral densities.
 
-A kernel says how much power a field has at κ waves per unit length. Factors do not matter: fields
-are scaled to variance 1 wherever they are used. Lengths are in the units of the box.
+Densities are in κ waves per unit length, up to a factor: fields are scaled to variance 1 where they
+are used. Lengths are in the units of the box.
 """
 
 from __future__ import annotations
@@ -178,9 +178,5 @@ class Measured(Covariance):
         return made if self.zero is None else torch.where(waves > 0, made, self.zero)
 
     def reach(self, dims: int) -> float:
-        """Of a measured density it is not known.
-
-        Raises:
-            ValueError: always.
-        """
+        """Raises ValueError: it is not known."""
         raise ValueError("a measured density tells no distance at which correlations end")

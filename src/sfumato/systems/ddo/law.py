@@ -1,4 +1,4 @@
-"""The Gaussian law that has the spectrum of given fields."""
+"""A stationary Gaussian field with the spectrum of a data set."""
 
 from __future__ import annotations
 

@@ -45,17 +45,18 @@ class FieldModel(ModelDescription):
     Args:
         data: name of the data set.
         network: sizes; it takes three channels for each quantity, and those that are given.
-        frame: axes, border and quantities of what it draws.
+        frame: axes, boundary and quantities of what it draws.
         grid: that it was trained on.
         process: a schedule, and a `GaussianField` as noise.
         spectra: for each quantity, the Gaussian law with the data's spectrum.
         scales: for each quantity.
-        given: quantities that it is told: fields on the same box, or parameters (constant fields).
+        given: quantities it is conditioned on: fields on the same box, or parameters (constant
+            fields).
         given_scales: for each of them.
         prediction: what the network predicts instead of the rest of the Wiener filter; it then
             takes one channel for each quantity, no spectra are needed, and the noise may be white.
         blur: width of the blur at t = 1 (see `ddo.blurred`), 0 for none.
-        drift: what keeps the power of its walk (see `ddo.drift`), once that is measured.
+        drift: the measured correction of the power of its samples (see `ddo.drift`), or None.
 
     Raises:
         UsageError: the parts do not fit.
@@ -208,9 +209,9 @@ def field_model(
     prediction: Prediction | None = None,
     blur: float = 0.0,
 ) -> FieldModel:
-    """A model that fits a data set; quantities or parameters named in ``given`` are told to it.
+    """A model that fits a data set; conditioned on the quantities or parameters in ``given``.
 
-    White noise, which is another field on each grid, if there is no kernel.
+    ``noise`` None is white noise, which is another field on each grid.
 
     Raises:
         UsageError: a name that the data does not have, or nothing left to draw.

@@ -1,4 +1,4 @@
-"""What a set of fields is: values on a uniform grid, and the frame that gives them a meaning."""
+"""Sets of fields: values on a uniform grid, with axes, boundary, quantities and units."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from sfumato.systems.ddo.nn.harmonic import Domain, places, resample
 class Axis:
     """One axis of the box: from ``start`` to ``stop``, in ``units`` ("" if it has none).
 
-    ``long_name`` is what files say beside the name, "" if nothing.
+    ``long_name`` is the attribute of that name in files, "" if there is none.
+
+    Raises:
+        ValueError: not finite numbers start < stop.
     """
 
     name: str
@@ -43,10 +46,7 @@ class Axis:
 @final
 @dataclass(frozen=True)
 class Quantity:
-    """What a channel, or a parameter, is called, and its units ("" if it has none).
-
-    ``long_name`` is what files say beside the name, "" if nothing.
-    """
+    """Name of a channel or a parameter, its units and its ``long_name`` in files ("" if none)."""
 
     name: str
     units: str = ""
@@ -54,17 +54,17 @@ class Quantity:
 
     @property
     def label(self) -> str:
-        """For the axes of plots: "name [units]"."""
+        """ "name [units]", for the axes of plots."""
         return f"{self.name} [{self.units}]" if self.units else self.name
 
 
 @final
 @dataclass(frozen=True)
 class Frame:
-    """Where fields live and what their numbers mean; the same at every resolution.
+    """Axes, boundary and quantities of fields; the same at every resolution.
 
     Args:
-        domain: what is beyond the border.
+        domain: periodic, or reflecting (even extension).
         axes: of space, in the order of the array's last axes.
         quantities: one for each channel.
 

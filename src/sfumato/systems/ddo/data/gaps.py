@@ -1,10 +1,10 @@
-r"""Values for the points of a grid where a field is not known.
+r"""Filling of missing values on a grid.
 
 By the mean of what is known, or harmonic: at the unknown points u solves the discrete
 
     Δu = Σ_a (u(x + h_a) - 2 u(x) + u(x - h_a)) / h_a² = 0
 
-with the known values held, and beyond the border what the frame says lies there. The filled values
+with the known values held and the boundary of the domain. The filled values
 have no bump of their own: by the maximum principle they lie between the known values around the
 gap, and a function that is linear around and across the gap is restored.
 """
@@ -33,7 +33,7 @@ def fill_gaps(
     Args:
         values: float (M, *grid), NaN where not known.
         how: "mean" of the field's known values, or "harmonic".
-        domain: what is beyond the border, for "harmonic".
+        domain: the boundary, for "harmonic".
         spacing: h_a along each axis, in units of one length.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Which of a file's variables are channels, parameters and coordinates, and along which axes."""
+"""The roles of a file's variables: channels, parameters and coordinates, and along which axes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _UNEVEN = 1e-3
 @final
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """What is what: channels as (N, *space), parameters as (N,), and where the axes' points lie."""
+    """Channels (N, *space), parameters (N,) and coordinates of the axes, by name."""
 
     space: tuple[str, ...]
     fields: dict[str, np.ndarray]
@@ -62,7 +62,7 @@ def _with_dims(path: Path, content: Content, sample_dim: str | None) -> dict[str
 def layout_of(
     path: Path, content: Content, wanted: Sequence[str] | None, sample_dim: str | None
 ) -> Layout:
-    """What is what in a file; arguments as of `read_fields`.
+    """The roles of the variables in a file; arguments as of `read_fields`.
 
     Variables are in the order wanted, else in that of the file's attribute "order" (a JSON list,
     which `write_fields` writes, since some kinds of file keep none), else as they come.

@@ -18,7 +18,7 @@ from sfumato.systems.ddo.nn.harmonic import Domain
 @final
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What a file of observations holds.
+    """Observations of one quantity at scattered points.
 
     Args:
         points: float64 (P, d), in the unit box.

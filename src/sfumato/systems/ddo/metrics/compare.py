@@ -1,4 +1,4 @@
-"""Generated fields against real ones: a few figures, each with what it was measured on."""
+"""Scores of generated fields against real ones: spectra, one-point laws, moments, a joint test."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def field_statistics(
     waves: float = 6.0,
     separations: Sequence[float] = (),
 ) -> Statistics:
-    """Numbers of each field that a generator is not trained on, for `two_sample_test`.
+    """Statistics of each field that a generator is not trained on, for `two_sample_test`.
 
     For each channel: mean, deviation, skewness and kurtosis; the logarithm of the power in each
     shell from 1 to ``waves`` per longest side (of at least 1e-12 of the field's mean square); along

@@ -1,4 +1,4 @@
-r"""Do two samples have the same law? Two-sample tests of numbers and of vectors.
+r"""Two-sample tests of equal laws: Kolmogorov-Smirnov for numbers, kernel MMD² for vectors.
 
 A p-value is, if the laws are the same, uniform on (0, 1), up to what is said of each. Where many
 are looked at, the smallest is small by chance: of k independent ones below α/k with probability

@@ -6,9 +6,9 @@ Two kinds of box [0, 1]^d, axis by axis:
 * REFLECTING, cells x_i = (i + 1/2)/n: u(x) = Σ_k a_k cos(πk x), k = 0 .. n-1, whose slope across
   the border is zero (Neumann). The border mirrors the function.
 
-A grid function and its interpolant, the sum of the harmonics that fit on the grid, are one and the
-same thing here. An even periodic grid's highest mode is taken as a cosine, so that the interpolant
-is real and goes through every value.
+A grid function is identified with its interpolant, the sum of the harmonics that fit on the grid.
+An even periodic grid's highest mode is taken as a cosine, so that the interpolant is real and goes
+through every value.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 
 
 class Domain(Enum):
-    """What lies beyond the border of the box: the other side, or a mirror."""
+    """Boundary of the box: periodic, or reflecting (even extension, zero normal slope)."""
 
     PERIODIC = "periodic"
     REFLECTING = "reflecting"
@@ -62,7 +62,7 @@ def wave_numbers(n: int, domain: Domain) -> Tensor:
 
 
 def highest(n: int, domain: Domain) -> int:
-    """The number of the highest wave on one axis that n points tell from all others."""
+    """The highest wave number on one axis that n points resolve, in units of the first."""
     return (n - 1) // 2 if domain is Domain.PERIODIC else n - 1
 
 
