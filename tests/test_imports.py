@@ -180,10 +180,11 @@ def run(code: str) -> str:
 # Every name of the core and of the systems is touched, so that imports put off until first use are
 # counted as well; the rooms for data and training, and trained models, may need more.
 TOUCH = """import sfumato
+models = {"FieldSampler", "Restorer", "TextToImage"}
+rooms = {"guide", "nn", "solve", "times"}
 for name, home in sfumato._HOME.items():
-    if home.split(".")[1:2] not in (["model"], ["files"]) and (home != "sfumato" or name in (
-        "guide", "nn", "solve", "times"
-    )):
+    room = home.split(".")[1:2]
+    if name in rooms or room and room[0] not in ("model", "files") and name not in models:
         getattr(sfumato, name)
 """
 
