@@ -140,8 +140,8 @@ def sample(
         denoiser: estimates x_0; its process defines the walk.
         solver: the rule for one step.
         times: strictly falling times in [0, 1], see `sfumato.times`.
-        x: the state at ``times[0]``, (B, kC, ...), e.g. ``process.prior_sample(...)`` or a
-        bridge's x_1. cond: passed on to the denoiser.
+        x: the state at ``times[0]``, (B, kC, ...): ``process.prior_sample(...)``, a bridge's x_1.
+        cond: passed on to the denoiser.
         generator: one for all, or one per sample, which makes a sample independent of its batch.
         callback: called after each step.
         save_path: keep every state.

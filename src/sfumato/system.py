@@ -1,13 +1,9 @@
 """What a system declares, and the tables made of it; nothing here imports torch.
 
-A `System` says what one paper's room brings: solvers, processes, data sets, recipes, model kinds,
-commands. Code is named by a string "module:attribute" and imported when it is used, so the
-tables are read in milliseconds. `sfumato.library` declares in the same way what belongs to no
-paper. The tables are read by the command line, `sfumato evaluate --compare`, the tour, the
-documentation and the tests: what is declared once is known everywhere.
-
-An installed package adds a system by an entry point in the group ``sfumato.systems`` whose value
-names its `System`; see docs/add-your-own.md.
+A `System` says what one paper's room brings; `sfumato.library` says in the same way what belongs
+to no paper. Code is named by a string "module:attribute" and imported when it is used. What is
+declared once is known to the command line, the comparison, the tour, the pages and the tests.
+An installed package adds a system by an entry point in `GROUP`; see docs/add-your-own.md.
 """
 
 from __future__ import annotations
