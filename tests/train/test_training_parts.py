@@ -17,7 +17,7 @@ from sfumato.loss import LogNormal, Uniform
 from sfumato.process import Scheduled
 from sfumato.schedule import EDM, VPLinear
 from sfumato.train import Ema, Levels, TrainConfig, ema_decay, level, level_edges, read_log
-from sfumato.train.diffusion import Drawn
+from sfumato.train.diffusion import DiffusionDraw
 from sfumato.train.report import duration
 
 
@@ -130,7 +130,7 @@ def test_levels_state_survives_json():
     process = Scheduled(VPLinear())
     levels = Levels(process, torch.tensor([-1.0, 1.0], dtype=torch.float64))
     t = process.schedule.time(torch.tensor([-2.0, 0.0, 3.0], dtype=torch.float64))
-    levels.add(torch.tensor([0.1, 0.2, 0.7]), Drawn(t, None))
+    levels.add(torch.tensor([0.1, 0.2, 0.7]), DiffusionDraw(t, None))
     other = Levels(process, levels.edges)
     other.restore(json.loads(json.dumps(levels.state())))
     assert other.report() == levels.report()

@@ -57,7 +57,7 @@ def standard_loss(denoiser: Denoiser, part: Microbatch) -> Tensor:
     return denoising_loss(denoiser, part.x0, part.t, cond=part.cond, generator=part.generators)
 
 
-class Drawn(NamedTuple):
+class DiffusionDraw(NamedTuple):
     """What is drawn for a batch: times (B,) float64, and what is hidden (B, A) bool."""
 
     t: Tensor
@@ -108,11 +108,11 @@ class DiffusionTask(Task):
                 f"the model takes {len(self.labels)} label axes, but the data set has {have}"
             )
 
-    def draw(self, count: int, generator: torch.Generator) -> Drawn:
+    def draw(self, count: int, generator: torch.Generator) -> DiffusionDraw:
         """Times, and what is hidden."""
         t = self.law.draw(self.process, count, generator)
         u = torch.rand(count, 1 + self.columns, generator=generator, dtype=torch.float64)
-        return Drawn(t, self.hide(u))
+        return DiffusionDraw(t, self.hide(u))
 
     def hide(self, u: Tensor) -> Tensor:
         """Which labels (B, A) uniform numbers (B, 1 + A) hide."""

@@ -38,7 +38,7 @@ from sfumato.systems.dpdm.ledger import NAME, Ledger, Mechanism
 from sfumato.systems.dpdm.per_example import one_at_a_time, per_example_gradients
 from sfumato.systems.dpdm.randomness import RandomSource
 from sfumato.train.config import TrainConfig
-from sfumato.train.diffusion import DiffusionTask, Drawn, Microbatch, examples
+from sfumato.train.diffusion import DiffusionDraw, DiffusionTask, Microbatch, examples
 from sfumato.train.draws import Draws
 from sfumato.train.rule import MakeRule, Outcome, Rule
 from sfumato.train.seat import Seat
@@ -253,7 +253,7 @@ class PrivateDescent(Rule):
         if not (self.privacy.watch_loss and seen):
             return Outcome(norm, bool(flag.any()))
         losses, times = (torch.cat(pieces) for pieces in zip(*seen, strict=True))
-        return Outcome(norm, bool(flag.any()), losses, Drawn(times, None))
+        return Outcome(norm, bool(flag.any()), losses, DiffusionDraw(times, None))
 
     def pieces(self, records: NDArray[np.int64], step: int) -> Iterator[Microbatch]:
         """Parts of as many whole records as fit into ``physical`` draws, at least one."""

@@ -32,7 +32,7 @@ examples:
 """
 
 
-class Sampler(Enum):
+class SamplerName(Enum):
     """The paper's samplers by name."""
 
     AUTO = "auto"
@@ -41,11 +41,11 @@ class Sampler(Enum):
     CHURN = "churn"
 
 
-PRESETS: Mapping[Sampler, tuple[dict[str, Any], int | None]] = {
-    Sampler.AUTO: ({}, None),
-    Sampler.DDIM: ({"solver": "ddim"}, 50),
-    Sampler.STOCHASTIC_DDIM: ({"solver": "euler-maruyama"}, 200),
-    Sampler.CHURN: (
+PRESETS: Mapping[SamplerName, tuple[dict[str, Any], int | None]] = {
+    SamplerName.AUTO: ({}, None),
+    SamplerName.DDIM: ({"solver": "ddim"}, 50),
+    SamplerName.STOCHASTIC_DDIM: ({"solver": "euler-maruyama"}, 200),
+    SamplerName.CHURN: (
         {"solver": "heun", "churn": 20.0, "churn_min": 0.05, "churn_max": 50.0},
         50,
     ),
@@ -66,7 +66,7 @@ class ExportConfig:
     """.npz for arrays, anything else is a folder of PNG files with labels.csv."""
     label: str = ""
     """A class by name or number, or axis=value,axis=value; values joined by + take turns."""
-    sampler: Annotated[Sampler, choice(Sampler, "sampler")] = Sampler.AUTO
+    sampler: Annotated[SamplerName, choice(SamplerName, "sampler")] = SamplerName.AUTO
     """auto takes what suits the model; the others are the paper's."""
     steps: int | None = None
     """How many steps from noise to data; by default what suits the sampler."""
