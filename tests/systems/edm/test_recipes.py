@@ -153,7 +153,7 @@ def test_points_learn_their_distribution(kind, tmp_path):
     run = points.run(config)
     denoiser, model = load_model(run)
     cond = (torch.arange(400) % 8)[:, None]
-    x = draw_samples(denoiser, model.shape, cond, 400)
+    x = draw_samples(denoiser, model, cond, 400)
     centres = torch.tensor(
         [[np.cos(a), np.sin(a)] for a in 2 * np.pi * np.arange(8) / 8], dtype=torch.float32
     )
