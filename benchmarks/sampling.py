@@ -166,7 +166,7 @@ def floor(judge: Reference, wish: datasets.DataRequest, n: int) -> dict[str, Any
     """What n real training pictures score: no sampler is expected below it."""
     if judge.features is None:
         return {}
-    train = datasets.load(judge.data.name, replace(wish, split="train", n=n))
+    train = datasets.load(judge.data.name, wish._replace(split="train", n=n))
     seen = extract(judge.features, train.images, batch=256)  # type: ignore[union-attr]
     score: Score = frechet_distance(judge.real, seen, features=judge.features.name)
     return score.as_dict()

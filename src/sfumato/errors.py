@@ -6,7 +6,6 @@ The command line turns `UsageError` into exit status 2 and every other
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Iterable
 from types import ModuleType
@@ -45,6 +44,8 @@ def require(module: str, extra: str) -> ModuleType:
 
 def unknown(kind: str, got: str, options: Iterable[str]) -> UsageError:
     """The error for a name that does not exist, with the nearest names that do."""
+    import difflib  # slow to import for what is seldom needed
+
     names = sorted(options)
     near = difflib.get_close_matches(got.lower(), [n.lower() for n in names], n=3, cutoff=0.5)
     close = [n for n in names if n.lower() in near]

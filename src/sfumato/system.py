@@ -13,7 +13,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from glob import glob
 from pathlib import Path
@@ -149,8 +148,7 @@ class ProcessEntry(NamedTuple):
 
 
 @final
-@dataclass(frozen=True)
-class DataRequest:
+class DataRequest(NamedTuple):
     """What part of a data set is wanted.
 
     Args:

@@ -239,7 +239,7 @@ def run(config: EvaluateConfig, wish: DataRequest, argv: Sequence[str]) -> None:
 
     Raises UsageError for a model that no sampler here fits.
     """
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
     from sfumato.cli.judging import Reference
 
@@ -249,7 +249,7 @@ def run(config: EvaluateConfig, wish: DataRequest, argv: Sequence[str]) -> None:
     shape = model.description.shape
     if len(shape) == 3:
         resolution = wish.resolution or shape[-1]
-        wish = replace(wish, resolution=resolution, channels=shape[0])
+        wish = wish._replace(resolution=resolution, channels=shape[0])
     contestants = fitting(model, config.drawing)
     todo = plan(contestants, config.steps or BUDGETS)
     judge = Reference.of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -171,7 +171,7 @@ def _model(config: EvaluateConfig, wish: datasets.DataRequest) -> list[dict[str,
     shape = model.description.shape
     if len(shape) == 3:
         resolution = wish.resolution or shape[-1]
-        wish = replace(wish, resolution=resolution, channels=shape[0])
+        wish = wish._replace(resolution=resolution, channels=shape[0])
     wanted = labels("", model.axes, config.n, config.seed)
     judge: Reference | None = None
     rows = []

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar, final
+from typing import NamedTuple, TypeVar, final
 
 from sfumato.errors import UsageError
 from sfumato.system import find
@@ -31,8 +30,7 @@ def chosen(argv: Sequence[str], noun: str, table: Mapping[str, Entry]) -> Entry:
 
 
 @final
-@dataclass(frozen=True)
-class Verbs:
+class Verbs(NamedTuple):
     """A command made of verbs, to be its module's ``main``.
 
     Args:
