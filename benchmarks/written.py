@@ -14,10 +14,11 @@ from sfumato.files import atomic
 
 
 def origin(seed: int) -> dict[str, Any]:
-    """Command, date, commit, seed and machine of the script that is running."""
+    """Command, date, commit, seed and machine of the script that is running; no folders of the machine."""
     script = f"benchmarks/{Path(sys.argv[0]).name}"
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     return {
-        "command": shlex.join(["python", script, *sys.argv[1:]]),
+        "command": shlex.join(["python", script, *words]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(Path(__file__).parent),
         "seed": seed,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import tyro
-
+from sfumato.console.options import parse_recipe
 from sfumato.console.verbs import chosen, listing
 from sfumato.system import RecipeEntry, recipes
 
@@ -40,12 +39,7 @@ def main(argv: list[str]) -> None:
         print(overview(), end="")
         return
     recipe = chosen(argv, "recipe", table())
-    config: Any = tyro.cli(
-        recipe.config,
-        prog=f"sfumato train {recipe.name}",
-        args=argv[1:],
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    config: Any = parse_recipe(recipe.config, f"train {recipe.name}", argv[1:])
     print(f"run folder: {recipe.run(config)}")
 
 

@@ -5,12 +5,20 @@ Nothing here imports torch, so that ``sfumato COMMAND --help`` is quick.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
+from tyro.constructors import (
+    ConstructorRegistry,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
 
 from sfumato.errors import UsageError
 from sfumato.system import AUTO, find, grids, solvers
@@ -94,6 +102,57 @@ def parse(config: type[Config], command: str, argv: Sequence[str], about: str) -
         args=list(argv),
         description=about,
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+    )
+
+
+def parse_recipe(
+    options: type[Config],
+    command: str,
+    argv: Sequence[str],
+    default: Config | None = None,
+    about: str | None = None,
+) -> Config:
+    """Read ``argv`` into the options of a recipe: ``--train.lr`` for ``lr`` of its ``train``.
+
+    What a network's dataclass names in its FOLLOWS comes from the data and is no option.
+
+    Args:
+        options: the frozen dataclass.
+        command: the words after ``sfumato``.
+        argv: the words after those.
+        default: the values of options that are not given; those of the dataclass if None.
+        about: text of the help; the docstring of the dataclass if None.
+    """
+    registry = ConstructorRegistry()
+    registry.struct_rule(_chosen)
+    given: dict[str, Any] = {} if default is None else {"default": default}
+    with registry:
+        return tyro.cli(
+            options,
+            prog=f"sfumato {command}",
+            args=list(argv),
+            description=about,
+            config=(tyro.conf.FlagCreatePairsOff,),
+            **given,
+        )
+
+
+def _chosen(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """Of a network, the settings that are the user's to choose."""
+    follows: tuple[str, ...] = getattr(info.type, "FOLLOWS", ())
+    if not follows or not dataclasses.is_dataclass(info.default):
+        return None
+    made: Callable[..., Any] = info.type
+    hints, default = get_type_hints(made, include_extras=True), info.default
+    names = [f.name for f in dataclasses.fields(default)]
+    rest = {name: getattr(default, name) for name in names if name in follows}
+    return StructConstructorSpec(
+        functools.partial(made, **rest),
+        tuple(
+            StructFieldSpec(name, hints[name], getattr(default, name))
+            for name in names
+            if name not in rest
+        ),
     )
 
 

@@ -186,10 +186,5 @@ def with_labels(
 ) -> UNetConfig:
     """A U-Net's sizes, made to fit the data's resolution, channels and label axes."""
     labels = tuple(len(axis.values) for axis in axes)
-    return replace(
-        network,
-        labels=labels,
-        resolution=resolution,
-        in_channels=channels,
-        out_channels=channels,
-    )
+    fitting = network.at(resolution)
+    return replace(fitting, labels=labels, in_channels=channels, out_channels=channels)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
 
 from sfumato.nn.context import ContextConfig
 
@@ -49,6 +49,7 @@ class UNetConfig:
     Raises ValueError, with what was expected and got, if these do not fit together.
     """
 
+    FOLLOWS: ClassVar = ("in_channels", "out_channels", "labels", "embedding", "context")
     in_channels: int
     out_channels: int
     channels: int = 64
@@ -97,6 +98,45 @@ class UNetConfig:
     def sides(self) -> tuple[int, ...]:
         """Resolution per level."""
         return tuple((self.resolution // self.patch) >> i for i in range(self.levels))
+
+    def at(self, resolution: int) -> UNetConfig:
+        """This network for pictures of another side.
+
+        Unchanged where that fits. Otherwise the first level is repeated, or first levels are left
+        out, until the side of the last level comes nearest to what it is here (in octaves), and as
+        many levels attend, counted from the last, as do here; none of more than 32 pixels a side.
+
+        Raises:
+            ValueError: ``patch`` does not divide the resolution.
+        """
+        try:
+            return replace(self, resolution=resolution)
+        except ValueError:
+            if resolution < self.patch:
+                raise
+        if resolution % self.patch:
+            low = resolution - resolution % self.patch
+            raise ValueError(
+                f"expected a resolution divisible by {self.patch}, the side of a patch, got "
+                f"{resolution}; take {low} or {low + self.patch}, or patch=1"
+            )
+        sides = [resolution // self.patch]
+        while sides[-1] % 2 == 0:
+            sides.append(sides[-1] // 2)
+        levels = 1 + min(range(len(sides)), key=lambda i: abs(math.log2(sides[i] / self.sides[-1])))
+        attending = sum(side in self.attention for side in self.sides)
+        near = [side for side in sides[:levels][levels - attending :] if side <= 32]
+
+        def stretched(values: tuple[int, ...]) -> tuple[int, ...]:
+            return (values[:1] * (levels - self.levels) + values)[-levels:]
+
+        return replace(
+            self,
+            resolution=resolution,
+            multipliers=stretched(self.multipliers),
+            blocks=stretched(self.blocks_per_level),
+            attention=tuple(near),
+        )
 
     def _check_sizes(self) -> None:
         for name in ("in_channels", "out_channels", "channels", "resolution", "patch"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast, final
+from typing import ClassVar, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ class CriticConfig:
     Raises ValueError if a size is out of range; see `MLPConfig` for those of the perceptron.
     """
 
+    FOLLOWS: ClassVar = ("features", "labels")
     features: int = 2
     width: int = 128
     blocks: int = 2

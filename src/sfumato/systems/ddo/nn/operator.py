@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +46,7 @@ class FNOConfig:
     Raises ValueError for values outside their range.
     """
 
+    FOLLOWS: ClassVar = ("in_channels", "out_channels", "dims", "domain", "labels", "embedding")
     in_channels: int
     out_channels: int
     dims: int = 2
@@ -78,6 +79,7 @@ class UNOConfig:
     Raises ValueError for values outside their range.
     """
 
+    FOLLOWS: ClassVar = ("in_channels", "out_channels", "dims", "domain", "labels", "embedding")
     in_channels: int
     out_channels: int
     grid: tuple[int, ...] = (32, 32)

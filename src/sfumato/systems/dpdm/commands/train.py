@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tyro
-
+from sfumato.console.options import parse_recipe
 from sfumato.console.verbs import chosen, listing
 
 RECIPES = {
@@ -50,12 +49,7 @@ def main(argv: list[str]) -> None:
     chosen(argv, "private recipe", RECIPES)
     from sfumato.systems.dpdm import recipe as private
 
-    config = tyro.cli(
-        private.Config,
-        prog=f"sfumato private train {argv[0]}",
-        args=argv[1:],
-        default=private.preset(argv[0]),
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    command, preset = f"private train {argv[0]}", private.preset(argv[0])
+    config = parse_recipe(private.Config, command, argv[1:], preset)
     out = private.run(config)
     print(f"run folder: {out}; next: sfumato private export {out} --out synthetic.npz")
