@@ -14,7 +14,10 @@ from sfumato.files import atomic
 
 
 def origin(seed: int) -> dict[str, Any]:
-    """Command, date, commit, seed and machine of the script that is running; no folders of the machine."""
+    """Command, date, commit, seed and machine of the script that is running.
+
+    Absolute paths are cut to their last name.
+    """
     script = f"benchmarks/{Path(sys.argv[0]).name}"
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     return {
