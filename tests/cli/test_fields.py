@@ -111,7 +111,10 @@ def test_training_from_a_file_and_going_on(
     assert f"next: sfumato fields sample {run}" in capsys.readouterr().out
     assert (run / "sheets" / "step-00000003.png").is_file()
     assert main([*words, "--train.steps", "5"]) == 2  # there is something already
-    assert main([*words, "--train.steps", "5", "--resume"]) == 0
+    capsys.readouterr()
+    assert main(["fields", "train", "--resume", str(run), "--train.steps", "5"]) == 2
+    assert "train.steps: 3 there, 5 here" in capsys.readouterr().err
+    assert main([*words, "--train.steps", "5", "--resume", "--change"]) == 0
     assert main(["fields", "sample", str(run), "--n", "1", "--steps", "2", "--quiet"]) == 0
 
 
@@ -206,11 +209,11 @@ def test_help_does_not_wait_for_torch(verb: str) -> None:
 def test_what_follows_from_the_data_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fields", "train", "--help"]) == 0
     said = capsys.readouterr().out
-    own = {word for word in said.split() if word.startswith(("--uno.", "--fno."))}
+    own = {word.strip(",") for word in said.split() if word.startswith(("--uno.", "--fno."))}
     assert own == {
         "--uno.grid", "--uno.channels", "--uno.multipliers", "--uno.blocks", "--uno.modes",
-        "--uno.local", "--uno.no-coordinates", "--fno.channels", "--fno.layers", "--fno.modes",
-        "--fno.no-coordinates",
+        "--uno.local", "--uno.coordinates", "--uno.no-coordinates", "--fno.channels",
+        "--fno.layers", "--fno.modes", "--fno.coordinates", "--fno.no-coordinates",
     }  # fmt: skip
     assert "grid: points along each axis of" in said  # what the sizes mean
     assert main(["fields", "train", "--uno.in-channels", "3"]) == 2

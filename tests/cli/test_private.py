@@ -219,7 +219,7 @@ def test_resume_goes_on_and_the_budget_ends_it(run, clothes, tmp_path, capsys) -
     assert main(words) == 2 and "--resume" in capsys.readouterr().err
     assert main([*words, "--resume"]) == 0  # all steps are done: nothing to do
     assert Ledger.read(again / "ledger.jsonl").steps == 4
-    more = [*words, "--resume", "--train.steps", "9"]
+    more = [*words, "--resume", "--train.steps", "9", "--change"]
     assert main(more) == 2
     assert "the budget is spent: 4 steps" in capsys.readouterr().err
     assert main([*more, "--privacy.epsilon", "6"]) == 0

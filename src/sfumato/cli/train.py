@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sfumato.console.options import parse_recipe
+from sfumato.console.again import named_run, read_run, settings
 from sfumato.console.verbs import chosen, listing
+from sfumato.errors import UsageError
 from sfumato.system import RecipeEntry, recipes
 
 _EXAMPLES = """\
 examples:
   sfumato train fashion --out runs/fashion
-  sfumato train fashion --out runs/fashion --resume              go on where it stopped
+  sfumato train --resume runs/fashion                            go on where it stopped
+  sfumato train --resume runs/fashion --train.lr 1e-4 --change   go on with other settings
   sfumato train images --path photos/ --resolution 32 --out runs/photos
   sfumato train fashion --train.steps 200 --train.batch 64       a quick try
   accelerate launch --multi_gpu --num_processes 2 -m sfumato train avatars       also on CPUs
@@ -38,8 +38,13 @@ def main(argv: list[str]) -> None:
     if argv[:1] in (["-h"], ["--help"]):
         print(overview(), end="")
         return
+    if (folder := named_run(argv)) is not None:
+        recipe = read_run(folder)[0]
+        if recipe.name not in table():
+            raise UsageError(f"{folder} is a run of `sfumato {recipe.name} train --resume`")
+        argv = [recipe.name, *argv]
     recipe = chosen(argv, "recipe", table())
-    config: Any = parse_recipe(recipe.config, f"train {recipe.name}", argv[1:])
+    config = settings(recipe, f"train {recipe.name}", argv[1:])
     print(f"run folder: {recipe.run(config)}")
 
 

@@ -132,7 +132,6 @@ def parse_recipe(
             prog=f"sfumato {command}",
             args=list(argv),
             description=about,
-            config=(tyro.conf.FlagCreatePairsOff,),
             **given,
         )
 

@@ -89,7 +89,7 @@ def points(name: PointName | str, n: int, seed: int = 0) -> PointSet:
         name=known.value,
         source=f"drawn: {_ABOUT[known]}",
         licence="none needed",
-        size=f"{n:,} points in the plane, {count} parts",
+        size=f"{n:,} points in the plane, {count} part{'s' * (count != 1)}",
     )
     axes: tuple[LabelAxis, ...] = (LabelAxis("part", tuple(str(k) for k in range(count))),)
     return PointSet(known.value, drawn.astype(np.float32), labels[:, None], axes, card)

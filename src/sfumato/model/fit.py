@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from sfumato.data import ImageSet, PointSet, to_uint8
+from sfumato.data import DataCard, ImageSet, PointSet, to_uint8
 from sfumato.denoise import Denoiser
 from sfumato.files import pictures
 from sfumato.loss import TimeLaw
@@ -165,13 +165,18 @@ def fit(
             raise ValueError("expected a law of the times, or a task")
         labels = model.labels if labels is None else labels
         player = diffusion(settings, denoiser, law, loss, labels, conditions)
+    card: DataCard | None = getattr(data, "card", None)
     train(
         settings,
         [*others, player],
         data,
         out,
         model=model.to_json(),
-        about={"recipe": recipe, "config": encode(config)},
+        about={
+            "recipe": recipe,
+            "config": {**encode(config), "resume": False},
+            "data": f"{card.name}, {card.size}" if card else f"{len(data):,} examples",
+        },
         sheet=sheet,
         frozen=frozen,
         rule=rule,

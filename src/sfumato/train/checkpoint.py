@@ -151,6 +151,15 @@ def parse_json(files: Mapping[str, bytes], name: str, folder: Path) -> dict[str,
     return value
 
 
+def read_about(path: Path) -> dict[str, Any]:
+    """What a ``config.json`` says; {} if it is not there or cannot be read."""
+    try:
+        about = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
     """The keys, dotted, at which two JSON values differ, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):

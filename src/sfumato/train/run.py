@@ -109,13 +109,13 @@ class Run:
         if resume:
             found, refused = ck.newest_checkpoint(self.out)
             if found is not None:
-                state = self.restore(found, update)
+                state = self.restore(found, update, about or {})
         self.accelerator.wait_for_everyone()
         news = self.rule.open(self.out, state)
         if self.main:
             self.out.mkdir(parents=True, exist_ok=True)
             if about is not None:
-                write(self.out / "config.json", json.dumps(dict(about), indent=1) + "\n")
+                self.describe(about)
         config = self.config
         report = Report(
             self.out,
@@ -137,11 +137,26 @@ class Run:
             report.say(news)
         return report
 
-    def restore(self, found: ck.Checkpoint, update: Update) -> dict[str, Any]:
+    def describe(self, about: Mapping[str, Any]) -> None:
+        """Keep ``about`` in ``config.json``, below what was said there up to this step."""
+        path = self.out / "config.json"
+        older = ck.read_about(path)
+        history = older.pop("history", [])
+        if older and older != json.loads(json.dumps(about)):
+            history.append({"up_to_step": self.step, **older})
+        now = {**about, "history": history} if history else dict(about)
+        write(path, json.dumps(now, indent=1) + "\n")
+
+    def restore(
+        self, found: ck.Checkpoint, update: Update, about: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Become what a checkpoint holds; returns its state."""
         folder, files = found
         theirs = update(ck.parse_json(files, ck.DESCRIPTION, folder).get("model", {}))
         if changed := ck.differences(theirs, self.model):
+            was, now = ck.read_about(self.out / "config.json").get("data"), about.get("data")
+            if was != now:
+                changed.append(f"the data changed, from {was or 'what is not on record'} to {now}")
             raise UsageError(f"{folder} belongs to another model: " + "; ".join(changed))
         state = ck.parse_json(files, ck.STATE, folder)
         for key in ("seed", "batch", "optimizer"):
@@ -200,7 +215,7 @@ class Run:
                 if stop and not done:
                     raise Stopped(
                         f"stopped by {signals.name or 'a signal'} after step {self.step:,}; "
-                        f"saved {saved}; go on with the same command and --resume"
+                        f"saved {saved}; go on with --resume {self.out}"
                     )
         for seat in self.seats:
             seat.hold(False)

@@ -338,7 +338,7 @@ def test_from_the_command_line_and_on(
     assert run("half") == 2
     assert "already holds something; go on with a run by --resume" in capsys.readouterr().err
     before = load_model(tmp_path / "half", ema=False)[0].state_dict()
-    assert run("half", "--resume") == 0
+    assert run("half", "--resume", "--change") == 0
     whole, half = (
         load_model(tmp_path / name, ema=False)[0].state_dict() for name in ("whole", "half")
     )
@@ -351,7 +351,7 @@ def test_from_the_command_line_and_on(
     assert sheets == ["step-00000003.png", "step-00000006.png"]
     with Image.open(tmp_path / "half" / "sheets" / sheets[1]) as sheet:
         assert sheet.size == (10 * 98 + 2, 2 * 98 + 2)
-    assert run("half", "--resume", "--context", "12") == 2
+    assert run("half", "--resume", "--change", "--context", "12") == 2
     assert "belongs to another model" in capsys.readouterr().err
 
 

@@ -135,6 +135,9 @@ def test_a_run_of_an_older_version_goes_on(clothes, tmp_path):
 
 
 def test_a_damaged_run_description_is_refused(tmp_path):
+    with pytest.raises(SfumatoError, match=r"there is no run in .*: it has no config\.json"):
+        read_run(tmp_path)
+    (tmp_path / "config.json").write_text('{"recipe": ')
     with pytest.raises(SfumatoError, match="does not say what was run"):
         read_run(tmp_path)
     (tmp_path / "config.json").write_text('{"recipe": "fashoin", "config": {}}')

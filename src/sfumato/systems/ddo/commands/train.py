@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-from sfumato.console.options import parse_recipe
+from sfumato.console.again import settings
+from sfumato.system import recipes
 
 _ABOUT = """Train a generative model of functions.
 
@@ -13,7 +14,7 @@ zarr, with units and uniform coordinates. Of a file every tenth field is kept fo
 
 examples:
   sfumato fields train --data mixture --out runs/mixture
-  sfumato fields train --data mixture --out runs/mixture --resume        go on where it stopped
+  sfumato fields train --resume runs/mixture                            go on where it stopped
   sfumato fields train --data vorticity --translate --train.mixed-precision bf16
   sfumato fields train --data darcy --given "permeability class" --out runs/darcy
   sfumato fields train --data rain.nc --variables rain --sample-dim time --out runs/rain
@@ -24,7 +25,7 @@ def main(argv: list[str]) -> None:
     """Run ``sfumato fields train``; raises whatever the training raises."""
     from sfumato.systems.ddo import recipe as fields
 
-    config = parse_recipe(fields.Config, "fields train", argv, about=_ABOUT)
+    config = settings(recipes()["fields"], "fields train", argv, about=_ABOUT)
     out = fields.run(config)
     place = shlex.quote(str(out))
     print(f"run folder: {out}; next: sfumato fields sample {place} --n 4 --out fields.nc")

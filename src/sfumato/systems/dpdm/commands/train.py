@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sfumato.console.options import parse_recipe
+from sfumato.console.again import named_run, settings
 from sfumato.console.verbs import chosen, listing
+from sfumato.system import recipes
 
 RECIPES = {
     "fashion": "Fashion-MNIST for two cores, about an hour",
@@ -18,7 +19,7 @@ RECIPES = {
 _EXAMPLES = """\
 examples:
   sfumato private train fashion --privacy.epsilon 1 --out runs/private-1
-  sfumato private train fashion --privacy.epsilon 1 --out runs/private-1 --resume
+  sfumato private train --resume runs/private-1                  go on where it stopped
   sfumato private train images --path scans/ --resolution 32 --channels 1 --privacy.delta 1e-6
   sfumato private train digits --privacy.randomness SECURE       noise from a cipher
   accelerate launch --multi_gpu --num_processes 8 -m sfumato private train fashion-paper-10
@@ -46,10 +47,12 @@ def main(argv: list[str]) -> None:
     if argv[:1] in (["-h"], ["--help"]):
         print(overview(), end="")
         return
+    if named_run(argv) is not None:
+        argv = [next(iter(RECIPES)), *argv]  # all settings are those of the run
     chosen(argv, "private recipe", RECIPES)
     from sfumato.systems.dpdm import recipe as private
 
     command, preset = f"private train {argv[0]}", private.preset(argv[0])
-    config = parse_recipe(private.Config, command, argv[1:], preset)
+    config = settings(recipes()["private"], command, argv[1:], preset)
     out = private.run(config)
     print(f"run folder: {out}; next: sfumato private export {out} --out synthetic.npz")
