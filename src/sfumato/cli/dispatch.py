@@ -61,10 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(find("command", name, commands()), words[1:])
     except SystemExit as stop:  # tyro has said what is wrong, or printed the help
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if debug:
             raise
-        print("\nsfumato: interrupted", file=sys.stderr)
+        said = "; ".join(["interrupted", *getattr(stop, "__notes__", [])])
+        print(f"\nsfumato: {said}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader went away, as in `sfumato models | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,6 +11,7 @@ from typing import Any
 
 from sfumato.console.options import parse_recipe
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.files.atomic import probe
 from sfumato.model.codec import allowed_types, decode, encode
 from sfumato.system import RecipeEntry, find, recipes
 
@@ -69,7 +70,9 @@ def settings(
         about: see `parse_recipe`.
 
     Raises:
-        UsageError: the run is another recipe's, or settings differ and ``--change`` is not given.
+        UsageError: something is in the run folder and ``--resume`` is not given, or the run is
+            another recipe's, or settings differ and ``--change`` is not given.
+        SfumatoError: the run folder cannot be written.
     """
     words = [word for word in argv if word != "--change"]
     for at in [i for i, word in enumerate(words[:-1]) if word == "--resume"]:
@@ -77,6 +80,10 @@ def settings(
             words[at : at + 2] = ["--resume", "--out", words[at + 1]]
             break
     config = parse_recipe(recipe.config, command, words, default, about)
+    from sfumato.train.run import refuse_used
+
+    refuse_used(config.out, config.resume)
+    probe(config.out)
     if not config.resume or not (config.out / "config.json").is_file():
         return config
     try:

@@ -121,12 +121,16 @@ def stream(
     state.wait()
     left = sum(len(indices) for indices in chunks if not parts.has(indices))
     state.wait()
-    for number, indices in enumerate(chunks):
-        if number % state.count != state.index:
-            continue
-        if not parts.has(indices):
-            parts.write(indices, draw(indices))
-        advance(len(indices) * state.count)
+    try:
+        for number, indices in enumerate(chunks):
+            if number % state.count != state.index:
+                continue
+            if not parts.has(indices):
+                parts.write(indices, draw(indices))
+            advance(len(indices) * state.count)
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"finished batches are kept in {parts.folder}; the same command goes on")
+        raise
     state.wait()
     if state.index == 0:
         out.write(parts.read(chunks), shape, labels, about)

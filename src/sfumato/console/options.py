@@ -21,6 +21,7 @@ from tyro.constructors import (
 )
 
 from sfumato.errors import UsageError
+from sfumato.files.atomic import probe
 from sfumato.system import AUTO, find, grids, solvers
 
 Config = TypeVar("Config")
@@ -91,18 +92,32 @@ Integers = Annotated[
 ]
 
 
-def parse(config: type[Config], command: str, argv: Sequence[str], about: str) -> Config:
+def parse(
+    config: type[Config],
+    command: str,
+    argv: Sequence[str],
+    about: str,
+    outputs: Sequence[str] = ("out", "picture"),
+) -> Config:
     """Read ``argv`` into the frozen dataclass ``config``; ``about`` is the text of the help.
 
-    tyro prints what is wrong on stderr and leaves with SystemExit(2).
+    That the places in its ``outputs`` can be written is found out here, before any work. tyro
+    prints what is wrong on stderr and leaves with SystemExit(2).
+
+    Raises:
+        SfumatoError: a place cannot be written.
     """
-    return tyro.cli(
+    read = tyro.cli(
         config,
         prog=f"sfumato {command}",
         args=list(argv),
         description=about,
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
     )
+    for name in outputs:
+        if isinstance(place := getattr(read, name, None), Path):
+            probe(place)
+    return read
 
 
 def parse_recipe(

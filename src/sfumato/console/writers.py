@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from sfumato.errors import UsageError
 from sfumato.files import pictures
-from sfumato.files.atomic import whole, write
+from sfumato.files.atomic import beside, whole, write
 from sfumato.model.labels import Labelled
 
 About = Mapping[str, Any]
@@ -188,7 +188,7 @@ class Parts:
     """
 
     def __init__(self, out: Path, plan: About) -> None:
-        self.folder = out.parent / f".{out.name}.parts"
+        self.folder = beside(out, "parts")
         self._plan = json.dumps(plan, sort_keys=True)
 
     def prepare(self) -> None:

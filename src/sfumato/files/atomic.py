@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +46,7 @@ def whole(
     """
     target = Path(path)
     token = secrets.token_hex(4)
-    fresh, old = (target.with_name(f".{target.name}.{what}-{token}") for what in ("tmp", "old"))
+    fresh, old = (beside(target, f"{what}-{token}") for what in ("tmp", "old"))
 
     def check() -> None:
         if existing == "refuse" and target.exists():
@@ -78,10 +80,37 @@ def whole(
                 left.unlink()
 
 
+def beside(path: Path, ending: str) -> Path:
+    """The hidden sibling ``.<name>.<ending>``; of a long name only as much as fits 255 bytes."""
+    room = 255 - len(f"..{ending}")
+    return path.with_name(f".{path.name.encode()[:room].decode(errors='ignore')}.{ending}")
+
+
 def write(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Write a file (text as UTF-8), whole or not at all; raises SfumatoError as `whole`."""
     with whole(path) as fresh:
         fresh.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def probe(path: Path) -> None:
+    """Find out now, and not after the work, whether ``path`` can be written; nothing is left.
+
+    What is there is not touched, and no folder is made: a file is tried in the nearest folder
+    that exists.
+
+    Raises:
+        SfumatoError: it cannot, and why.
+    """
+    try:
+        place = path if path.is_dir() else path.parent
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".sfumato.tmp-"):
+            pass
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def unwritable(path: Path, error: OSError, hint: str = _HINT) -> SfumatoError:
@@ -91,7 +120,7 @@ def unwritable(path: Path, error: OSError, hint: str = _HINT) -> SfumatoError:
 
 def remove(folder: Path) -> None:
     """Delete a folder: out of sight by one rename, then file by file; raises OSError."""
-    hidden = folder.with_name(f".{folder.name}.tmp-{secrets.token_hex(4)}")
+    hidden = beside(folder, f"tmp-{secrets.token_hex(4)}")
     os.rename(folder, hidden)
     shutil.rmtree(hidden, ignore_errors=True)
 

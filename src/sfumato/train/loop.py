@@ -16,7 +16,8 @@ import errno
 import gc
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +26,12 @@ import torch
 from torch import nn
 
 from sfumato.errors import SfumatoError
+from sfumato.files.lock import held
 from sfumato.files.progress import Progress
 from sfumato.train.config import TrainConfig
 from sfumato.train.draws import Draws
 from sfumato.train.rule import Descent, MakeRule
-from sfumato.train.run import Run, Sheet, Stopped, Update, same
+from sfumato.train.run import Run, Sheet, Stopped, Update, refuse_used, same
 from sfumato.train.task import Data, Player, ordered
 
 if TYPE_CHECKING:
@@ -96,7 +98,8 @@ def train(
     accelerator = _accelerator(config)
     draws = Draws(config, data, accelerator.process_index, accelerator.num_processes)
     devices = [accelerator.device.index or 0] if accelerator.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    refuse_used(out, resume)
+    with _alone(accelerator, out), torch.random.fork_rng(devices=devices):
         run = Run(
             config, ordered(players), draws, out, accelerator, dict(model or {}), sheet,
             frozen or {}, rule, progress,
@@ -132,6 +135,25 @@ def _accelerator(config: TrainConfig) -> Accelerator:
         gradient_accumulation_steps=config.accumulate,
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
+
+
+@contextmanager
+def _alone(accelerator: Accelerator, out: Path) -> Iterator[None]:
+    """Hold the run folder; if the first process cannot, all of them raise what it met."""
+    from accelerate.utils import broadcast_object_list
+
+    with ExitStack() as stack:
+        refused: list[str | None] = [None]
+        if accelerator.is_main_process:
+            try:
+                stack.enter_context(held(out))
+            except SfumatoError as error:
+                refused = [str(error)]
+        if accelerator.num_processes > 1:
+            broadcast_object_list(refused)
+        if refused[0] is not None:
+            raise SfumatoError(refused[0])
+        yield
 
 
 def _leave() -> None:

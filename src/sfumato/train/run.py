@@ -16,6 +16,7 @@ from torch import nn
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files import pictures
 from sfumato.files.atomic import write
+from sfumato.files.lock import contents
 from sfumato.files.progress import Progress
 from sfumato.train import checkpoint as ck
 from sfumato.train import shard
@@ -45,6 +46,15 @@ def same(description: dict[str, Any]) -> dict[str, Any]:
 
 class Stopped(SfumatoError):
     """A signal stopped the run after it had saved a checkpoint."""
+
+
+def refuse_used(out: Path, resume: bool) -> None:
+    """Raise UsageError if a run cannot begin in ``out``, because something is there."""
+    if not resume and out.exists() and (not out.is_dir() or contents(out)):
+        raise UsageError(
+            f"{out} already holds something; go on with a run by --resume, or choose another "
+            "folder (nothing was changed)"
+        )
 
 
 @final
@@ -98,11 +108,7 @@ class Run:
         found: ck.Checkpoint | None = None
         state: dict[str, Any] | None = None
         refused: list[str] = []
-        if not resume and self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
-            raise UsageError(
-                f"{self.out} already holds something; go on with a run by --resume, or choose "
-                "another folder (nothing was changed)"
-            )
+        refuse_used(self.out, resume)
         if self.main:
             ck.clean(self.out)
         self.accelerator.wait_for_everyone()

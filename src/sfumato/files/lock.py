@@ -1,0 +1,63 @@
+"""One writer at a time: a lock on a folder that says who holds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from sfumato.errors import SfumatoError
+from sfumato.files.atomic import unwritable
+
+LOCK, OWNER = ".lock", ".lock-owner"
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold ``folder``, which is made, for the block; the system lets go when the process ends.
+
+    The empty file ``.lock`` stays: to delete it would let two in.
+
+    Raises:
+        SfumatoError: another process holds it, with its number, machine and since when; or the
+            folder cannot be written.
+    """
+    owner = folder / OWNER
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise SfumatoError(
+            f"{folder} is being written by {_told(owner)}; wait for it or stop it, or choose "
+            "another place (nothing was changed)"
+        ) from None
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    try:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        me = {"process": os.getpid(), "machine": socket.gethostname(), "since": now}
+        owner.write_text(json.dumps(me), "utf-8")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def contents(folder: Path) -> list[Path]:
+    """What is in a folder besides its lock."""
+    return [p for p in folder.iterdir() if p.name not in (LOCK, OWNER)]
+
+
+def _told(owner: Path) -> str:
+    try:
+        found = json.loads(owner.read_text("utf-8"))
+        return f"process {found['process']} on {found['machine']} since {found['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
