@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sfumato.cli import judging, main
@@ -14,7 +15,7 @@ from sfumato.console import datasets
 from sfumato.console.reading import Read, read_images
 from sfumato.data import DataCard, ImageSet, LabelAxis
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.metrics import DownstreamSettings, Pixels, compare, downstream_accuracy
+from sfumato.metrics import DownstreamSettings, Pixels, Thumbnails, compare, downstream_accuracy
 
 CLASSES = LabelAxis("class", tuple("abcdefghij"))
 
@@ -143,6 +144,71 @@ def test_points_are_measured_as_points(capsys: pytest.CaptureFixture[str]) -> No
 def test_unknown_features(real: ImageSet, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "tiny-grey", "--n", "30", "--features", "mobilnet"]) == 2
     assert "did you mean 'mobilenet'" in capsys.readouterr().err
+
+
+def folder_of(path: Path, n: int, side: int, mode: str, seed: int) -> Path:
+    random = np.random.default_rng(seed)
+    path.mkdir()
+    shape = (side, side, 3) if mode == "RGB" else (side, side)
+    for i in range(n):
+        rough = random.integers(0, 256, shape).astype(np.uint8)
+        Image.fromarray(rough, mode).save(path / f"{i}.png")
+    return path
+
+
+def test_larger_pictures_are_not_compared_by_their_pixels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """12,288 numbers a picture would need matrices of 1.2 GB, fifteen at once."""
+    monkeypatch.setattr(judging, "mobilenet_weights_path", partial(_raise, SfumatoError("none")))
+    mine, real = (folder_of(tmp_path / name, 40, 64, "RGB", i) for i, name in enumerate("ab"))
+    words = ["evaluate", str(mine), "--data", str(real), "--resolution", "64"]
+    assert main(words) == 0
+    assert "Fréchet distance (thumbnails 3x16x16, n=40)" in capsys.readouterr().out
+    assert main([*words, "--features", "pixels"]) == 0  # few pictures need no such matrix
+    assert "Fréchet distance (pixels 3x64x64, n=40)" in capsys.readouterr().out
+
+
+def _raise(error: Exception, *_: object) -> Path:
+    raise error
+
+
+def test_thumbnails_are_means_of_areas() -> None:
+    x = torch.arange(64.0).reshape(1, 1, 8, 8).div(127.5) - 1
+    by_hand = x.reshape(1, 1, 4, 2, 4, 2).mean((3, 5)).flatten(1)
+    torch.testing.assert_close(Thumbnails(1, 4)(x), by_hand, rtol=0, atol=1e-6)
+    with pytest.raises(UsageError, match="expected images of 3 channels, got 1"):
+        Thumbnails(3)(x)
+
+
+def test_what_cannot_be_compared_is_said_before_features_are_taken(
+    tmp_path: Path, real: ImageSet, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(judging, "extract", partial(_raise, AssertionError("features were taken")))
+    np.savez("few.npz", images=real.images[:19])
+    assert main(["evaluate", "few.npz", "--data", "fashion-mnist"]) == 2
+    assert "expected at least 20 samples, got 19" in capsys.readouterr().err
+    images = np.lib.stride_tricks.as_strided(
+        np.zeros(1, np.uint8), (20_000, 3, 64, 64), (0, 0, 0, 0)
+    )
+    many = ImageSet("many", images, None, (), real.card)
+    monkeypatch.setattr(datasets, "load", lambda name, wish: many)
+    np.savez("some.npz", images=np.zeros((30, 3, 64, 64), np.uint8))
+    words = ["evaluate", "some.npz", "--data", "fashion-mnist", "--features", "pixels"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "takes 18 GB" in said and "--features mobilenet or thumbnails" in said
+
+
+def test_grey_arrays_are_compared_with_grey_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grey = folder_of(tmp_path / "grey", 30, 16, "L", 3)
+    np.savez("grey.npz", images=read_images(grey, 16, 1).x)
+    assert main(["evaluate", "grey.npz", "--data", str(grey), "--resolution", "16"]) == 0
+    out = capsys.readouterr().out
+    assert "pixels 1x16x16" in out and "precision" in out
 
 
 def test_labels_are_matched_by_name() -> None:

@@ -175,3 +175,26 @@ def test_error_of_periodic_data_is_that_of_shuffled_data() -> None:
     two = frechet_distance(real, shuffled, features="test").error
     assert one is not None and two is not None
     assert one < 3 * two
+
+
+@pytest.mark.parametrize(("n", "m", "dim"), [(30, 24, 40), (25, 60, 70), (60, 25, 61)])
+def test_few_samples_of_many_features_by_their_products(n: int, m: int, dim: int) -> None:
+    """The singular values of products of samples give what covariance matrices give."""
+    real, generated = normal(1, n, dim) * 2 + 5, normal(2, m, dim) @ normal(3, dim, dim) / 4
+    grouped = GroupedMoments(dim, 10)
+    grouped.update(generated)
+    by_covariance = frechet_distance(moments(real), grouped, features="t")
+    score = frechet_distance(real, generated, features="t")
+    assert score.value == pytest.approx(by_covariance.value, rel=1e-9)
+    assert score.error == pytest.approx(by_covariance.error, rel=1e-6)
+    assert score.unbiased is None and score.n == m
+
+
+def test_pictures_of_many_pixels_need_no_matrix_of_their_size() -> None:
+    """300 pictures of 65,536 numbers each: a covariance matrix would be 34 GB."""
+    real = torch.randn(300, 65_536, generator=torch.Generator().manual_seed(0))
+    score = frechet_distance(real, real[:200] + 1, features="t")
+    assert score.value > 65_536  # the shift alone
+    with pytest.raises(ValueError, match="not finite"):
+        frechet_distance(real, real[:200].clone().index_fill_(1, torch.tensor([3]), math.nan),
+                         features="t")  # fmt: skip

@@ -51,7 +51,8 @@ class EvaluateConfig:
     seed: int = 0
     """The seed of all randomness."""
     features: str = "auto"
-    """What to compare by: a shipped classifier, mobilenet, pixels, or a TorchScript file."""
+    """What to compare by: a shipped classifier, mobilenet, pixels, thumbnails (16x16 pixels), or a
+    TorchScript file."""
     split: str = "test"
     """Which real images to compare with: train or test."""
     real: int = 0
@@ -119,7 +120,8 @@ def run(config: EvaluateConfig, argv: list[str]) -> None:
         return
 
     if given:
-        judge = _judge(config, config.data, wish)
+        channels = _channels(Path(config.name))
+        judge = _judge(config, config.data, wish._replace(channels=channels or wish.channels))
         rows = [_pictures(config, judge)]
     else:
         rows = _model(config, wish)
@@ -140,6 +142,16 @@ def is_pictures(path: Path) -> bool:
         return True
     model = (path / "model.json").exists() or (path / "checkpoints").exists()
     return path.is_dir() and not model
+
+
+def _channels(path: Path) -> int:
+    """Of the pictures in an .npz; 0 where they follow what they are compared with."""
+    from sfumato.console.reading import read_images
+
+    if path.suffix != ".npz":
+        return 0
+    x = read_images(path).x
+    return int(x.shape[1]) if x.ndim == 4 else 0
 
 
 def _judge(config: EvaluateConfig, data: str, wish: datasets.DataRequest) -> Reference:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -15,7 +17,7 @@ from sfumato import zoo
 from sfumato.console import datasets
 from sfumato.data import ImageSet, LabelAxis, PointSet
 from sfumato.data.fetch import mobilenet_weights_path
-from sfumato.errors import UsageError, unknown
+from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.metrics import (
     ClassifierFeatures,
     Features,
@@ -24,6 +26,7 @@ from sfumato.metrics import (
     MobileNet,
     Pixels,
     Score,
+    Thumbnails,
     accuracy_score,
     compare_features,
     downstream_accuracy,
@@ -34,6 +37,18 @@ from sfumato.metrics import (
     sliced_wasserstein,
 )
 from sfumato.metrics.downstream import check_downstream
+
+_FEW = 1024
+"""Numbers of a picture that may be compared as they are, unless something else is asked for."""
+
+_MEMORY = 4e9
+"""Bytes that a comparison may take for its matrices."""
+
+_MATRICES = 15
+"""Covariance matrices that a Fréchet distance with its jackknife holds at once."""
+
+_LEAST = 20
+"""Pictures that a comparison needs."""
 
 Labels = NDArray[np.int64] | None
 
@@ -54,22 +69,32 @@ def classifier_for(data: str) -> LabelledClassifier | None:
 def features(name: str, data: ImageSet) -> Features:
     """The features of that name.
 
-    "auto" takes the classifier shipped for the data set, or the pixels if there is none. Raises
-    UsageError for an unknown name, SfumatoError if weights are missing.
+    "auto" takes the classifier that is shipped for the data set; else the pixels where they are
+    at most 1,024 numbers; else MobileNet, if it was fetched; else thumbnails. Raises UsageError for
+    an unknown name, SfumatoError if weights are missing.
     """
     shape = (data.channels, data.resolution, data.resolution)
     if name == "auto":
         shipped = classifier_for(data.name)
-        return ClassifierFeatures(shipped) if shipped else Pixels(shape)
+        if shipped:
+            return ClassifierFeatures(shipped)
+        if math.prod(shape) <= _FEW:
+            return Pixels(shape)
+        try:
+            return MobileNet(mobilenet_weights_path())
+        except SfumatoError:
+            return Thumbnails(data.channels)
     if name == "pixels":
         return Pixels(shape)
+    if name == "thumbnails":
+        return Thumbnails(data.channels)
     if name == "mobilenet":
         return MobileNet(mobilenet_weights_path())
     if name in classifiers():
         return ClassifierFeatures(load_classifier(classifiers()[name]))
     if Path(name).is_file():
         return Inception(name)
-    raise unknown("features", name, ["auto", "pixels", "mobilenet", *classifiers()])
+    raise unknown("features", name, ["auto", "pixels", "thumbnails", "mobilenet", *classifiers()])
 
 
 @final
@@ -78,7 +103,6 @@ class Reference:
     """Real data, and what samples are compared with it by."""
 
     data: ImageSet | PointSet
-    real: Tensor
     features: Features | None
     reader: LabelledClassifier | None
     accuracy: bool
@@ -93,7 +117,7 @@ class Reference:
         accuracy: bool,
         downstream: bool = False,
     ) -> Reference:
-        """Load the real data and take its features.
+        """Load the real data, and what it is compared by.
 
         Raises UsageError for names that do not exist or do not go together.
         """
@@ -103,15 +127,21 @@ class Reference:
                 raise UsageError(f"points are compared as they are, without --features {name}")
             if downstream:
                 raise UsageError(f"--downstream needs images with labels, and {data} are points")
-            return cls(found, torch.from_numpy(found.points), None, None, False)
+            return cls(found, None, None, False)
         if accuracy and found.labels is None:
             raise UsageError(f"--accuracy needs labels, and {data} has none")
         if downstream and (found.labels is None or len(found.axes) != 1):
             have = ", ".join(axis.name for axis in found.axes) or "none"
             raise UsageError(f"--downstream needs exactly one label axis, and {data} has {have}")
         chosen = features(name, found)
-        real = extract(chosen, found.images, batch=256)
-        return cls(found, real, chosen, classifier_for(found.name), accuracy, downstream)
+        return cls(found, chosen, classifier_for(found.name), accuracy, downstream)
+
+    @cached_property
+    def real(self) -> Tensor:
+        """The features (N, F) of the real data; points as they are."""
+        if isinstance(self.data, PointSet) or self.features is None:
+            return self.data.batch(range(len(self.data)))[0]
+        return extract(self.features, self.data.images, batch=256)
 
     @property
     def resolution(self) -> int:
@@ -129,10 +159,20 @@ class Reference:
         return tuple((axis.name, axis.values) for axis in self.data.axes)
 
     def check(self, labels: Labels, n: int) -> None:
-        """Say early what keeps classifiers from learning n samples with these labels.
+        """Say early what keeps n samples with these labels from being compared.
 
         Raises UsageError.
         """
+        for count, what in ((n, "samples"), (len(self.data), f"pictures of {self.data.name}")):
+            if count < _LEAST:
+                raise UsageError(f"expected at least {_LEAST} {what}, got {count}")
+        dim = self.features.dim if self.features is not None else 0
+        need = 8 * dim**2 * _MATRICES
+        if max(n, len(self.data)) >= dim and need > _MEMORY:
+            raise UsageError(
+                f"comparing {n:,} samples by {dim:,} numbers each takes {need / 1e9:.0f} GB; take "
+                "--features mobilenet or thumbnails, or fewer pictures (--n, --real) than numbers"
+            )
         for option, wanted in (("accuracy", self.accuracy), ("downstream", self.downstream)):
             if wanted and labels is None:
                 raise UsageError(f"--{option} needs samples with labels")

@@ -16,7 +16,7 @@ from sfumato.metrics.classifier import (
 from sfumato.metrics.compare import Comparison, compare, compare_features
 from sfumato.metrics.distance import Absolute, Distance, Perceptual, Squared
 from sfumato.metrics.downstream import DownstreamSettings, downstream_accuracy
-from sfumato.metrics.features import Features, Inception, Pixels, extract
+from sfumato.metrics.features import Features, Inception, Pixels, Thumbnails, extract
 from sfumato.metrics.frechet import frechet_distance, gaussian_frechet
 from sfumato.metrics.kernel import energy_distance, kernel_distance, mmd
 from sfumato.metrics.mobilenet import MobileNet
@@ -30,7 +30,7 @@ __all__ = [
     "Absolute", "ClassifierFeatures", "ClassifierTraining", "Comparison",
     "Distance", "DownstreamSettings", "Features", "GroupedMoments", "ImageNetPerceptual",
     "Inception", "LabelledClassifier", "MobileNet", "ModeCoverage", "Moments", "Neighbourhoods",
-    "Perceptual", "Pixels", "Score", "Squared", "accuracy_score", "compare",
+    "Perceptual", "Pixels", "Score", "Squared", "Thumbnails", "accuracy_score", "compare",
     "compare_features", "detail", "downstream_accuracy", "energy_distance", "extract",
     "frechet_distance", "gaussian_frechet", "kernel_distance", "label_accuracy", "load_classifier",
     "mmd", "mode_coverage", "neighbourhoods", "psnr", "restoration_scores", "save_classifier",

@@ -14,6 +14,7 @@ from typing import final
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sfumato.errors import UsageError
 
@@ -55,6 +56,27 @@ class Pixels(Features):
         if tuple(x.shape[1:]) != self.shape:
             raise UsageError(f"expected images (B, {self.shape}), got {tuple(x.shape)}")
         return x.flatten(1)
+
+
+@final
+class Thumbnails(Features):
+    """The pixels of pictures shrunk to at most ``side`` pixels a side, by areas, in [-1, 1].
+
+    What can be had without any file for pictures whose own pixels are too many to compare by: it
+    sees colours and layout, and nothing fine.
+    """
+
+    def __init__(self, channels: int, side: int = 16) -> None:
+        self.channels, self.side = channels, side
+        self.name = f"thumbnails {channels}x{side}x{side}"
+        self.dim = channels * side * side
+
+    def __call__(self, images: Images) -> Tensor:
+        """Images (B, C, H, W) of any size -> (B, C side²)."""
+        x = pixel_values(images)
+        if x.shape[1] != self.channels:
+            raise UsageError(f"expected images of {self.channels} channels, got {x.shape[1]}")
+        return F.adaptive_avg_pool2d(x, self.side).flatten(1)
 
 
 @final

@@ -7,7 +7,9 @@ With Gaussians N(μ_r, Σ_r), N(μ_g, Σ_g) fitted to the features of real and g
 
 The trace of the square root is Σ_i √λ_i with λ_i the eigenvalues of the symmetric matrix
 Σ_r^½ Σ_g Σ_r^½, found by two symmetric eigendecompositions: no complex numbers, no jitter on the
-diagonal, exact zeros where n < F.
+diagonal, exact zeros where n < F. Where both sets are few samples of many features, matrices of the
+size of F are never made: with A_r = (x_r - μ_r)/√(N-1), (N, F), and A_g likewise, the trace of the
+root is the sum of the singular values of A_r A_gᵀ, (N, n).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import math
 import torch
 from torch import Tensor
 
-from sfumato.metrics.moments import GroupedMoments, Moments
+from sfumato.metrics.moments import GroupedMoments, Moments, parts_of
 from sfumato.metrics.score import Score
 
 
@@ -64,11 +66,13 @@ def frechet_distance(
     Raises:
         ValueError: fewer than 2 real samples or 2·groups generated ones, or dims that differ.
     """
+    if isinstance(generated, Tensor) and generated.ndim != 2:
+        raise ValueError(f"expected features (n, F), got {tuple(generated.shape)}")
+    if isinstance(real, Tensor) and isinstance(generated, Tensor) and _few(real, generated):
+        return _between_few(real, generated, features, groups)
     if isinstance(real, Tensor):
         real = moments(real)
     if isinstance(generated, Tensor):
-        if generated.ndim != 2:
-            raise ValueError(f"expected features (n, F), got {tuple(generated.shape)}")
         grouped = GroupedMoments(generated.shape[1], groups)
         grouped.update(generated)
     else:
@@ -86,10 +90,52 @@ def frechet_distance(
         _distance(real.mean, cov_r, root, rest.mean, rest.covariance)
         for rest in (whole.without(part) for part in grouped.parts)
     ]
+    return _score(value, left, whole.n, whole.dim, features)
+
+
+def _score(value: float, left: list[float], n: int, dim: int, features: str) -> Score:
+    """With the jackknife over the distances without each part."""
+    count = len(left)
     centre = math.fsum(left) / count
     error = math.sqrt((count - 1) / count * math.fsum((d - centre) ** 2 for d in left))
-    unbiased = count * value - (count - 1) * centre if whole.n >= 5 * whole.dim else None
-    return Score("Fréchet distance", value, error, whole.n, features, unbiased=unbiased)
+    unbiased = count * value - (count - 1) * centre if n >= 5 * dim else None
+    return Score("Fréchet distance", value, error, n, features, unbiased=unbiased)
+
+
+def _few(real: Tensor, generated: Tensor) -> bool:
+    """Whether the singular values of (N, n) are less work than eigenvalues of (F, F)."""
+    if real.ndim != 2 or real.shape[1] != generated.shape[1]:
+        return False
+    low, high = sorted((len(real), len(generated)))
+    return low >= 2 and high < real.shape[1]
+
+
+def _between_few(real: Tensor, generated: Tensor, features: str, groups: int) -> Score:
+    """The same distance by products of samples, (N, n) numbers; each part left out in turn."""
+    n = len(generated)
+    if n < 2 * groups:
+        raise ValueError(f"expected at least {2 * groups} generated samples, got {n}")
+    x, y = real.double(), generated.double()
+    for name, item in (("real", x), ("generated", y)):
+        if not torch.isfinite(item).all():
+            raise ValueError(f"{name} features hold values that are not finite")
+    centre = y.mean(0)
+    shift = x.mean(0) - centre
+    x, y = x - x.mean(0), y - centre  # y about one centre, whichever part is left out
+    products, squares = x @ y.T, y.square().sum(1)
+    own = float(x.square().sum() / (len(x) - 1))
+
+    def distance(keep: Tensor) -> float:
+        some, count = products[:, keep], int(keep.sum())
+        mean = keep.double() @ y / count
+        spread = (squares[keep].sum() - count * mean.square().sum()) / (count - 1)
+        cross = torch.linalg.svdvals(some - some.mean(1, keepdim=True)).sum()
+        cross = cross / math.sqrt((len(x) - 1) * (count - 1))
+        return float((shift - mean).square().sum() + own + spread - 2 * cross)
+
+    part = parts_of(0, n, groups)
+    value = distance(torch.ones(n, dtype=torch.bool))
+    return _score(value, [distance(part != j) for j in range(groups)], n, x.shape[1], features)
 
 
 def moments(features: Tensor, chunk: int = 4096) -> Moments:
