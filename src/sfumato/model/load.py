@@ -26,9 +26,32 @@ def read_model(value: dict[str, Any]) -> ModelDescription:
     """A model's description from what `ModelDescription.to_json` made.
 
     Raises:
-        UsageError: anything unknown or missing in it.
+        UsageError: anything unknown, missing or impossible in it.
     """
-    return decode(value, ModelDescription, allowed_types(value), "model")  # type: ignore[type-abstract]
+    if not value:
+        raise UsageError("the weights have no description: they were trained without `model=`")
+    try:
+        return decode(value, ModelDescription, allowed_types(value), "model")  # type: ignore[type-abstract]
+    except UsageError:
+        raise
+    except IMPOSSIBLE as error:
+        raise UsageError(f"impossible values: {error or type(error).__name__}") from error
+
+
+IMPOSSIBLE = (ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
+"""What values that make no sense raise where they are used."""
+
+_COUNTS = 100_000
+"""Whole numbers up to here may stand in any description."""
+
+
+def _largest(value: Any) -> int:
+    """The largest whole number in a description."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        return max(map(_largest, value), default=0)
+    return abs(value) if isinstance(value, int) else 0
 
 
 @final
@@ -70,8 +93,19 @@ class SavedModel:
             UsageError: as `weights`.
             SfumatoError: they are another model's, or what they stand upon is missing.
         """
-        name, denoiser = self.weights(ema), self.model.build()
-        self.model.load(denoiser, self.files[name], str(self.folder / name))
+        name = self.weights(ema)
+        data, where = self.files[name], str(self.folder / ck.DESCRIPTION)
+        count = ck.numbers_in(data, str(self.folder / name))
+        if (most := _largest(self.described)) > max(count, _COUNTS):
+            raise SfumatoError(f"{where} has the number {most:,}, but there are {count:,} weights")
+        try:
+            with ck.at_most(count, where):
+                denoiser = self.model.build()
+        except SfumatoError:
+            raise
+        except IMPOSSIBLE as error:
+            raise SfumatoError(f"{where}: {error or type(error).__name__}") from error
+        self.model.load(denoiser, data, str(self.folder / name))
         return denoiser.eval()
 
     @property
@@ -91,12 +125,18 @@ def read_saved(folder: Path | str) -> SavedModel:
     """What is in a run folder's newest checkpoint, a checkpoint, or a model folder.
 
     Raises:
-        SfumatoError: no such folder, damaged files, or files of a newer sfumato.
-        UsageError: a description that is not known.
+        SfumatoError: no such folder, damaged files, files of a newer sfumato, or a description
+            that is not known.
     """
     found = ck.find_checkpoint(Path(folder))
     described = ck.parse_json(found.files, ck.DESCRIPTION, found.folder)
-    return SavedModel(found.folder, found.files, described, read_model(described["model"]))
+    try:
+        model = read_model(described["model"])
+    except KeyError as error:
+        raise SfumatoError(f"{found.folder} is not a generative model: no {error} in it") from error
+    except UsageError as error:  # what is wrong is the files, not how they were asked for
+        raise SfumatoError(f"{found.folder / ck.DESCRIPTION}: {error}") from error
+    return SavedModel(found.folder, found.files, described, model)
 
 
 def load_model(folder: Path | str, ema: bool = True) -> tuple[Denoiser, ModelDescription]:
@@ -142,12 +182,7 @@ def load(source: Path | str, kind: Any = None, *, ema: bool = True, download: bo
     card = ModelCard.read(folder) if (folder / "card.json").is_file() else None
     if card is not None and card.kind not in {known.card for known in kinds()}:
         raise UsageError(f"{name!r} is a {card.kind}, expected a generative model")
-    try:
-        saved = read_saved(folder)
-    except KeyError as error:
-        raise SfumatoError(f"{folder} is not a generative model: no {error} in it") from error
-    except UsageError as error:  # what is wrong is the files, not how they were asked for
-        raise SfumatoError(str(error)) from error
+    saved = read_saved(folder)
     made: type[Model] = resolve(saved.model.opens)
     if kind is not None and not issubclass(made, kind):
         raise UsageError(

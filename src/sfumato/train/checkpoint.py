@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +30,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from sfumato.errors import SfumatoError
 from sfumato.files.atomic import remove, sweep
@@ -37,6 +40,7 @@ from sfumato.train import shard
 FORMAT = 1
 MODEL, EMA, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.safetensors"
 STATE, DESCRIPTION = "state.json", "model.json"
+META = "__metadata__"
 _STEP = re.compile(r"step-(\d{8,})")
 
 
@@ -99,6 +103,63 @@ def restore_optimizer(
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
+def numbers_in(data: bytes, where: str) -> int:
+    """How many numbers a safetensors file holds, by its header alone.
+
+    Raises:
+        SfumatoError: no such header.
+    """
+    try:
+        size = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + size])
+        return sum(math.prod(item["shape"]) for key, item in header.items() if key != META)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SfumatoError(f"{where} is not a safetensors file: {error}") from error
+
+
+@contextmanager
+def at_most(count: int, where: str) -> Iterator[None]:
+    """Refuse to build modules with more parameters than ``count`` in the block.
+
+    A description that was damaged or made up can ask for a network that fills the memory; this ends
+    as soon as more is built than the file with the weights holds. A block within the block counts
+    for itself.
+
+    Raises:
+        SfumatoError: there are more, or one of them does not fit the memory.
+    """
+    built = 0
+
+    def count_it(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal built
+        if _LIMITS[-1] is mine and parameter is not None:
+            built += parameter.numel()
+            if built > count:
+                raise SfumatoError(
+                    f"{where} describes a network with more weights than its file holds ({count:,})"
+                )
+
+    mine = object()
+    hook = register_module_parameter_registration_hook(count_it)
+    _LIMITS.append(mine)
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if "memory" not in str(error):
+            raise
+        raise SfumatoError(
+            f"{where} describes a network that does not fit the memory, with more weights than its "
+            f"file holds ({count:,})"
+        ) from error
+    finally:
+        _LIMITS.pop()
+        hook.remove()
+
+
+_LIMITS: list[object] = []
+"""The blocks of `at_most` that are open, the innermost last."""
+
+
 def load_weights(module: nn.Module, data: bytes, where: str) -> None:
     """Copy the weights of a safetensors file into a module.
 
@@ -141,7 +202,7 @@ def parse_json(files: Mapping[str, bytes], name: str, folder: Path) -> dict[str,
     try:
         value = json.loads(files[name])
         version = value.pop("format_version")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise SfumatoError(f"{folder / name} is not one of sfumato's files") from error
     if not isinstance(version, int) or version > FORMAT:
         raise SfumatoError(

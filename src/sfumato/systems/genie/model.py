@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import cast, final
 
@@ -102,7 +103,11 @@ class DerivativeModel(ModelDescription):
 
     def build(self, seed: int = 0) -> LearnedDerivative:
         """Backbone and head; the head predicts 0 at first."""
-        backbone = self.backbone.build(seed)
+        with ExitStack() as stack:
+            if not self.whole:  # the file of the head says nothing about the backbone's size
+                count = ck.numbers_in(self.base.read(), self.base.name)
+                stack.enter_context(ck.at_most(count, self.base.name))
+            backbone = self.backbone.build(seed)
         with initial(seed):
             head = DerivativeHead(cast(UNet | MLP, backbone.network), self.width)
         return LearnedDerivative(backbone, head)
