@@ -48,7 +48,7 @@ def test_names_give_the_order_and_folders_the_labels(tmp_path: Path) -> None:
     assert data.axes[0].values == ("9", "10")  # numbers by size
     assert data.labels is not None
     assert data.labels[:, 0].tolist() == [1, 1, 0]
-    assert (data.name, data.resolution, data.channels) == ("pictures", 8, 3)
+    assert (data.name, data.resolution, data.channels) == ("pictures/", 8, 3)
 
 
 def test_pictures_beside_folders_have_no_labels(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_json_labels_in_each_form(tmp_path: Path, content: object) -> None:
     ("name", "text", "said"),
     [
         ("labels.csv", "file,label\na.png,x\n", "no label for b.png"),
-        ("labels.csv", "name,label\na.png,x\n", "header is name,label"),
+        ("labels.csv", "colour,label\na.png,x\n", "header is colour,label"),
         ("labels.csv", "file,label\na.png,x,y\n", "line 2 has 3 columns"),
         ("labels.csv", "file,label\na.png,x\na.png,y\n", "lists a.png twice"),
         ("labels.json", '{"a.png": "x"', "cannot be read"),

@@ -219,14 +219,21 @@ def crops_of(
         raise UsageError(f"crops_of: max_side must be at least {resolution}, got {max_side}")
     source = open_source(path)
     wanted = pictures(source.entries(), path)
-    held: list[tuple[np.ndarray, ...]] = []
+    held: list[Pyramid] = []
     broken: list[tuple[str, str]] = []
     total = 0
     shown: Iterable[Entry] = track(
         wanted, f"decoding {len(wanted):,} pictures", disable=not progress, transient=True
     )
+
+    def levels_of(entry: Entry) -> Pyramid | str:
+        def use(data: bytes) -> Pyramid:
+            return pyramid(whole(data, max_side, entry.name), resolution)
+
+        return usable(source, entry, use)
+
     for entry in shown:
-        levels = usable(source, entry, lambda data: pyramid(whole(data, max_side), resolution))
+        levels = levels_of(entry)
         if isinstance(levels, str):
             broken.append((entry.name, levels))
             continue

@@ -6,10 +6,10 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from sfumato.errors import SfumatoError
 
@@ -21,20 +21,70 @@ MAX_BYTES = 512_000_000
 
 # Not every kind that Pillow knows: some of them start other programs.
 KINDS: Final = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
+MORE_KINDS: Final = (*KINDS, "MPO", "JPEG2000", "AVIF", "HEIF", "QOI", "PCX")
+"""What the pictures of a folder may be besides; TGA has no mark and goes by its ending."""
+_TGA: Final = (".tga", ".vda", ".icb", ".vst")
+_HEIC: Final = (".heic", ".heif", ".hif")
+FULL: Final = (0, 65535)
+"""What becomes black and white in pictures of 16 bits."""
+
+Fit: TypeAlias = Literal["crop", "pad", "stretch"]
 
 
 class BrokenImage(ValueError):
     """A picture that cannot be used, and why."""
 
 
+class Pixels(NamedTuple):
+    """A decoded picture, and what it was before.
+
+    Args:
+        x: uint8 (channels, R, R).
+        size: width and height before.
+        depth: least and greatest value if it had 16 bits, else None.
+        frames: pages or frames of the file, of which the first was read.
+    """
+
+    x: np.ndarray
+    size: tuple[int, int]
+    depth: tuple[int, int] | None
+    frames: int
+
+
+def kinds_of(name: str) -> tuple[str, ...]:
+    """The kinds that a file of this name may be, as Pillow calls them.
+
+    Raises:
+        BrokenImage: it needs a package that is not installed.
+    """
+    ending = name.lower()
+    if ending.endswith(_HEIC):
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError as error:
+            raise BrokenImage("HEIC is read after pip install 'sfumato[heic]'") from error
+        register_heif_opener()
+    if ending.endswith((".avif", ".avifs")) and not features.check("avif"):
+        raise BrokenImage("this Pillow cannot read AVIF: pip install --upgrade pillow")
+    Image.init()
+    more = ("TGA",) if ending.endswith(_TGA) else ()
+    return tuple(kind for kind in (*MORE_KINDS, *more) if kind in Image.OPEN)
+
+
 @contextmanager
-def opened(data: bytes, max_pixels: int = MAX_PIXELS, hint: str = "") -> Iterator[Image.Image]:
+def opened(
+    data: bytes,
+    max_pixels: int = MAX_PIXELS,
+    hint: str = "",
+    kinds: tuple[str, ...] = KINDS,
+) -> Iterator[Image.Image]:
     """A picture of which only the header was read; whatever happens inside is the picture's fault.
 
     Args:
         data: the bytes of the file.
         max_pixels: more are refused; Pillow's own limit of 178,956,970 stands in any case.
         hint: what the message about too many pixels adds.
+        kinds: what the file may be, as Pillow calls it.
 
     Raises:
         BrokenImage: not a picture of a kind that is read, cut short, damaged, or too large (a few
@@ -43,7 +93,7 @@ def opened(data: bytes, max_pixels: int = MAX_PIXELS, hint: str = "") -> Iterato
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=KINDS) as picture:
+            with Image.open(io.BytesIO(data), formats=kinds) as picture:
                 width, height = picture.size
                 if width * height > max_pixels:
                     raise BrokenImage(f"{width}x{height} pixels, more than {max_pixels:,}{hint}")
@@ -59,41 +109,89 @@ def opened(data: bytes, max_pixels: int = MAX_PIXELS, hint: str = "") -> Iterato
         raise BrokenImage(str(error) or type(error).__name__) from error
 
 
-def decode(data: bytes, resolution: int, channels: Channels) -> np.ndarray:
+def decode(
+    data: bytes,
+    resolution: int,
+    channels: Channels,
+    name: str = "",
+    fit: Fit = "crop",
+    levels: tuple[int, int] = FULL,
+) -> Pixels:
     """The picture as uint8 (channels, R, R).
 
     Turned as its EXIF orientation says, transparent parts composited on white, 16-bit grey
-    scaled to 8 bits, the central square cut out and resized with a Lanczos filter as wide as the
-    reduction asks for (so without aliasing). The first frame of an animation.
+    scaled to 8 bits, and resized with a Lanczos filter as wide as the reduction asks for (so
+    without aliasing). The first frame of an animation.
+
+    Args:
+        data: the bytes of the file.
+        resolution: R.
+        channels: 1 or 3.
+        name: of the file; its ending tells some kinds.
+        fit: what is done where it is not square: "crop" cuts out the central square, "pad" puts
+            black bars at the two sides, "stretch" changes its proportions.
+        levels: values of 16 bits that become 0 and 255.
 
     Raises:
         BrokenImage: not a picture, cut short, of an unsupported kind, or larger than
             64 million pixels (a few bytes can claim a picture that fills the memory).
     """
-    with opened(data) as found:
+    with opened(data, kinds=kinds_of(name)) as found:
+        frames = getattr(found, "n_frames", 1)
         found.load()
-        picture = flat(ImageOps.exif_transpose(found), "L" if channels == 1 else "RGB")
-    width, height = picture.size
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    square = picture.resize(
-        (resolution, resolution), Image.Resampling.LANCZOS, (left, top, left + side, top + side)
-    )
+        upright = ImageOps.exif_transpose(found)
+        depth = depth_of(upright)
+        picture = flat(upright, "L" if channels == 1 else "RGB", levels)
+    square = _square(picture, resolution, fit)
     pixels = np.asarray(square).reshape(resolution, resolution, channels)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return Pixels(np.ascontiguousarray(pixels.transpose(2, 0, 1)), picture.size, depth, frames)
 
 
-def flat(picture: Image.Image, mode: str) -> Image.Image:
+def _square(picture: Image.Image, side: int, fit: Fit) -> Image.Image:
+    width, height = picture.size
+    filtering = Image.Resampling.LANCZOS
+    if fit == "stretch":
+        return picture.resize((side, side), filtering)
+    if fit == "pad":
+        size = (
+            max(1, round(width * side / max(width, height))),
+            max(1, round(height * side / max(width, height))),
+        )
+        padded = Image.new(picture.mode, (side, side))
+        padded.paste(
+            picture.resize(size, filtering), ((side - size[0]) // 2, (side - size[1]) // 2)
+        )
+        return padded
+    short = min(width, height)
+    left, top = (width - short) / 2, (height - short) / 2
+    return picture.resize((side, side), filtering, (left, top, left + short, top + short))
+
+
+def depth_of(picture: Image.Image) -> tuple[int, int] | None:
+    """The least and the greatest value of a grey picture of 16 bits; None for any other.
+
+    Raises:
+        BrokenImage: more than 16 bits a pixel.
+    """
+    if not picture.mode.startswith("I"):
+        return None
+    deep = np.asarray(picture)
+    low, high = int(deep.min()), int(deep.max())
+    if low < 0 or high > FULL[1]:
+        raise BrokenImage("more than 16 bits a pixel")
+    return low, high
+
+
+def flat(picture: Image.Image, mode: str, levels: tuple[int, int] = FULL) -> Image.Image:
     """The picture as "L" or "RGB": transparent parts on white, 16-bit grey scaled to 8 bits.
 
     Raises:
         BrokenImage: more than 16 bits a pixel, or floating-point ones.
     """
-    if picture.mode.startswith("I"):
-        deep = np.asarray(picture)
-        if deep.min() < 0 or deep.max() > 65535:
-            raise BrokenImage("more than 16 bits a pixel")
-        picture = Image.fromarray(np.rint(deep / 257).astype(np.uint8))
+    if depth_of(picture) is not None:
+        low, high = levels
+        scaled = (np.asarray(picture).astype(np.float64) - low) * 255 / max(1, high - low)
+        picture = Image.fromarray(np.rint(scaled).clip(0, 255).astype(np.uint8))
     if picture.mode == "F":
         raise BrokenImage("floating-point pixels")
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
@@ -111,7 +209,7 @@ def middle(pixels: np.ndarray) -> np.ndarray:
     return pixels[top : top + side, left : left + side]
 
 
-def whole(data: bytes, max_side: int | None = None) -> Image.Image:
+def whole(data: bytes, max_side: int | None = None, name: str = "") -> Image.Image:
     """The whole picture, RGB.
 
     Turned as its EXIF orientation says and transparent parts composited on white, as `decode`
@@ -120,12 +218,13 @@ def whole(data: bytes, max_side: int | None = None) -> Image.Image:
     Args:
         data: the bytes of the file.
         max_side: reduce the picture, without aliasing, until neither side is longer.
+        name: of the file; its ending tells some kinds.
 
     Raises:
         BrokenImage: not a picture, cut short, of an unsupported kind, or larger than
             64 million pixels.
     """
-    with opened(data) as found:
+    with opened(data, kinds=kinds_of(name)) as found:
         if max_side is not None:  # a JPEG can be decoded at a half or a quarter
             found.draft(None, _within(*found.size, max_side))
         found.load()

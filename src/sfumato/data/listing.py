@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import warnings
 import zipfile
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,8 +20,19 @@ from sfumato.errors import SfumatoError, UsageError
 SUFFIXES: Final = (
     ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
 )  # fmt: skip
+"""Kinds that are read and written."""
+READ: Final = (
+    *SUFFIXES, ".apng", ".jpe", ".jfif", ".jif", ".mpo", ".dib", ".pbm", ".pnm", ".jp2", ".j2k",
+    ".jpx", ".jpf", ".j2c", ".jpc", ".avif", ".avifs", ".heic", ".heif", ".hif", ".qoi", ".pcx",
+    ".tga", ".vda", ".icb", ".vst",
+)  # fmt: skip
+"""Kinds that are read; some need an optional package."""
+UNREAD: Final = (
+    ".svg", ".psd", ".eps", ".jxl", ".exr", ".hdr", ".dcm", ".dicom", ".nii", ".dng", ".cr2",
+    ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".xcf", ".ico", ".pfm",
+)  # fmt: skip
+"""Kinds of pictures that are not read."""
 T = TypeVar("T")
-LABEL_FILES: Final = ("labels.csv", "labels.json")
 
 
 @final
@@ -51,22 +65,48 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
 
 
+def plain_name(name: str) -> str:
+    """A file's name with "/" between folders and nothing before the first."""
+    return name.replace("\\", "/").removeprefix("./").lstrip("/")
+
+
 @final
 class FolderSource(FileSource):
-    """A folder and everything below it. Links to folders are not followed."""
+    """A folder and everything below it.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        path: the folder.
+        follow: go into linked folders, but never into one that we are in already. A link to a
+            file that is not there counts as a file of size -1.
+    """
+
+    def __init__(self, path: Path, follow: bool = False) -> None:
+        self.path, self.follow = path, follow
 
     def entries(self) -> Sequence[Entry]:
-        """See `FileSource`."""
+        """See `FileSource`. Raises SfumatoError if a folder cannot be opened."""
         found = []
-        for folder, _, names in os.walk(self.path):
-            for file in (Path(folder, name) for name in names):
-                name = file.relative_to(self.path).as_posix()
-                if not _is_hidden(name) and file.is_file():
-                    status = file.stat()
+        left = [(self.path, frozenset({os.path.realpath(self.path)}))]
+        while left:
+            folder, above = left.pop()
+            try:
+                here = list(os.scandir(folder))
+            except OSError as error:
+                raise SfumatoError(f"{folder} cannot be opened: {error.strerror}") from error
+            for item in here:
+                path = Path(item.path)
+                name = path.relative_to(self.path).as_posix()
+                if _is_hidden(name):
+                    continue
+                if item.is_dir(follow_symlinks=self.follow):
+                    real = os.path.realpath(path)
+                    if real not in above:
+                        left.append((path, above | {real}))
+                elif item.is_file():
+                    status = item.stat()
                     found.append(Entry(name, status.st_size, status.st_mtime_ns))
+                elif item.is_symlink() and self.follow and not item.is_dir():
+                    found.append(Entry(name, -1, 0))
         return sorted(found, key=lambda entry: entry.name)
 
     def read(self, name: str) -> bytes:
@@ -76,7 +116,7 @@ class FolderSource(FileSource):
 
 @final
 class ZipSource(FileSource):
-    """A zip file, read where it lies."""
+    """A zip file, read where it lies. Folders may be separated by "\\\\" or "/"."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -84,18 +124,20 @@ class ZipSource(FileSource):
         except (zipfile.BadZipFile, OSError) as error:
             raise SfumatoError(f"{path} cannot be opened as a zip file: {error}") from error
 
+        self.infos = {
+            name: info
+            for info in self.zip.infolist()
+            if not (name := plain_name(info.filename)).endswith("/") and not _is_hidden(name)
+        }
+
     def entries(self) -> Sequence[Entry]:
         """See `FileSource`."""
-        found = [
-            Entry(info.filename, info.file_size, info.CRC)
-            for info in self.zip.infolist()
-            if not info.is_dir() and not _is_hidden(info.filename)
-        ]
+        found = [Entry(name, info.file_size, info.CRC) for name, info in self.infos.items()]
         return sorted(found, key=lambda entry: entry.name)
 
     def read(self, name: str) -> bytes:
         """See `FileSource`."""
-        return self.zip.read(name)
+        return self.zip.read(self.infos[name])
 
 
 def open_source(path: Path) -> FileSource:
@@ -106,7 +148,7 @@ def open_source(path: Path) -> FileSource:
         SfumatoError: a zip file that cannot be opened.
     """
     if path.is_dir():
-        return FolderSource(path)
+        return FolderSource(path, follow=True)
     if not path.exists():
         raise UsageError(f"{path} does not exist; expected a folder or a .zip file of pictures")
     if path.suffix.lower() != ".zip":
@@ -114,12 +156,37 @@ def open_source(path: Path) -> FileSource:
     return ZipSource(path)
 
 
-def pictures(entries: Sequence[Entry], path: Path | None = None) -> list[Entry]:
+def pictures(
+    entries: Sequence[Entry], path: Path | None = None, endings: tuple[str, ...] = READ
+) -> list[Entry]:
     """Those entries that are pictures by their ending; UsageError if ``path`` has none."""
-    found = [entry for entry in entries if entry.name.lower().endswith(SUFFIXES)]
+    found = [entry for entry in entries if entry.name.lower().endswith(endings)]
     if path is not None and not found:
-        raise UsageError(f"{path} holds no pictures (files ending in {' '.join(SUFFIXES)})")
+        others = ", ".join(f"{n:,} {kind}" for kind, n in left_out(entries).items())
+        raise UsageError(
+            f"{path} holds no pictures (files ending in {' '.join(endings)})"
+            + (f", but {others}" if others else "")
+        )
     return found
+
+
+def left_out(entries: Sequence[Entry]) -> dict[str, int]:
+    """How many files are no pictures, by their ending, the most frequent first."""
+    kinds = (PurePosixPath(entry.name).suffix.lower() or "without an ending" for entry in entries)
+    return {k: n for k, n in Counter(kinds).most_common() if not k.endswith(READ)}
+
+
+def unread(entries: Sequence[Entry]) -> list[tuple[str, str]]:
+    """Pictures of kinds that are not read, as (name, reason)."""
+    why = "this kind of picture is not read; convert it to PNG or TIFF"
+    return [(entry.name, why) for entry in entries if entry.name.lower().endswith(UNREAD)]
+
+
+def listing_digest(entries: Sequence[Entry]) -> str:
+    """16 hexadecimal digits that follow from the names and sizes, wherever the folder lies."""
+    top = common_folder([entry.name for entry in entries])
+    pairs = [[entry.name.removeprefix(top), entry.size] for entry in entries]
+    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:16]
 
 
 def common_folder(names: Sequence[str]) -> str:

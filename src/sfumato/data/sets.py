@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, TypeAlias, final
+from typing import Any, ClassVar, Literal, TypeAlias, cast, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sfumato.data.summary import ReadSummary
 from sfumato.errors import unknown
 
 Indices: TypeAlias = Sequence[int] | np.ndarray | Tensor
@@ -125,6 +126,7 @@ class ImageSet:
         labels: int64, shape (N, A), or None for an unlabelled set.
         axes: the A label axes.
         card: source, licence, size.
+        summary: what was read, where it was a folder or zip file of pictures.
 
     Raises:
         ValueError: arrays of the wrong shape or type, or labels outside their axis.
@@ -135,6 +137,7 @@ class ImageSet:
     labels: Labels | None
     axes: tuple[LabelAxis, ...]
     card: DataCard
+    summary: ReadSummary | None = None
 
     def __post_init__(self) -> None:
         shape = self.images.shape
@@ -171,6 +174,12 @@ class ImageSet:
         index = _index(indices, len(self), self.name)
         x = torch.from_numpy(self.images[index]).float().div_(127.5).sub_(1.0)
         return x, None if self.labels is None else torch.from_numpy(self.labels[index])
+
+    def mirrored(self) -> ImageSet:
+        """The images followed by their mirror images, with the same labels: twice as many."""
+        images = cast(np.ndarray, Chosen(self.images, np.arange(len(self)), mirrored=True))
+        labels = None if self.labels is None else np.concatenate([self.labels, self.labels])
+        return replace(self, images=images, labels=labels)
 
     def subset(self, indices: Indices) -> ImageSet:
         """The same set holding only `indices` (copied into memory)."""
@@ -281,6 +290,34 @@ class Lazy(ABC):
             raise ValueError("these images are made when asked for, so there is no array to share")
         images = self[:]
         return images if dtype is None else images.astype(dtype, copy=False)
+
+
+@final
+class Chosen(Lazy):
+    """Some of the images of an array, in memory only when they are asked for.
+
+    Args:
+        images: uint8 (M, C, H, H).
+        index: int64 (N,) of those that are meant.
+        mirrored: the N images are followed by their mirror images, 2N in all.
+    """
+
+    def __init__(self, images: Images, index: np.ndarray, mirrored: bool = False) -> None:
+        self.images, self.index, self.mirrored = images, index, mirrored
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """See `Lazy`."""
+        _, channels, height, width = self.images.shape
+        return (len(self.index) * (1 + self.mirrored), channels, height, width)
+
+    def take(self, index: np.ndarray) -> np.ndarray:
+        """See `Lazy`."""
+        n = len(self.index)
+        found: np.ndarray = np.asarray(self.images[self.index[index % max(n, 1)]])
+        flipped = index >= n
+        found[flipped] = found[flipped, ..., ::-1]
+        return found
 
 
 def to_uint8(x: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ def _below(source: Path, out: Path) -> list[Item]:
     inner = out.resolve()
     within = inner != source.resolve()
     items = []
-    for entry in only_pictures(FolderSource(source).entries()):
+    for entry in only_pictures(FolderSource(source).entries(), endings=SUFFIXES):
         path = source / entry.name
         if within and inner in path.resolve().parents:
             continue

@@ -91,7 +91,7 @@ def _under(names: list[str], half: str, path: Path) -> dict[str, str]:
 
 def _pair(source: FileSource, good: str, bad: str, resolution: int) -> np.ndarray:
     """uint8 (6, H, W). Raises BrokenImage if the two do not fit."""
-    x, y = (planes(whole(source.read(name))) for name in (good, bad))
+    x, y = (planes(whole(source.read(name), name=name)) for name in (good, bad))
     (h, w), (small, narrow) = x.shape[1:], y.shape[1:]
     if min(h, w) < resolution:
         raise BrokenImage(f"{w}x{h} pixels, too small for crops of {resolution}")

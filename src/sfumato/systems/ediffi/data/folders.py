@@ -76,7 +76,7 @@ def captioned_folder(
     elif names:
         captions_of = {n: _from_text(t, source.read(t), every_line) for n, t in texts.items()}
     _all_there(names, captions_of, table)
-    images = folder(path, resolution, root=root, progress=progress)
+    images = folder(path, resolution, root=root, progress=progress, labels="none")
     captions = tuple(captions_of[name] for name in names)
     card = replace(
         images.card,

@@ -1,0 +1,97 @@
+"""What was read from a folder of pictures, in figures and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, final
+
+_SHOWN: Final = 12
+
+
+@final
+@dataclass(frozen=True)
+class ReadSummary:
+    """What was read from a folder or zip file of pictures.
+
+    Args:
+        path: of the folder, absolute.
+        digest: of the names and sizes of all its pictures.
+        layout: how it is arranged, in words.
+        split: the part that was read.
+        n: pictures of that part.
+        others: number of pictures of each other part.
+        held_out: share that is held out for test by the pictures' names.
+        classes: of each label axis the number of pictures of each value.
+        sizes: least width and height, greatest width and height of the pictures as they were.
+        resolution, channels, fit: what was made of them.
+        left_out: number of files that are no pictures, by ending.
+        broken: pictures that cannot be used.
+        notes: sentences on what was found and is not used.
+        options: what tells the same pictures again, beside the path and the part.
+    """
+
+    path: Path
+    digest: str
+    layout: str
+    split: str
+    n: int
+    others: Mapping[str, int]
+    held_out: float
+    classes: Mapping[str, Mapping[str, int]]
+    sizes: tuple[tuple[int, int], tuple[int, int]]
+    resolution: int
+    channels: int
+    fit: str
+    left_out: Mapping[str, int]
+    broken: int
+    notes: tuple[str, ...]
+    options: Mapping[str, Any]
+
+    def lines(self) -> list[str]:
+        """For people: what, how many, classes, sizes, what was left out."""
+        said = [f"{self.path}: {self.n:,} pictures, {self.layout}{self._part()}"]
+        for axis, counts in self.classes.items():
+            shown = [f"{value} {n:,}" for value, n in list(counts.items())[:_SHOWN]]
+            if len(counts) > _SHOWN:
+                least, most = min(counts.values()), max(counts.values())
+                shown.append(f"... ({len(counts):,} values with {least:,} to {most:,} each)")
+            said.append(f"  {axis}: {', '.join(shown)}")
+        low, high = ("x".join(map(str, size)) for size in self.sizes)
+        was = low if low == high else f"{low} to {high}"
+        square = all(w == h for w, h in self.sizes)
+        how = {
+            "crop": "the middle square, resized",
+            "pad": "whole, with black bars, resized",
+            "stretch": "made square by stretching",
+        }[self.fit]
+        said.append(
+            f"  {was} pixels, now {self.resolution}x{self.resolution} "
+            f"{'grey' if self.channels == 1 else 'colour'} ({'resized' if square else how})"
+        )
+        if self.left_out or self.broken:
+            kinds = [f"{n:,} {kind}" for kind, n in self.left_out.items()]
+            kinds += [f"{self.broken:,} pictures that cannot be used"] * bool(self.broken)
+            said.append(f"  not read: {', '.join(kinds)}")
+        return said + [f"  {note}" for note in self.notes]
+
+    def _part(self) -> str:
+        if self.split == "all":
+            return ""
+        rest = ", ".join(f"{n:,} in {part}" for part, n in self.others.items())
+        if not rest:
+            return "; none held out for test"
+        how = f", by their names ({self.held_out:.0%})" if self.held_out else ""
+        return f"; the part for {self.split} ({rest}{how})"
+
+    def record(self) -> dict[str, Any]:
+        """JSON-able: where the pictures are and how the same are read again."""
+        return {
+            "path": str(self.path),
+            "digest": self.digest,
+            "pictures": self.n + sum(self.others.values()),
+            "resolution": self.resolution,
+            "channels": self.channels,
+            **self.options,
+        }
