@@ -102,6 +102,7 @@ def stream(
     shape = (n, *drawer.description.shape)
     state = processes(drawer.device)
     nfe = 0
+    out.room(shape)
 
     def draw(indices: range) -> NDArray[Any]:
         nonlocal nfe

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
@@ -170,13 +171,20 @@ def _chosen(info: StructTypeInfo) -> StructConstructorSpec | None:
     )
 
 
+MOST = {"n": 10_000_000, "steps": 100_000, "batch": 1_000_000, "samples": 10_000, "threads": 1024,
+        "columns": 10_000, "real": 10_000_000, "keep": 10_000}  # fmt: skip
+"""The most that an option may ask for: more would fill the memory before it would be of use."""
+
+
 def at_least(name: str, value: float, least: float) -> None:
-    """Refuse ``value`` below ``least``, naming the option it came from.
+    """Refuse ``value`` below ``least``, or above what `MOST` says, naming the option it came from.
 
     Raises UsageError.
     """
     if not value >= least:
         raise UsageError(f"--{name} must be at least {least}, got {value}")
+    if value > MOST.get(name, math.inf):
+        raise UsageError(f"--{name} must be at most {MOST[name]:,}, got {value:,}")
 
 
 def model_folder(out: Path, *, force: bool) -> None:

@@ -26,6 +26,9 @@ from sfumato.files import pictures
 from sfumato.files.atomic import beside, whole, write
 from sfumato.model.labels import Labelled
 
+_SHEET = 1e9
+"""Bytes of samples that one picture may show."""
+
 About = Mapping[str, Any]
 Chunks = Iterable[NDArray[Any]]
 
@@ -52,6 +55,21 @@ class Output(ABC):
                 "or pass --force to overwrite it"
             )
 
+    def room(self, shape: tuple[int, ...]) -> None:
+        """Raise UsageError when samples of this shape (N, ...) do not fit where they are written.
+
+        Kept twice for a while: as finished parts and as the output.
+        """
+        place = self.path.absolute().parent
+        while not place.exists():
+            place = place.parent
+        need, free = 2 * _bytes(shape), shutil.disk_usage(place).free
+        if need > free:
+            raise UsageError(
+                f"{shape[0]:,} samples take {need / 1e9:.1f} GB while they are drawn, and "
+                f"{free / 1e9:.1f} GB are free at {place}; draw fewer by --n"
+            )
+
 
 @final
 class Sheet(Output):
@@ -64,6 +82,14 @@ class Sheet(Output):
     def ours(self) -> bool:
         """Our pictures carry a description."""
         return pictures.described(self.path).startswith('{"sfumato"')
+
+    def room(self, shape: tuple[int, ...]) -> None:
+        """Raise UsageError when a sheet of them does not fit the memory."""
+        if (need := _bytes(shape)) > _SHEET:
+            raise UsageError(
+                f"a sheet of {shape[0]:,} samples takes {need / 1e9:.1f} GB of memory; write them "
+                "to an .npz or a folder, or draw fewer by --n"
+            )
 
     def write(self, chunks: Chunks, shape: tuple[int, ...], labels: Labelled, about: About) -> None:
         """Write the picture, whole or not at all."""
@@ -155,6 +181,11 @@ class Memory(Output):
     def write(self, chunks: Chunks, shape: tuple[int, ...], labels: Labelled, about: About) -> None:
         """Keep them."""
         self.x = np.concatenate(list(chunks))
+
+
+def _bytes(shape: tuple[int, ...]) -> int:
+    """Of images uint8 (N, C, H, W) or points float32 (N, d)."""
+    return math.prod(shape) * (1 if len(shape) == 4 else 4)
 
 
 def output(path: Path, columns: int | None = None) -> Output:

@@ -66,6 +66,9 @@ def modes(name: PointName | str) -> tuple[np.ndarray, float]:
     return np.array(centres), deviation
 
 
+_MOST = 100_000_000
+
+
 def points(name: PointName | str, n: int, seed: int = 0) -> PointSet:
     """n points of a distribution in the plane; the same (name, n, seed) gives the same points.
 
@@ -81,8 +84,10 @@ def points(name: PointName | str, n: int, seed: int = 0) -> PointSet:
         UsageError: an unknown name, or n or seed out of range.
     """
     known = _known(name)
-    if n < 1 or seed < 0:
-        raise UsageError(f"points: n must be >= 1 and seed >= 0, got n={n}, seed={seed}")
+    if not 1 <= n <= _MOST or seed < 0:
+        raise UsageError(
+            f"points: n must lie in 1..{_MOST:,} and seed be >= 0, got n={n}, seed={seed}"
+        )
     random = np.random.default_rng([seed, list(PointName).index(known)])
     drawn, labels, count = _draw(known, n, random)
     card = DataCard(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from sfumato.train import (
     standard_loss,
     train,
 )
+from sfumato.train.checkpoint import at_most
 from sfumato.train.rule import Descent, MakeRule
 from sfumato.train.task import Losses
 
@@ -104,6 +106,14 @@ def point_sheet(model: ModelDescription, data: PointSet) -> Sheet | None:
     return draw
 
 
+def _memory() -> int:
+    """Bytes of memory of this machine, or a great many where it does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 50
+
+
 def fit(
     recipe: str,
     config: Any,
@@ -153,7 +163,12 @@ def fit(
     Raises:
         UsageError, SfumatoError: see `sfumato.train.train`.
     """
-    denoiser = model.build(settings.seed) if denoiser is None else denoiser
+    if denoiser is None:
+        # in training a weight takes 20 bytes: itself, its gradient, two moments and its average
+        fits = _memory() // 20
+        with at_most(fits, f"the network has more than {fits:,} weights, which is what this "
+                     "machine's memory can train; choose smaller sizes"):  # fmt: skip
+            denoiser = model.build(settings.seed)
     if sheet is None and isinstance(data, ImageSet):
         sheet = image_sheet(model, data, not show)
     elif isinstance(data, PointSet):  # a scatter plot shows the data itself

@@ -99,7 +99,7 @@ class SavedModel:
         if (most := _largest(self.described)) > max(count, _COUNTS):
             raise SfumatoError(f"{where} has the number {most:,}, but there are {count:,} weights")
         try:
-            with ck.at_most(count, where):
+            with ck.described_size(count, where):
                 denoiser = self.model.build()
         except SfumatoError:
             raise

@@ -17,6 +17,9 @@ from sfumato.sampling import Solver
 from sfumato.schedule import RectifiedFlow
 from sfumato.system import AUTO, SolverEntry, find, grids, resolve, solvers
 
+MOST_STEPS = 100_000
+"""More are a mistake: the error of a walk has long met that of its arithmetic."""
+
 
 def make_solver(name: str, steps: int, **options: float) -> Solver:
     """The solver of that name for a walk of so many steps.
@@ -40,13 +43,16 @@ def make_times(grid: str, process: Process, steps: int) -> Tensor:
     quadratic otherwise.
 
     Raises:
-        UsageError: an unknown name, or a grid that the process has not.
+        UsageError: an unknown name, a grid that the process has not, or a number of steps out of
+            range.
     """
     if grid == AUTO:
         grid = "quadratic"
         if isinstance(process, Scheduled):
             straight = isinstance(process.schedule, RectifiedFlow)
             grid = "uniform" if straight else "karras"
+    if not 1 <= steps <= MOST_STEPS:
+        raise UsageError(f"expected 1 to {MOST_STEPS:,} steps, got {steps:,}")
     entry = find("grid", grid, grids())
     made: Any = resolve(entry.make)
     times: Tensor = made(process, steps) if entry.level else made(steps)

@@ -21,7 +21,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -118,7 +118,7 @@ def numbers_in(data: bytes, where: str) -> int:
 
 
 @contextmanager
-def at_most(count: int, where: str) -> Iterator[None]:
+def at_most(count: int, refusal: str) -> Iterator[None]:
     """Refuse to build modules with more parameters than ``count`` in the block.
 
     A description that was damaged or made up can ask for a network that fills the memory; this ends
@@ -126,7 +126,7 @@ def at_most(count: int, where: str) -> Iterator[None]:
     for itself.
 
     Raises:
-        SfumatoError: there are more, or one of them does not fit the memory.
+        SfumatoError: with the text ``refusal``; there are more, or one does not fit the memory.
     """
     built = 0
 
@@ -135,9 +135,7 @@ def at_most(count: int, where: str) -> Iterator[None]:
         if _LIMITS[-1] is mine and parameter is not None:
             built += parameter.numel()
             if built > count:
-                raise SfumatoError(
-                    f"{where} describes a network with more weights than its file holds ({count:,})"
-                )
+                raise SfumatoError(refusal)
 
     mine = object()
     hook = register_module_parameter_registration_hook(count_it)
@@ -147,10 +145,7 @@ def at_most(count: int, where: str) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if "memory" not in str(error):
             raise
-        raise SfumatoError(
-            f"{where} describes a network that does not fit the memory, with more weights than its "
-            f"file holds ({count:,})"
-        ) from error
+        raise SfumatoError(refusal) from error
     finally:
         _LIMITS.pop()
         hook.remove()
@@ -158,6 +153,13 @@ def at_most(count: int, where: str) -> Iterator[None]:
 
 _LIMITS: list[object] = []
 """The blocks of `at_most` that are open, the innermost last."""
+
+
+def described_size(count: int, where: str) -> AbstractContextManager[None]:
+    """`at_most` as many parameters as the file holds whose description ``where`` is."""
+    return at_most(
+        count, f"{where} describes a network with more weights than its file holds ({count:,})"
+    )
 
 
 def load_weights(module: nn.Module, data: bytes, where: str) -> None:

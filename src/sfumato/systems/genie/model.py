@@ -106,7 +106,7 @@ class DerivativeModel(ModelDescription):
         with ExitStack() as stack:
             if not self.whole:  # the file of the head says nothing about the backbone's size
                 count = ck.numbers_in(self.base.read(), self.base.name)
-                stack.enter_context(ck.at_most(count, self.base.name))
+                stack.enter_context(ck.described_size(count, self.base.name))
             backbone = self.backbone.build(seed)
         with initial(seed):
             head = DerivativeHead(cast(UNet | MLP, backbone.network), self.width)
