@@ -161,6 +161,7 @@ class DataRequest(NamedTuple):
         progress: show a bar where loading takes long.
         root: folder of the data set's files; None for the usual places.
         workers: processes that draw pictures the first time.
+        folder: further arguments of `sfumato.data.folder`.
     """
 
     split: str = "train"
@@ -172,6 +173,7 @@ class DataRequest(NamedTuple):
     progress: bool = True
     root: Path | None = None
     workers: int = 1
+    folder: Mapping[str, Any] = MappingProxyType({})
 
 
 @final

@@ -242,6 +242,7 @@ def run(config: EvaluateConfig, wish: DataRequest, argv: Sequence[str]) -> None:
     from dataclasses import asdict
 
     from sfumato.cli.judging import Reference
+    from sfumato.console import datasets
 
     model = load(config.name, Sampler)
     if not isinstance(model.process, Scheduled | CriticallyDamped):
@@ -252,9 +253,8 @@ def run(config: EvaluateConfig, wish: DataRequest, argv: Sequence[str]) -> None:
         wish = wish._replace(resolution=resolution, channels=shape[0])
     contestants = fitting(model, config.drawing)
     todo = plan(contestants, config.steps or BUDGETS)
-    judge = Reference.of(
-        config.data or model.description.data, wish, config.features, accuracy=False
-    )
+    data, wish = datasets.of_model(config.data, model, wish, config.folders)
+    judge = Reference.of(data, wish, config.features, accuracy=False)
     drawn = wanted(model, config.n, config.seed)
     contest = Contest(drawn, judge, config.drawing, config.seed, close=CLOSE)
     settings = json.loads(json.dumps(asdict(config), default=lambda v: str(getattr(v, "value", v))))

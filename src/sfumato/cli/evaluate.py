@@ -54,7 +54,7 @@ class EvaluateConfig:
     """What to compare by: a shipped classifier, mobilenet, pixels, thumbnails (16x16 pixels), or a
     TorchScript file."""
     split: str = "test"
-    """Which real images to compare with: train or test."""
+    """Which real images to compare with: train or test; of a folder also validation or all."""
     real: int = 0
     """At most so many real images; 0 takes all of the split."""
     resolution: int = 0
@@ -72,6 +72,7 @@ class EvaluateConfig:
     quiet: bool = False
     """No progress bar."""
     drawing: SamplingOptions = field(default_factory=SamplingOptions)
+    folders: datasets.FolderOptions = field(default_factory=datasets.FolderOptions)
 
 
 def main(argv: list[str]) -> None:
@@ -98,6 +99,7 @@ def run(config: EvaluateConfig, argv: list[str]) -> None:
         config.resolution,
         config.seed,
         skip_broken=config.skip_broken,
+        folder=config.folders.arguments(),
     )
     if config.data:
         datasets.check(config.data, wish)
@@ -184,6 +186,7 @@ def _model(config: EvaluateConfig, wish: datasets.DataRequest) -> list[dict[str,
     if len(shape) == 3:
         resolution = wish.resolution or shape[-1]
         wish = wish._replace(resolution=resolution, channels=shape[0])
+    data, wish = datasets.of_model(config.data, model, wish, config.folders)
     wanted = labels("", model.axes, config.n, config.seed)
     judge: Reference | None = None
     rows = []
@@ -192,7 +195,7 @@ def _model(config: EvaluateConfig, wish: datasets.DataRequest) -> list[dict[str,
         steps = drawer.plan.steps
         first = processes(drawer.device).index == 0
         if first and judge is None:  # before drawing: say early if something is missing
-            judge = _judge(config, config.data or model.description.data, wish)
+            judge = _judge(config, data, wish)
             judge.check(wanted.labels if model.axes else None, config.n)
         plan = {"model": config.name, "weights": model.digest, "how": str(config.drawing)}
         plan |= {"steps": str(steps), "seed": str(config.seed), "n": str(config.n)}

@@ -38,7 +38,8 @@ def read_run(folder: Path | str) -> tuple[RecipeEntry, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SfumatoError(f"{path} does not say what was run: {error!r}") from error
     recipe = find("recipe", str(name), recipes())
-    config = {**config, "type": recipe.config.__name__}  # older runs have it by another name
+    before = getattr(recipe.config, "before", {})  # what older runs did not say
+    config = {**before, **config, "type": recipe.config.__name__}  # the type had another name
     return recipe, decode(config, recipe.config, allowed_types(config), str(path))
 
 

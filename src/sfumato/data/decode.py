@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,6 +73,21 @@ def kinds_of(name: str) -> tuple[str, ...]:
 
 
 @contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings of Pillow's inside.
+
+    Python's warnings are shared by all threads: hiding them in several at once can leave them
+    hidden for good. So only the main thread does; who starts threads that decode does it for them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
 def opened(
     data: bytes,
     max_pixels: int = MAX_PIXELS,
@@ -91,13 +107,11 @@ def opened(
             bytes can claim a picture that fills the memory).
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=kinds) as picture:
-                width, height = picture.size
-                if width * height > max_pixels:
-                    raise BrokenImage(f"{width}x{height} pixels, more than {max_pixels:,}{hint}")
-                yield picture
+        with quiet(), Image.open(io.BytesIO(data), formats=kinds) as picture:
+            width, height = picture.size
+            if width * height > max_pixels:
+                raise BrokenImage(f"{width}x{height} pixels, more than {max_pixels:,}{hint}")
+            yield picture
     except (BrokenImage, SfumatoError, MemoryError):
         raise
     except UnidentifiedImageError as error:

@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias, cast, final, get_args
 import numpy as np
 from rich.progress import track
 
-from sfumato.data.decode import FULL, Channels, Fit, Pixels, decode
+from sfumato.data.decode import FULL, Channels, Fit, Pixels, decode, quiet
 from sfumato.data.layouts import Layout, layout_of
 from sfumato.data.listing import (
     Entry,
@@ -252,7 +252,7 @@ def _decode_all(
     use: Callable[[Entry], Pixels | str], wanted: Sequence[Entry], target: Path, progress: bool
 ) -> None:
     def results() -> Iterator[tuple[Entry, Pixels | str]]:
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        with quiet(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             for start in range(0, len(wanted), _BATCH):
                 batch = wanted[start : start + _BATCH]
                 yield from zip(batch, pool.map(use, batch), strict=True)

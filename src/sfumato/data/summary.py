@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,3 +97,10 @@ class ReadSummary:
             "channels": self.channels,
             **self.options,
         }
+
+
+def announce(data: Any, quiet: bool = False) -> None:
+    """Say on stderr what was read, if ``data`` was a folder; only in the first of processes."""
+    summary: ReadSummary | None = getattr(data, "summary", None)
+    if summary is not None and not quiet and os.environ.get("RANK", "0") == "0":
+        print("\n".join(summary.lines()), file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sfumato.data import DataCard, ImageSet, PointSet, to_uint8
+from sfumato.data.summary import ReadSummary, announce
 from sfumato.denoise import Denoiser
 from sfumato.files import pictures
 from sfumato.loss import TimeLaw
@@ -32,7 +34,7 @@ from sfumato.train import (
     standard_loss,
     train,
 )
-from sfumato.train.checkpoint import at_most
+from sfumato.train.checkpoint import at_most, read_about
 from sfumato.train.rule import Descent, MakeRule
 from sfumato.train.task import Losses
 
@@ -114,6 +116,17 @@ def _memory() -> int:
         return 1 << 50
 
 
+def _say_changed(out: Path, now: Mapping[str, Any]) -> None:
+    """Warn if a run's folder of pictures is another than the one it began with."""
+    was = read_about(Path(out) / "config.json").get("source")
+    if isinstance(was, dict) and was.get("digest") != now["digest"]:
+        warnings.warn(
+            f"the pictures in {now['path']} are not those that the run began with: "
+            f"{was.get('pictures')} then (in {was.get('path')}), {now['pictures']} now",
+            stacklevel=3,
+        )
+
+
 def fit(
     recipe: str,
     config: Any,
@@ -181,6 +194,23 @@ def fit(
         labels = model.labels if labels is None else labels
         player = diffusion(settings, denoiser, law, loss, labels, conditions)
     card: DataCard | None = getattr(data, "card", None)
+    summary: ReadSummary | None = getattr(data, "summary", None)
+    announce(data, settings.quiet)
+    source: dict[str, Any] = {}
+    if summary is not None:
+        source = {"source": summary.record()}
+        if resume:
+            _say_changed(out, source["source"])
+
+    def update(older: dict[str, Any]) -> dict[str, Any]:
+        described = read_model(older).to_json()
+        if (
+            f"{described.get('data')}/" == model.data
+            or f"{described.get('data')}.zip" == model.data
+        ):
+            described["data"] = model.data  # as older versions called a folder or zip file
+        return described
+
     train(
         settings,
         [*others, player],
@@ -191,11 +221,12 @@ def fit(
             "recipe": recipe,
             "config": {**encode(config), "resume": False},
             "data": f"{card.name}, {card.size}" if card else f"{len(data):,} examples",
+            **source,
         },
         sheet=sheet,
         frozen=frozen,
         rule=rule,
         resume=resume,
-        update=lambda older: read_model(older).to_json(),
+        update=update,
     )
     return Path(out)

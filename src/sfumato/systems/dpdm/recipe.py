@@ -25,7 +25,7 @@ import math
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 from sfumato.data import ImageSet, folder
 from sfumato.denoise import Prediction
@@ -99,10 +99,16 @@ class Config:
     Args:
         out: the run folder; ledger.jsonl in it counts what the training has cost.
         data: the records to protect, one image each.
-        path: for images: the folder or zip; labels.csv, labels.json or subfolders become labels.
+        path: for images: the folder or zip; its part for training if it has parts.
         root: folder of a known data set's files; the usual places when None.
         resolution: for images: side in pixels.
         channels: for images: 3 for colour, 1 for grey.
+        skip_broken: for images: go on without those that cannot be read.
+        labels: for images: auto, none, folders, a label file's name, or columns of one.
+        held_out: for images: share that is held out for test, where no folder says which.
+        fit: what becomes of images that are not square: crop, pad or stretch.
+        levels: of images of 16 bits: full makes 65,535 white, used the greatest value there is,
+            which is then a fact about the records that no noise hides.
         parametrisation: of the diffusion.
         sigma_data: root mean square that the preconditioning assumes: a constant. A value
             measured on the data would be a leak.
@@ -112,12 +118,19 @@ class Config:
         resume: go on with the run in ``out``.
     """
 
+    before: ClassVar[dict[str, float]] = {"held_out": 0.0}
+    """What runs did whose ``config.json`` does not say."""
     out: Path = Path("runs/private")
     data: PrivateImages = PrivateImages.FASHION
     path: Path = Path()
     root: Path | None = None
     resolution: int = 28
     channels: Literal[1, 3] = 1
+    skip_broken: bool = False
+    labels: str = "auto"
+    held_out: float = 0.1
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    levels: Literal["full", "used"] = "full"
     parametrisation: Parametrisation = Parametrisation.EDM
     sigma_data: float = UNIFORM_PIXELS
     network: UNetConfig = UNetConfig(
@@ -150,7 +163,17 @@ class Config:
             return records
         if self.path == Path():
             raise UsageError("which images? give the folder or zip with --path")
-        return folder(self.path, self.resolution, channels=self.channels)
+        return folder(
+            self.path,
+            self.resolution,
+            channels=self.channels,
+            skip_broken=self.skip_broken,
+            split="train",
+            held_out=self.held_out,
+            labels=self.labels,
+            fit=self.fit,
+            levels=self.levels,
+        )
 
 
 def _paper(epsilon: float, parametrisation: Parametrisation) -> Config:

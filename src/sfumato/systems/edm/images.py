@@ -155,18 +155,31 @@ class Images(ImageRecipe):
     """A model of a folder or zip of images.
 
     Args:
-        path: the folder or zip; its labels.csv, labels.json or subfolders become labels.
+        path: the folder or zip; its part for training if it has parts.
         resolution: side of the images in pixels; a multiple of 4 for the default network.
         channels: 3 for colour, 1 for grey.
         skip_broken: go on without images that cannot be read.
+        labels: auto, none, folders (each is a class, also one called train), a label file's name,
+            or columns of one, joined by commas.
+        held_out: share of the images that is held out for test, where no folder says which.
+        fit: what becomes of images that are not square: crop, pad or stretch.
+        levels: of images of 16 bits: full makes 65,535 white, used the greatest value there is.
+        flip: learn every image also from left to right.
     """
 
     recipe: ClassVar[str] = "images"
+    before: ClassVar[dict[str, float]] = {"held_out": 0.0}
+    """What runs did whose ``config.json`` does not say."""
     out: Path = Path("runs/images")
     path: Path = Path()
     resolution: int = 32
     channels: Literal[1, 3] = 3
     skip_broken: bool = False
+    labels: str = "auto"
+    held_out: float = 0.1
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    levels: Literal["full", "used"] = "full"
+    flip: bool = False
     network: UNetConfig = _network(
         3, channels=32, multipliers=(1, 2, 4), attention=(8,), resolution=32
     )
@@ -176,9 +189,18 @@ class Images(ImageRecipe):
         """The images in ``path``."""
         if self.path == Path():
             raise UsageError("which images? give the folder or zip with --path")
-        return folder(
-            self.path, self.resolution, channels=self.channels, skip_broken=self.skip_broken
+        data = folder(
+            self.path,
+            self.resolution,
+            channels=self.channels,
+            skip_broken=self.skip_broken,
+            split="train",
+            held_out=self.held_out,
+            labels=self.labels,
+            fit=self.fit,
+            levels=self.levels,
         )
+        return data.mirrored() if self.flip else data
 
 
 def run(config: ImageRecipe) -> Path:

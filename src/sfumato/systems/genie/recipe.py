@@ -78,7 +78,7 @@ def run(config: Config) -> Path:
     model = DerivativeModel(
         described.data, described, Base.of(config.model), described.axes, config.width
     )
-    data = training_data(described, config.path)
+    data = training_data(described, config.path, find(config.model))
     denoiser = model.build(config.train.seed)
     denoiser.backbone.load_state_dict(backbone.state_dict())
 
