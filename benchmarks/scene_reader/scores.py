@@ -172,8 +172,7 @@ def share(name: str, hits: Tensor, features: str) -> Score:
     """The share of True in %, with the error of a share. Raises UsageError for none at all."""
     if not len(hits):
         raise UsageError(f"nothing can be right or wrong in {name!r}")
-    value, error = percentage(hits)
-    return Score(name, value, error, len(hits), features, unit="%")
+    return percentage(name, hits, len(hits), features)
 
 
 def overlap(a: Tensor, b: Tensor) -> float:

@@ -59,7 +59,7 @@ def test_same_law_far_away_and_collapsed() -> None:
         product *= (600 - i) / (1200 - i)
     assert same.coverage.value == pytest.approx(1 - product, abs=0.03)
     far = neighbourhoods(x, y + 100, features="t")
-    assert all(score.value == 0 for score in far.scores())
+    assert all(score.value == 0 for score in far)
     collapsed = neighbourhoods(x, 0.05 * y, features="t")
     assert collapsed.precision.value > 0.99
     assert collapsed.recall.value < 0.05 and collapsed.coverage.value < 0.5
@@ -72,7 +72,7 @@ def test_order_and_precision_do_not_matter() -> None:
     q = torch.randperm(250, generator=torch.Generator().manual_seed(1))
     other = neighbourhoods(x[p], y[q], features="t")
     single = neighbourhoods(x.float(), y.float(), features="t")
-    for a, b, c in zip(one.scores(), other.scores(), single.scores(), strict=True):
+    for a, b, c in zip(one, other, single, strict=True):
         assert a.value == pytest.approx(b.value, abs=1e-12)
         assert a.value == pytest.approx(c.value, abs=0.01)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -147,25 +147,17 @@ def label_accuracy(
         counted = right[target[:, a] < len(axis.values), a]
         if not len(counted):
             raise UsageError(f"no image has a label on the axis {axis.name!r}")
-        value, error = percentage(counted)
         scores.append(
-            Score(
-                metric,
-                value,
-                error,
-                len(counted),
-                classifier.name,
-                f"axis {axis.name}",
-                unit="%",
-            )
+            percentage(metric, counted, len(counted), classifier.name, f"axis {axis.name}")
         )
     return tuple(scores)
 
 
-def percentage(right: Tensor) -> tuple[float, float]:
-    """The share of True in %, and the error of a share of so many: 100 sqrt(p (1 - p)/n)."""
+def percentage(metric: str, right: Tensor, n: int, features: str, setting: str = "") -> Score:
+    """The share of True in % with the error of a share, 100 sqrt(p (1 - p)/len(right))."""
     p = float(right.double().mean())
-    return 100 * p, 100 * math.sqrt(p * (1 - p) / len(right))
+    error = 100 * math.sqrt(p * (1 - p) / len(right))
+    return Score(metric, 100 * p, error, n, features, setting, unit="%")
 
 
 def accuracy_score(
@@ -191,17 +183,10 @@ def accuracy_score(
     classifier = train_classifier(
         generated, labels, axes, training=training, device=device, progress=progress
     )
-    tested = label_accuracy(classifier, test_images, test_labels)
+    named = replace(classifier, name="small residual network")
+    tested = label_accuracy(named, test_images, test_labels, metric="classification accuracy score")
     return tuple(
-        Score(
-            "classification accuracy score",
-            score.value,
-            score.error,
-            len(generated),
-            "small residual network",
-            f"{score.setting}, {score.n} real test images",
-            unit="%",
-        )
+        replace(score, n=len(generated), setting=f"{score.setting}, {score.n} real test images")
         for score in tested
     )
 

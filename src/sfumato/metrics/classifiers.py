@@ -43,15 +43,9 @@ def main(arguments: Sequence[str]) -> int:
         train, test, training = sets(name)
         command = f"python -m sfumato.metrics.classifiers {name} {Path(out).name}"
         _, scores = train_feature_classifier(
-            train,
-            test,
-            out,
-            name=name,
-            command=command,
-            training=training,
-            progress=show,
+            train, test, out, name=name, command=command, training=training, progress=show,
             run=Path(f"{out}-run"),
-        )
+        )  # fmt: skip
     except SfumatoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1

@@ -61,6 +61,6 @@ def compare_features(real: Tensor, generated: Tensor, name: str) -> Comparison:
         (
             frechet_distance(real, generated, features=name),
             kernel_distance(real, generated, features=name),
-            *near.scores(),
+            *near,
         )
     )

@@ -135,7 +135,7 @@ def downstream_accuracy(
     data = LabelledPictures(generated[rows], trained[usable, None])
     steps = len(CLASSIFIERS) * settings.steps
     began = time.monotonic()
-    about = ("pixels", f"{settings.hidden} hidden units", "{} and {} channels")
+    details = ("pixels", f"{settings.hidden} hidden units", "{} and {} channels")
     scores = []
     for i, name in enumerate(CLASSIFIERS):
 
@@ -156,19 +156,12 @@ def downstream_accuracy(
         player = Player(network, Classification())
         train(config, player, data, run and run / name, resume=True, progress=report)
         counted = (_predict(network, test_images, device) == tested)[tested < classes]
-        value, error = percentage(counted)
-        scores.append(
-            Score(
-                f"{name} accuracy",
-                value,
-                error,
-                int((trained < classes).sum()),
-                about[i].format(*settings.channels),
-                f"axis {axes[0].name}, {settings.steps} steps of {settings.batch}, "
-                f"{len(counted)} real test images",
-                unit="%",
-            )
+        setting = (
+            f"axis {axes[0].name}, {settings.steps} steps of {settings.batch}, "
+            f"{len(counted)} real test images"
         )
+        about = details[i].format(*settings.channels)
+        scores.append(percentage(f"{name} accuracy", counted, len(usable), about, setting))
     return scores[0], scores[1], scores[2]
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from sfumato.metrics.moments import GroupedMoments, Moments, parts_of
-from sfumato.metrics.score import Score
+from sfumato.metrics.score import Score, jackknife
 
 
 def gaussian_frechet(mean_r: Tensor, cov_r: Tensor, mean_g: Tensor, cov_g: Tensor) -> float:
@@ -96,8 +96,7 @@ def frechet_distance(
 def _score(value: float, left: list[float], n: int, dim: int, features: str) -> Score:
     """With the jackknife over the distances without each part."""
     count = len(left)
-    centre = math.fsum(left) / count
-    error = math.sqrt((count - 1) / count * math.fsum((d - centre) ** 2 for d in left))
+    centre, error = jackknife(left)
     unbiased = count * value - (count - 1) * centre if n >= 5 * dim else None
     return Score("Fréchet distance", value, error, n, features, unbiased=unbiased)
 

@@ -10,67 +10,37 @@ k(x, y) = (x·y / F + 1)³), an RBF MMD, or, with k(x, y) = -|x - y|, the energy
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
-from typing import final
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from sfumato.metrics.score import Score
+from sfumato.metrics.score import Score, jackknife
+
+PairwiseKernel = Callable[[Tensor, Tensor], Tensor]
+"""A symmetric kernel evaluated on all pairs: (n, F), (m, F) -> (n, m)."""
 
 
-class PairwiseKernel(ABC):
-    """A symmetric kernel evaluated on all pairs."""
-
-    @abstractmethod
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """(n, F), (m, F) -> (n, m)."""
+def cubic_kernel(x: Tensor, y: Tensor) -> Tensor:
+    """k(x, y) = (x·y / F + 1)³."""
+    return (x @ y.T / x.shape[1] + 1.0) ** 3
 
 
-@final
-class PolynomialKernel(PairwiseKernel):
-    """k(x, y) = (x·y / F + offset)^degree."""
-
-    def __init__(self, degree: int = 3, offset: float = 1.0) -> None:
-        self.degree = degree
-        self.offset = offset
-
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """(n, F), (m, F) -> (n, m)."""
-        return (x @ y.T / x.shape[1] + self.offset) ** self.degree
+def gaussian_kernel(x: Tensor, y: Tensor, bandwidth: float) -> Tensor:
+    """k(x, y) = exp(-|x - y|² / (2 bandwidth²)). Raises ValueError for bandwidth <= 0."""
+    if not bandwidth > 0:
+        raise ValueError(f"expected bandwidth > 0, got {bandwidth}")
+    return torch.exp(-torch.cdist(x, y).square() / (2 * bandwidth**2))
 
 
-@final
-class GaussianKernel(PairwiseKernel):
-    """k(x, y) = exp(-|x - y|² / (2 bandwidth²))."""
-
-    def __init__(self, bandwidth: float) -> None:
-        if not bandwidth > 0:
-            raise ValueError(f"expected bandwidth > 0, got {bandwidth}")
-        self.bandwidth = bandwidth
-
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """(n, F), (m, F) -> (n, m)."""
-        return torch.exp(-torch.cdist(x, y).square() / (2 * self.bandwidth**2))
-
-
-@final
-class MinusDistance(PairwiseKernel):
+def minus_distance(x: Tensor, y: Tensor) -> Tensor:
     """k(x, y) = -|x - y|; its MMD² is the energy distance 2 E|x-y| - E|x-x'| - E|y-y'|."""
-
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """(n, F), (m, F) -> (n, m)."""
-        return -torch.cdist(x, y)
+    return -torch.cdist(x, y)
 
 
 def discrepancy(
-    x: Tensor,
-    y: Tensor,
-    kernel: PairwiseKernel,
-    *,
-    groups: int = 10,
-    seed: int = 0,
+    x: Tensor, y: Tensor, kernel: PairwiseKernel, *, groups: int = 10, seed: int = 0
 ) -> tuple[float, float]:
     """Unbiased MMD² of two samples and its standard error.
 
@@ -107,10 +77,7 @@ def discrepancy(
             means.append(float(total))
         return means[0] - 2 * means[1] + means[2]
 
-    left = [estimate(j) for j in range(groups)]
-    centre = math.fsum(left) / groups
-    error = math.sqrt((groups - 1) / groups * math.fsum((v - centre) ** 2 for v in left))
-    return estimate(None), error
+    return estimate(None), jackknife([estimate(j) for j in range(groups)])[1]
 
 
 def kernel_distance(
@@ -125,7 +92,7 @@ def kernel_distance(
     Args:
         real: features (N, F); generated: features (n, F); features: their name.
     """
-    value, error = discrepancy(real, generated, PolynomialKernel(), groups=groups, seed=seed)
+    value, error = discrepancy(real, generated, cubic_kernel, groups=groups, seed=seed)
     return Score("kernel distance", value, error, len(generated), features, "cubic")
 
 
@@ -145,7 +112,8 @@ def mmd(
     if bandwidth is None:
         some = _shuffled(x, seed)[:1000]
         bandwidth = float(torch.pdist(some).median()) if len(some) > 1 else 1.0
-    value, error = discrepancy(x, y, GaussianKernel(bandwidth), groups=groups, seed=seed)
+    kernel = partial(gaussian_kernel, bandwidth=bandwidth)
+    value, error = discrepancy(x, y, kernel, groups=groups, seed=seed)
     return Score("MMD²", value, error, len(y), features, f"RBF, bandwidth {bandwidth:.3g}")
 
 
@@ -153,7 +121,7 @@ def energy_distance(
     x: Tensor, y: Tensor, *, features: str = "points", groups: int = 10, seed: int = 0
 ) -> Score:
     """Energy distance 2 E|x-y| - E|x-x'| - E|y-y'| of two point sets, unbiased."""
-    value, error = discrepancy(x, y, MinusDistance(), groups=groups, seed=seed)
+    value, error = discrepancy(x, y, minus_distance, groups=groups, seed=seed)
     return Score("energy distance", value, error, len(y), features)
 
 
@@ -164,9 +132,7 @@ def _shuffled(x: Tensor, seed: int) -> Tensor:
 
 
 def _sums(
-    rows: tuple[Tensor, ...],
-    columns: tuple[Tensor, ...] | None,
-    kernel: PairwiseKernel,
+    rows: tuple[Tensor, ...], columns: tuple[Tensor, ...] | None, kernel: PairwiseKernel
 ) -> tuple[Tensor, Tensor]:
     """Kernel sums and pair counts by part, both (g, g) float64; within one sample if columns is
     None, and then without the pairs of a sample with itself."""

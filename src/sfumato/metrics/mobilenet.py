@@ -6,7 +6,6 @@ The module's parameters have the names of the widely used file ``mobilenet_v2-b0
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import final
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from sfumato.data.places import sha256
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.metrics.features import Features, Images, pixel_values, rgb
 
@@ -22,22 +22,13 @@ _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 # table 2 of the paper: expansion t, channels c, repeats n, stride s
 _TABLE = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
+    (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
     (6, 320, 1, 1),
-)
+)  # fmt: skip
 
 
 def _conv(
-    inputs: int,
-    outputs: int,
-    kernel: int,
-    stride: int = 1,
-    groups: int = 1,
+    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
     """Convolution, batch norm, ReLU6."""
     return nn.Sequential(
@@ -164,9 +155,7 @@ def load_mobilenet(weights: str | Path) -> MobileNetV2:
     path = Path(weights)
     if not path.is_file():
         raise UsageError(f"no MobileNetV2 weights at {path}; run 'sfumato data fetch mobilenet'")
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if not digest.startswith("b0353104"):
+    if not (digest := sha256(path)).startswith("b0353104"):
         raise SfumatoError(
             f"{path} is not mobilenet_v2-b0353104.pth: its SHA-256 begins with {digest[:8]}"
         )

@@ -17,8 +17,7 @@ compare only at the same.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,9 +27,7 @@ from sfumato.metrics.score import Score
 _TILE = 16 * 2**20  # numbers in a tile of distances: 64 MiB of float32
 
 
-@final
-@dataclass(frozen=True)
-class Neighbourhoods:
+class Neighbourhoods(NamedTuple):
     """The four scores of :func:`neighbourhoods`."""
 
     precision: Score
@@ -39,11 +36,7 @@ class Neighbourhoods:
     coverage: Score
 
     def __str__(self) -> str:
-        return "\n".join(str(s) for s in self.scores())
-
-    def scores(self) -> tuple[Score, Score, Score, Score]:
-        """Precision, recall, density, coverage."""
-        return self.precision, self.recall, self.density, self.coverage
+        return "\n".join(map(str, self))
 
 
 def neighbourhoods(
@@ -96,17 +89,11 @@ def neighbourhoods(
         p = float(mask.double().mean())
         return Score(name, p, math.sqrt(p * (1 - p) / len(mask)), m, features, f"k={k}")
 
+    spread = float(density.std()) / math.sqrt(m)
     return Neighbourhoods(
         precision=share("precision", inside_real, k_precision),
         recall=share("recall", inside_generated, k_precision),
-        density=Score(
-            "density",
-            float(density.mean()),
-            float(density.std()) / math.sqrt(m),
-            m,
-            features,
-            f"k={k_density}",
-        ),
+        density=Score("density", float(density.mean()), spread, m, features, f"k={k_density}"),
         coverage=share("coverage", covered, k_density),
     )
 

@@ -142,13 +142,9 @@ def mode_coverage(
     shares = torch.bincount(nearest.indices.cpu(), minlength=k).double() / len(samples)
     divergence = torch.special.xlogy(shares, shares / law).sum()
     return ModeCoverage(
-        k,
-        int((counts > 0).sum()),
-        float(good.double().mean()),
-        float(divergence),
-        len(samples),
+        k, int((counts > 0).sum()), float(good.double().mean()), float(divergence), len(samples),
         sigmas * std,
-    )
+    )  # fmt: skip
 
 
 def _sorted(x: Tensor) -> Tensor:

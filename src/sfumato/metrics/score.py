@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -59,6 +60,13 @@ class Score:
             key: None if isinstance(item, float) and not math.isfinite(item) else item
             for key, item in fields.items()
         }
+
+
+def jackknife(left_out: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard error, from the values v_j without part j of g: (g-1)/g Σ (v_j - v̄)²."""
+    g = len(left_out)
+    mean = math.fsum(left_out) / g
+    return mean, math.sqrt((g - 1) / g * math.fsum((v - mean) ** 2 for v in left_out))
 
 
 def plus_minus(value: float, error: float | None, *, bare: bool = False) -> str:

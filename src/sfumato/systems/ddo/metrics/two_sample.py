@@ -14,7 +14,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.metrics.kernel import GaussianKernel
+from sfumato.metrics.kernel import gaussian_kernel
 from sfumato.systems.ddo.metrics.statistics import Statistics
 
 __all__ = [
@@ -150,7 +150,7 @@ def two_sample_test(
     pooled = pooled / torch.where(spread > 0, spread, 1.0)
     if bandwidth is None:
         bandwidth = float(torch.pdist(pooled).median()) or 1.0
-    gram = GaussianKernel(bandwidth)(pooled, pooled).fill_diagonal_(0)
+    gram = gaussian_kernel(pooled, pooled, bandwidth).fill_diagonal_(0)
     n, m = len(x), len(y)
     order = torch.rand(permutations, n + m, generator=generator).argsort(1)
     inside = torch.zeros(permutations + 1, n + m, dtype=torch.float64)
