@@ -17,6 +17,7 @@ from PIL import Image
 from sfumato.console.again import read_run
 from sfumato.data import PointName
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.files.lock import contents
 from sfumato.files.store import read_folder, write_folder
 from sfumato.loss import edm_times
 from sfumato.model.export import export
@@ -65,7 +66,8 @@ def test_fashion_from_data_to_a_model_folder(clothes, tmp_path):
     config = images.Fashion(out=tmp_path / "run", root=clothes, train=QUICK)
     config = replace(config, network=replace(SMALL, multipliers=(1, 2, 2)))
     run = images.run(config)
-    assert sorted(os.listdir(run)) == ["checkpoints", "config.json", "log.jsonl", "sheets"]
+    kept = sorted(path.name for path in contents(run))
+    assert kept == ["checkpoints", "config.json", "log.jsonl", "sheets"]
     assert sorted(os.listdir(run / "sheets")) == ["step-00000002.png", "step-00000004.png"]
     with Image.open(run / "sheets" / "step-00000004.png") as sheet:
         assert sheet.width > sheet.height > 4 * 28
