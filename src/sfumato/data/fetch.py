@@ -129,16 +129,10 @@ def _run(command: Sequence[str], folder: Path, environment: Environment = None) 
     """None when the command succeeded, else the last thing it complained about."""
     try:
         done = subprocess.run(
-            command,
-            cwd=folder,
-            env=None if environment is None else {**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+            command, cwd=folder, env=None if environment is None else {**os.environ, **environment},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            timeout=_TIMEOUT_S, check=False,
+        )  # fmt: skip
     except FileNotFoundError:
         return f"the command '{command[0]}' is not on this machine"
     except subprocess.TimeoutExpired:

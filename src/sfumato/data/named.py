@@ -31,13 +31,9 @@ def handwritten(wish: DataRequest) -> ImageSet:
 def faces(wish: DataRequest) -> ImageSet:
     """Avatars at 32 pixels unless told otherwise; ``n`` of them are drawn, or all."""
     return avatars(
-        _split(wish),
-        wish.resolution or 32,
-        wish.n or None,
-        root=wish.root,
-        workers=wish.workers,
+        _split(wish), wish.resolution or 32, wish.n or None, root=wish.root, workers=wish.workers,
         progress=wish.progress,
-    )
+    )  # fmt: skip
 
 
 def crops(wish: DataRequest) -> ImageSet:

@@ -6,10 +6,4 @@ from sfumato.guide.inpaint import Inpaint
 from sfumato.guide.project import Projected
 from sfumato.guide.tile import Tiled
 
-__all__ = [
-    "ClassifierGuided",
-    "ClassifierFree",
-    "Inpaint",
-    "Projected",
-    "Tiled",
-]
+__all__ = ["ClassifierGuided", "ClassifierFree", "Inpaint", "Projected", "Tiled"]

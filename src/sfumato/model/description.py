@@ -95,11 +95,32 @@ class ModelDescription(ABC):
         return made
 
 
-def network_shape(network: UNetConfig | MLPConfig) -> tuple[int, ...]:
-    """Shape of what a network puts out: (C, H, W) or (d,)."""
-    if isinstance(network, MLPConfig):
-        return (network.out_features,)
-    return (network.out_channels, network.resolution, network.resolution)
+class NetworkDescription(ModelDescription, ABC):
+    """A model that is one U-Net or perceptron.
+
+    Raises:
+        UsageError: the network's numbers of labels are not those of the axes.
+    """
+
+    network: UNetConfig | MLPConfig
+
+    def __post_init__(self) -> None:
+        if self.network.labels != self.labels:
+            raise UsageError(
+                f"the network takes labels {self.network.labels}, but the axes have {self.labels}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example: (C, H, W) or (d,)."""
+        if isinstance(self.network, MLPConfig):
+            return (self.network.out_features,)
+        return (self.network.out_channels, self.network.resolution, self.network.resolution)
+
+    def make_network(self, seed: int) -> UNet | MLP:
+        """The network with initial weights that follow from the seed."""
+        with initial(seed):
+            return UNet(self.network) if isinstance(self.network, UNetConfig) else MLP(self.network)
 
 
 @contextmanager
@@ -112,7 +133,7 @@ def initial(seed: int) -> Iterator[None]:
 
 @final
 @dataclass(frozen=True)
-class ModelConfig(ModelDescription):
+class ModelConfig(NetworkDescription):
     """A preconditioned network on a process, and the data it was made for.
 
     Args:
@@ -123,9 +144,6 @@ class ModelConfig(ModelDescription):
         sigma_data: standard deviation of the data that the preconditioning assumes.
         axes: names and values of the label axes; () is an unconditional model.
         mixed: in phase space, the network corrects the score of a normal velocity.
-
-    Raises:
-        UsageError: network and axes do not fit.
     """
 
     data: str
@@ -135,17 +153,6 @@ class ModelConfig(ModelDescription):
     sigma_data: float = 0.5
     axes: tuple[LabelAxis, ...] = ()
     mixed: bool = False
-
-    def __post_init__(self) -> None:
-        if self.network.labels != self.labels:
-            raise UsageError(
-                f"the network takes labels {self.network.labels}, but the axes have {self.labels}"
-            )
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one example: (C, H, W) or (d,)."""
-        return network_shape(self.network)
 
     @property
     def sampling(self) -> Sampling:
@@ -163,14 +170,9 @@ class ModelConfig(ModelDescription):
 
     def build(self, seed: int = 0) -> Preconditioned:
         """The network, preconditioned."""
-        with initial(seed):
-            made = UNet(self.network) if isinstance(self.network, UNetConfig) else MLP(self.network)
+        network = self.make_network(seed)
         return Preconditioned(
-            made,
-            self.process,
-            self.prediction,
-            sigma_data=self.sigma_data,
-            mixed=self.mixed,
+            network, self.process, self.prediction, sigma_data=self.sigma_data, mixed=self.mixed
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -59,19 +59,10 @@ class Drawer:
     ) -> Solution:
         """Walk these samples from noise, or from states ``start`` at t = 1, to data."""
         return walk(
-            self.denoiser,
-            self.plan.solver,
-            self.plan.times,
-            self.description.shape,
-            self.seed,
-            indices,
-            cond=self.cond(labels),
-            start=start,
-            device=self.device,
-            dtype=self.dtype,
-            save_path=save_path,
-            callback=callback,
-        )
+            self.denoiser, self.plan.solver, self.plan.times, self.description.shape, self.seed,
+            indices, cond=self.cond(labels), start=start, device=self.device, dtype=self.dtype,
+            save_path=save_path, callback=callback,
+        )  # fmt: skip
 
     def draw(
         self,
@@ -116,13 +107,9 @@ class Drawer:
         """
         with computing(self.device, self.dtype):
             solution = walk_up(
-                self.denoiser,
-                self.plan.solver,
-                self.plan.times[:-1].flip(0),
-                x0.to(self.device),
-                cond=self.cond(labels),
-                generator=generators(self.seed, indices),
-            )
+                self.denoiser, self.plan.solver, self.plan.times[:-1].flip(0), x0.to(self.device),
+                cond=self.cond(labels), generator=generators(self.seed, indices),
+            )  # fmt: skip
         return solution.x.float().cpu().clone()
 
 
@@ -194,16 +181,10 @@ class Sampler(Model):
         if device is not None:
             self.to(device)
         plan = make_plan(
-            self.process,
-            self.description.sampling,
-            steps=steps,
-            solver=solver if isinstance(solver, str) else "auto",
-            grid=grid,
-            eta=eta,
-            churn=churn,
-            churn_min=churn_min,
-            churn_max=churn_max,
-        )
+            self.process, self.description.sampling, steps=steps,
+            solver=solver if isinstance(solver, str) else "auto", grid=grid, eta=eta, churn=churn,
+            churn_min=churn_min, churn_max=churn_max,
+        )  # fmt: skip
         if not isinstance(solver, str):
             plan = replace(plan, solver=solver)
         if guidance != 1.0 and not self.description.axes:

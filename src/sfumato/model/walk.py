@@ -60,15 +60,9 @@ def walk(
         start = process.prior_sample((len(indices), *shape), random, t=begin)
     with computing(device, dtype):
         done = sample(
-            denoiser,
-            solver,
-            times,
-            start.to(device),
-            cond=cond,
-            generator=random,
-            save_path=save_path,
-            callback=callback,
-        )
+            denoiser, solver, times, start.to(device), cond=cond, generator=random,
+            save_path=save_path, callback=callback,
+        )  # fmt: skip
     return replace(done, x=done.x.clone(), path=[x.clone() for x in done.path])
 
 

@@ -11,14 +11,6 @@ from sfumato.solve.maruyama import EulerMaruyama
 from sfumato.solve.unipc import UniPC
 
 __all__ = [
-    "DDIM",
-    "DEIS",
-    "Ancestral",
-    "DPMSolverPP",
-    "DormandPrince",
-    "Euler",
-    "EulerMaruyama",
-    "Heun",
-    "StochasticDDIM",
-    "UniPC",
-]
+    "DDIM", "DEIS", "Ancestral", "DPMSolverPP", "DormandPrince", "Euler", "EulerMaruyama", "Heun",
+    "StochasticDDIM", "UniPC",
+]  # fmt: skip

@@ -132,20 +132,10 @@ class TrainConfig:
 
 
 _AT_LEAST: dict[str, float] = {
-    "steps": 1,
-    "batch": 1,
-    "accumulate": 1,
-    "warmup": 0,
-    "weight_decay": 0,
-    "clip": 0,
-    "ema_half_life": 0,
-    "ema_ramp": 0,
-    "log_every": 1,
-    "levels": 1,
-    "sheet_every": 0,
-    "checkpoint_every": 1,
-    "keep": 1,
-}
+    "steps": 1, "batch": 1, "accumulate": 1, "warmup": 0, "weight_decay": 0, "clip": 0,
+    "ema_half_life": 0, "ema_ramp": 0, "log_every": 1, "levels": 1, "sheet_every": 0,
+    "checkpoint_every": 1, "keep": 1,
+}  # fmt: skip
 
 
 def small(device: str, **settings: Any) -> TrainConfig:

@@ -134,18 +134,8 @@ class Muon(torch.optim.Optimizer):
                 }
         states = [self.state[p] for p, _ in some]
         adamw(
-            [p for p, _ in some],
-            [grad for _, grad in some],
-            [s["exp_avg"] for s in states],
-            [s["exp_avg_sq"] for s in states],
-            [],
-            [s["step"] for s in states],
-            fused=group["fused"],
-            amsgrad=False,
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=1e-8,
-            maximize=False,
-        )
+            [p for p, _ in some], [grad for _, grad in some], [s["exp_avg"] for s in states],
+            [s["exp_avg_sq"] for s in states], [], [s["step"] for s in states],
+            fused=group["fused"], amsgrad=False, beta1=group["betas"][0], beta2=group["betas"][1],
+            lr=group["lr"], weight_decay=group["weight_decay"], eps=1e-8, maximize=False,
+        )  # fmt: skip

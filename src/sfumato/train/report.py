@@ -86,12 +86,9 @@ class Report:
             self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
         if self._console.is_terminal and not quiet:
             self._bar = Bar(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[news]}"),
-                console=self._console,
-            )
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                TextColumn("{task.fields[news]}"), console=self._console,
+            )  # fmt: skip
             self._task = self._bar.add_task("training", total=steps, completed=step, news="")
             self._bar.start()
 

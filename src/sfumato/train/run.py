@@ -124,15 +124,9 @@ class Run:
                 self.describe(about)
         config = self.config
         report = Report(
-            self.out,
-            self.step,
-            config.steps,
-            config.batch,
-            quiet=config.quiet,
-            tensorboard=config.tensorboard,
-            main=self.main,
-            progress=self.progress,
-        )
+            self.out, self.step, config.steps, config.batch, quiet=config.quiet,
+            tensorboard=config.tensorboard, main=self.main, progress=self.progress,
+        )  # fmt: skip
         for reason in refused:
             report.say(f"left out a damaged checkpoint: {reason}")
         if found is not None:

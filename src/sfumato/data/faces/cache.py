@@ -99,12 +99,9 @@ def _generate(
             pass
     labels = labels_of(range(first, first + n))
     info = {
-        "generation": GENERATION,
-        "first_index": first,
-        "n": n,
-        "resolution": resolution,
+        "generation": GENERATION, "first_index": first, "n": n, "resolution": resolution,
         "axes": {axis.name: list(axis.values) for axis in AVATAR_AXES},
-    }
+    }  # fmt: skip
     images = (image for chunk, _ in jobs for image in np.load(chunk))
     keep(folder, images, labels, resolution, "joining them", show, info)
     for chunk, _ in jobs:

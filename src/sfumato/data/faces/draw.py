@@ -53,15 +53,12 @@ def options_of(index: int, attributes: Mapping[str, str]) -> dict[str, Any]:
 
     hair = pick("hair", style.short if attributes["hair"] == "short" else style.long)
     options: dict[str, Any] = {
-        "seed": f"sfumato {index}",
-        "backgroundColor": [BACKGROUNDS[attributes["background"]]],
+        "seed": f"sfumato {index}", "backgroundColor": [BACKGROUNDS[attributes["background"]]],
         f"{style.skin_colour}Color": [SKINS[attributes["skin"]]],
-        "hairColor": [HAIR_COLOURS[attributes["hair_colour"]]],
-        f"{style.hair}Variant": hair,
-        f"{style.hair}Probability": 100,
-        "eyesVariant": pick("eyes", style.eyes),
+        "hairColor": [HAIR_COLOURS[attributes["hair_colour"]]], f"{style.hair}Variant": hair,
+        f"{style.hair}Probability": 100, "eyesVariant": pick("eyes", style.eyes),
         "mouthVariant": pick("mouth", style.mouths[_MOUTHS.index(attributes["mouth"])]),
-    }
+    }  # fmt: skip
     for axis, (component, variants) in (
         ("glasses", style.glasses),
         ("facial_hair", style.facial_hair),

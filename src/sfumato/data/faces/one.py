@@ -61,10 +61,7 @@ def avatar(
     svg = svg_of(index, attributes)
     labels = [axis.index(attributes[axis.name]) for axis in AVATAR_AXES]
     return Avatar(
-        index,
-        rasterise(svg, resolution),
-        attributes,
-        np.array(labels, np.int64),
+        index, rasterise(svg, resolution), attributes, np.array(labels, np.int64),
         caption(attributes),
         face_parts(svg, attributes["style"], resolution) if part_masks else None,
-    )
+    )  # fmt: skip

@@ -16,28 +16,17 @@ Box: TypeAlias = tuple[float, float, float, float]
 Point: TypeAlias = tuple[float, float]
 
 PARTS: Final = (
-    "background",
-    "skin",
-    "clothes",
-    "hair",
-    "facial_hair",
-    "eyebrows",
-    "eyes",
-    "nose",
-    "mouth",
+    "background", "skin", "clothes", "hair", "facial_hair", "eyebrows", "eyes", "nose", "mouth",
     "glasses",
-)
+)  # fmt: skip
 _NAMESPACE = ' xmlns="http://www.w3.org/2000/svg"'
 _SHAPES = {"path", "rect", "circle", "ellipse", "line", "polygon", "polyline"}
 _STENCILS = {"mask", "clipPath"}  # their colours decide what shows, so they stay
 _FINE = 256  # pixels at which positions are measured
 _APART: Final = (  # parts that never touch one another are measured in one drawing
-    frozenset({"skin"}),
-    frozenset({"hair"}),
-    frozenset({"glasses", "mouth", "clothes"}),
-    frozenset({"eyes", "nose"}),
-    frozenset({"eyebrows", "facial_hair"}),
-)
+    frozenset({"skin"}), frozenset({"hair"}), frozenset({"glasses", "mouth", "clothes"}),
+    frozenset({"eyes", "nose"}), frozenset({"eyebrows", "facial_hair"}),
+)  # fmt: skip
 _ALL: Final = frozenset(PARTS)
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import final
 
 from sfumato.data import PointName, points
-from sfumato.model.fit import fit, root_mean_square
+from sfumato.model.fit import root_mean_square
 from sfumato.nn import MLPConfig
-from sfumato.systems.cld.recipe import DampedConfig
+from sfumato.systems.cld.recipe import DampedConfig, fit_damped
 from sfumato.train import TrainConfig
 
 
@@ -41,15 +41,9 @@ class Config:
     width: int = 128
     blocks: int = 4
     train: TrainConfig = TrainConfig(
-        steps=10_000,
-        batch=512,
-        lr=2e-3,
-        warmup=100,
-        ema_half_life=200_000,
-        log_every=100,
-        sheet_every=2_000,
-        checkpoint_every=2_000,
-    )
+        steps=10_000, batch=512, lr=2e-3, warmup=100, ema_half_life=200_000,
+        log_every=100, sheet_every=2_000, checkpoint_every=2_000,
+    )  # fmt: skip
     resume: bool = False
 
 
@@ -62,16 +56,5 @@ def run(config: Config) -> Path:
     data = points(config.data, config.n, seed=config.train.seed)
     d = data.dimension
     network = MLPConfig(2 * d, d, width=config.width, blocks=config.blocks)
-    damped = config.damped
-    model = damped.model(data.name, network, root_mean_square(data), ())
-    return fit(
-        "cld-points",
-        config,
-        model,
-        data,
-        damped.law(),
-        config.train,
-        config.out,
-        config.resume,
-        loss=damped.loss(),
-    )
+    model = config.damped.model(data.name, network, root_mean_square(data), ())
+    return fit_damped("cld-points", config, model, data)

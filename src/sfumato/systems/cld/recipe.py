@@ -11,16 +11,15 @@ sampling takes: a small network on a short run needs its examples where the data
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
-from functools import partial
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from torch import Tensor
 
 from sfumato.damped import CriticallyDamped
-from sfumato.data import ImageSet, LabelAxis
+from sfumato.data import ImageSet, LabelAxis, PointSet
 from sfumato.denoise import Denoiser, Prediction
 from sfumato.loss import Uniform
 from sfumato.model.description import ModelConfig, with_labels
@@ -28,7 +27,7 @@ from sfumato.model.fit import fit, root_mean_square
 from sfumato.nn import MLPConfig, UNetConfig
 from sfumato.system import training_set
 from sfumato.systems.cld.loss import Matching, Weighting, damped_loss
-from sfumato.train import Loss, Microbatch, TrainConfig
+from sfumato.train import Microbatch, TrainConfig
 
 
 @final
@@ -55,14 +54,6 @@ class DampedConfig:
     weighting: Weighting = Weighting.REWEIGHTED_V2
     power: float = 2.0
 
-    def law(self) -> Uniform:
-        """The law of the training times: t^(1/power) uniform."""
-        return Uniform(power=self.power)
-
-    def loss(self) -> Loss:
-        """Hybrid score matching under the chosen weighting, (B,)."""
-        return partial(phase_loss, matching=self.matching, weighting=self.weighting)
-
     def model(
         self,
         data: str,
@@ -72,29 +63,25 @@ class DampedConfig:
     ) -> ModelConfig:
         """The model as it is saved: process, network, prediction and label axes."""
         return ModelConfig(
-            data=data,
-            network=network,
+            data=data, network=network,
             process=CriticallyDamped(self.beta0, self.beta1, self.mass_inv, self.gamma),
-            prediction=Prediction.VELOCITY_NOISE,
-            sigma_data=sigma_data,
-            axes=axes,
+            prediction=Prediction.VELOCITY_NOISE, sigma_data=sigma_data, axes=axes,
             mixed=self.mixed,
-        )
+        )  # fmt: skip
 
 
-def phase_loss(
-    denoiser: Denoiser, part: Microbatch, matching: Matching, weighting: Weighting
-) -> Tensor:
-    """`damped_loss` of a part, each example with its own generator."""
-    return damped_loss(
-        denoiser,
-        part.x0,
-        part.t,
-        matching=matching,
-        weighting=weighting,
-        cond=part.cond,
-        generator=part.generators,
-    )
+def fit_damped(recipe: str, config: Any, model: ModelConfig, data: ImageSet | PointSet) -> Path:
+    """Train by score matching as ``config.damped`` says, times t^(1/power) uniform; see `fit`."""
+    damped: DampedConfig = config.damped
+
+    def loss(denoiser: Denoiser, part: Microbatch) -> Tensor:
+        return damped_loss(
+            denoiser, part.x0, part.t, matching=damped.matching, weighting=damped.weighting,
+            cond=part.cond, generator=part.generators,
+        )  # fmt: skip
+
+    law = Uniform(power=damped.power)
+    return fit(recipe, config, model, data, law, config.train, config.out, config.resume, loss=loss)
 
 
 class TrainingImages(Enum):
@@ -125,19 +112,10 @@ class Config:
     root: Path | None = None
     sigma_data: float = 0.0
     damped: DampedConfig = DampedConfig()
-    network: UNetConfig = field(
-        default_factory=lambda: UNetConfig(
-            2,
-            1,
-            channels=16,
-            multipliers=(1, 4, 4),
-            blocks=(1, 1, 2),
-            attention=(7,),
-            head_channels=0,
-            resample_blocks=False,
-            narrow_upsampling=True,
-        )
-    )
+    network: UNetConfig = UNetConfig(
+        2, 1, channels=16, multipliers=(1, 4, 4), blocks=(1, 1, 2), attention=(7,),
+        head_channels=0, resample_blocks=False, narrow_upsampling=True,
+    )  # fmt: skip
     train: TrainConfig = TrainConfig(steps=3_000, batch=64, lr=1e-3, warmup=200)
     resume: bool = False
 
@@ -152,16 +130,5 @@ def run(config: Config) -> Path:
     network = with_labels(config.network, data.axes, data.resolution, data.channels)
     network = replace(network, in_channels=2 * data.channels)  # position and velocity
     scale = config.sigma_data or root_mean_square(data)
-    damped = config.damped
-    model = damped.model(data.name, network, scale, data.axes)
-    return fit(
-        "cld",
-        config,
-        model,
-        data,
-        damped.law(),
-        config.train,
-        config.out,
-        config.resume,
-        loss=damped.loss(),
-    )
+    model = config.damped.model(data.name, network, scale, data.axes)
+    return fit_damped("cld", config, model, data)

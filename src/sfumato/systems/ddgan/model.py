@@ -7,9 +7,8 @@ from typing import final
 
 from sfumato.data import LabelAxis
 from sfumato.denoise import Prediction
-from sfumato.errors import UsageError
-from sfumato.model.description import ModelDescription, Sampling, initial, network_shape
-from sfumato.nn import MLP, MLPConfig, UNet, UNetConfig
+from sfumato.model.description import NetworkDescription, Sampling
+from sfumato.nn import MLPConfig, UNetConfig
 from sfumato.process import Process, Scheduled
 from sfumato.schedule import VPLinear
 from sfumato.systems.ddgan.implicit import Bound, ImplicitDenoiser
@@ -18,7 +17,7 @@ from sfumato.times import offset
 
 @final
 @dataclass(frozen=True)
-class ImplicitModel(ModelDescription):
+class ImplicitModel(NetworkDescription):
     """A generator of x_0 given x_t, and the data it was made for.
 
     Args:
@@ -30,9 +29,6 @@ class ImplicitModel(ModelDescription):
         sigma_data: standard deviation of the data that the scaling assumes.
         bound: how the output is kept in [-1, 1].
         axes: names and values of the label axes; () is an unconditional model.
-
-    Raises:
-        UsageError: network and axes do not fit.
     """
 
     data: str
@@ -44,17 +40,6 @@ class ImplicitModel(ModelDescription):
     bound: Bound = Bound.TANH
     axes: tuple[LabelAxis, ...] = ()
 
-    def __post_init__(self) -> None:
-        if self.network.labels != self.labels:
-            raise UsageError(
-                f"the network takes labels {self.network.labels}, but the axes have {self.labels}"
-            )
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one example: (C, H, W) or (d,)."""
-        return network_shape(self.network)
-
     @property
     def sampling(self) -> Sampling:
         """Ancestral steps over the times it was trained for."""
@@ -63,14 +48,7 @@ class ImplicitModel(ModelDescription):
 
     def build(self, seed: int = 0) -> ImplicitDenoiser:
         """The generator with fresh weights that depend on ``seed`` alone."""
-        with initial(seed):
-            made = UNet(self.network) if isinstance(self.network, UNetConfig) else MLP(self.network)
         return ImplicitDenoiser(
-            made,
-            self.process,
-            self.steps,
-            self.network.latent,
-            self.prediction,
-            self.sigma_data,
-            self.bound,
-        )
+            self.make_network(seed), self.process, self.steps, self.network.latent,
+            self.prediction, self.sigma_data, self.bound,
+        )  # fmt: skip

@@ -13,7 +13,7 @@ begins at E[x_0 | x_t]; and the discriminator is its encoder. The defaults are t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, final
 
@@ -93,20 +93,10 @@ class Config:
     latent: int = 64
     conditional: bool = True
     model: str = ""
-    network: UNetConfig = field(
-        default_factory=lambda: UNetConfig(
-            1,
-            1,
-            channels=32,
-            multipliers=(1, 3),
-            blocks=(1, 2),
-            attention=(7,),
-            head_channels=0,
-            patch=2,
-            narrow_upsampling=True,
-            resample_blocks=False,
-        )
-    )
+    network: UNetConfig = UNetConfig(
+        1, 1, channels=32, multipliers=(1, 3), blocks=(1, 2), attention=(7,),
+        head_channels=0, patch=2, narrow_upsampling=True, resample_blocks=False,
+    )  # fmt: skip
     width: int = 64
     blocks: int = 3
     critic: CriticConfig = CriticConfig()
@@ -118,17 +108,9 @@ class Config:
     penalty_every: int = 4
     discriminator_lr: float = 2e-4
     train: TrainConfig = TrainConfig(
-        steps=20_000,
-        batch=64,
-        lr=5e-5,
-        warmup=20,
-        decay="constant",
-        betas=(0.0, 0.99),
-        clip=0.0,
-        label_dropout=0.05,
-        ema_decay=0.999,
-        levels=4,
-    )
+        steps=20_000, batch=64, lr=5e-5, warmup=20, decay="constant", betas=(0.0, 0.99), clip=0.0,
+        label_dropout=0.05, ema_decay=0.999, levels=4,
+    )  # fmt: skip
     resume: bool = False
 
     def __post_init__(self) -> None:
@@ -179,14 +161,9 @@ def new_model(config: Config, data: ImageSet | PointSet) -> ImplicitModel:
         fitted = with_labels(config.network, axes, data.resolution, data.channels)
         network, bound = replace(fitted, latent=config.latent), Bound.TANH
     return ImplicitModel(
-        data=data.name,
-        network=network,
-        process=process_of(config),
-        steps=config.denoising_steps,
-        sigma_data=root_mean_square(data),
-        bound=bound,
-        axes=axes,
-    )
+        data=data.name, network=network, process=process_of(config), steps=config.denoising_steps,
+        sigma_data=root_mean_square(data), bound=bound, axes=axes,
+    )  # fmt: skip
 
 
 def from_trained(
@@ -207,15 +184,11 @@ def from_trained(
             f"got {data.name} with {len(axes)}"
         )
     model = ImplicitModel(
-        data=data.name,
-        network=replace(theirs.network, latent=config.latent),
-        process=process_of(config),
-        steps=config.denoising_steps,
-        prediction=theirs.prediction,
+        data=data.name, network=replace(theirs.network, latent=config.latent),
+        process=process_of(config), steps=config.denoising_steps, prediction=theirs.prediction,
         sigma_data=theirs.sigma_data,
-        bound=Bound.NONE if isinstance(data, PointSet) else Bound.CLAMP,
-        axes=axes,
-    )
+        bound=Bound.NONE if isinstance(data, PointSet) else Bound.CLAMP, axes=axes,
+    )  # fmt: skip
     made = model.build(seed)
     made.load_state_dict(trained.state_dict(), strict=False)
     for name, weight in made.named_parameters():
@@ -278,29 +251,17 @@ def run(config: Config) -> Path:
     def loss(denoiser: Denoiser, part: Microbatch) -> Tensor:
         player = cast(ImplicitDenoiser, denoiser)
         return generator_loss(
-            player,
-            judge,
-            part.x0,
-            part.t,
-            relativistic=config.relativistic,
-            energy=config.energy,
-            nearest=nearest,
-            cond=part.cond,
-            generator=part.generators,
-        )
+            player, judge, part.x0, part.t, relativistic=config.relativistic, energy=config.energy,
+            nearest=nearest, cond=part.cond, generator=part.generators,
+        )  # fmt: skip
 
     def theirs(module: nn.Module, part: Microbatch) -> Tensor:
         return discriminator_loss(
-            generator,
-            module,
-            part.x0,
-            part.t,
+            generator, module, part.x0, part.t,
             penalty=gamma(config, part.step) if part.step % config.penalty_every == 0 else 0.0,
-            relativistic=config.relativistic,
-            nearest=nearest,
-            cond=part.cond,
+            relativistic=config.relativistic, nearest=nearest, cond=part.cond,
             generator=part.generators,
-        )
+        )  # fmt: skip
 
     settings, law = config.train, OneOf(tuple(generator.times[:-1].tolist()))
     if not (config.discriminator_lr > 0 and math.isfinite(config.discriminator_lr)):

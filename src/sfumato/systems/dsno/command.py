@@ -139,14 +139,9 @@ def run(config: TrajectoriesConfig) -> None:
     began = time.perf_counter()
     with bar("trajectories", config.n, quiet=quiet) as advance:
         generate(
-            walker.to(device).eval(),
-            solver,
-            about,
-            config.out,
-            share=(state.index, state.count),
-            wait=state.wait,
-            advance=lambda done: advance(done * state.count),
-        )
+            walker.to(device).eval(), solver, about, config.out, share=(state.index, state.count),
+            wait=state.wait, advance=lambda done: advance(done * state.count),
+        )  # fmt: skip
     if not quiet:
         spent = time.perf_counter() - began
         print(

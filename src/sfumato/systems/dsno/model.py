@@ -10,7 +10,7 @@ import torch
 from sfumato.data import LabelAxis
 from sfumato.denoise import Preconditioned, Prediction
 from sfumato.errors import UsageError
-from sfumato.model.description import ModelDescription, Sampling, initial, network_shape
+from sfumato.model.description import NetworkDescription, Sampling, initial
 from sfumato.nn import UNetConfig
 from sfumato.process import Process, Scheduled
 from sfumato.schedule import EDM
@@ -20,7 +20,7 @@ from sfumato.systems.dsno.temporal import TemporalUNet
 
 @final
 @dataclass(frozen=True)
-class OperatorModel(ModelDescription):
+class OperatorModel(NetworkDescription):
     """An operator over frames, and the teacher that it was made from.
 
     Args:
@@ -32,9 +32,6 @@ class OperatorModel(ModelDescription):
         process, prediction, sigma_data: the teacher's.
         axes: names and values of the label axes.
         teacher: the teacher's name.
-
-    Raises:
-        UsageError: network and axes do not fit.
     """
 
     data: str
@@ -47,17 +44,6 @@ class OperatorModel(ModelDescription):
     sigma_data: float = 0.5
     axes: tuple[LabelAxis, ...] = ()
     teacher: str = ""
-
-    def __post_init__(self) -> None:
-        if self.network.labels != self.labels:
-            raise UsageError(
-                f"the network takes labels {self.network.labels}, but the axes have {self.labels}"
-            )
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one example: (C, H, W)."""
-        return network_shape(self.network)
 
     @property
     def sampling(self) -> Sampling:

@@ -77,15 +77,9 @@ class Config:
     pixels: float = 1.0
     cap: float = 10.0
     train: TrainConfig = TrainConfig(
-        steps=2_000,
-        batch=64,
-        lr=5e-4,
-        warmup=100,
-        label_dropout=0.0,
-        levels=1,
-        sheet_every=200,
-        checkpoint_every=200,
-    )
+        steps=2_000, batch=64, lr=5e-4, warmup=100, label_dropout=0.0, levels=1,
+        sheet_every=200, checkpoint_every=200,
+    )  # fmt: skip
     resume: bool = False
 
     def __post_init__(self) -> None:
@@ -192,17 +186,11 @@ def run(config: Config) -> Path:
     )
     sigma_data = theirs.sigma_data
     model = OperatorModel(
-        data=theirs.data,
-        network=network,
-        times=kept(data.times, config.frames[0]),
+        data=theirs.data, network=network, times=kept(data.times, config.frames[0]),
         start=float(at_angle(teacher.process, torch.tensor(config.start), sigma_data)),
-        modes=config.modes,
-        process=theirs.process,
-        prediction=theirs.prediction,
-        sigma_data=sigma_data,
-        axes=theirs.axes,
-        teacher=config.model,
-    )
+        modes=config.modes, process=theirs.process, prediction=theirs.prediction,
+        sigma_data=sigma_data, axes=theirs.axes, teacher=config.model,
+    )  # fmt: skip
     operator = model.build(config.train.seed)
     take_over(operator, teacher)
     distance = make_distance(config)

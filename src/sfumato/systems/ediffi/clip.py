@@ -91,13 +91,10 @@ def clip_data(split: Literal["train", "test"], side: int) -> Captioned:
         MissingExtra, SfumatoError: the data is not there.
     """
     return joined_captioned(
-        scenes(Scenes(split, side)),
-        scenes(Scenes(split, side, seed=1, style=True)),
-        captioned_emoji(split, side),
-        captioned_emoji(split, side, style=True),
-        captioned_avatars(split, side, _AVATARS[split]),
-        weights=(3, 3, 1, 1, 1),
-    )
+        scenes(Scenes(split, side)), scenes(Scenes(split, side, seed=1, style=True)),
+        captioned_emoji(split, side), captioned_emoji(split, side, style=True),
+        captioned_avatars(split, side, _AVATARS[split]), weights=(3, 3, 1, 1, 1),
+    )  # fmt: skip
 
 
 def run(config: Config) -> Path:

@@ -12,7 +12,7 @@ it gives the style and not the contents; else, as published, the picture itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, final
 
@@ -94,11 +94,7 @@ class Config:
     resolution: int = 32
     low: int = 0
     n: int = 40_000
-    encoders: tuple[str, ...] = (
-        "sentence:minilm",
-        "sentence:scenes-clip",
-        "picture:scenes-clip",
-    )
+    encoders: tuple[str, ...] = ("sentence:minilm", "sentence:scenes-clip", "picture:scenes-clip")
     hide: tuple[float, ...] = (0.1, 0.1, 0.3)
     download: bool = False
     context: int = 96
@@ -107,20 +103,10 @@ class Config:
     start: Path | None = None
     split: tuple[str, ...] = ()
     expert: int = -1
-    network: UNetConfig = field(
-        default_factory=lambda: UNetConfig(
-            3,
-            3,
-            channels=48,
-            multipliers=(1, 2),
-            blocks=(1, 2),
-            attention=(8, 16),
-            head_channels=48,
-            resolution=32,
-            patch=2,
-            resample_blocks=False,
-        )
-    )
+    network: UNetConfig = UNetConfig(
+        3, 3, channels=48, multipliers=(1, 2), blocks=(1, 2), attention=(8, 16), head_channels=48,
+        resolution=32, patch=2, resample_blocks=False,
+    )  # fmt: skip
     train: TrainConfig = TrainConfig(steps=15_000, batch=32, optimizer="muon", lr=1e-3, warmup=300)
     resume: bool = False
 

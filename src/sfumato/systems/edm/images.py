@@ -10,9 +10,9 @@ averaged weights. The recipes differ in their data and in their defaults.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
 
 from sfumato.data import ImageSet, folder
 from sfumato.errors import UsageError
@@ -22,10 +22,6 @@ from sfumato.model.fit import fit, root_mean_square
 from sfumato.nn import UNetConfig
 from sfumato.system import training_set
 from sfumato.train import TrainConfig
-
-
-def _network(channels: int, /, **sizes: Any) -> Any:
-    return field(default_factory=lambda: UNetConfig(channels, channels, **sizes))
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class ImageRecipe(ABC):
     recipe: ClassVar[str]
     out: Path
     sigma_data: float = 0.0
-    network: UNetConfig = _network(3)
+    network: UNetConfig = UNetConfig(3, 3)
     train: TrainConfig = TrainConfig()
     resume: bool = False
 
@@ -68,15 +64,10 @@ class Fashion(ImageRecipe):
     recipe: ClassVar[str] = "fashion"
     out: Path = Path("runs/fashion")
     root: Path | None = None
-    network: UNetConfig = _network(
-        1,
-        channels=16,
-        multipliers=(1, 2, 6),
-        blocks=(1, 1, 2),
-        attention=(7,),
-        head_channels=0,
-        resample_blocks=False,
-    )
+    network: UNetConfig = UNetConfig(
+        1, 1, channels=16, multipliers=(1, 2, 6), blocks=(1, 1, 2), attention=(7,),
+        head_channels=0, resample_blocks=False,
+    )  # fmt: skip
     train: TrainConfig = TrainConfig(steps=6_000, batch=64, lr=1e-3, warmup=200)
 
     def pictures(self) -> ImageSet:
@@ -97,8 +88,8 @@ class Digits(ImageRecipe):
     recipe: ClassVar[str] = "digits"
     out: Path = Path("runs/digits")
     root: Path | None = None
-    network: UNetConfig = _network(
-        1, channels=16, multipliers=(1, 2, 4), blocks=(1, 2, 2), attention=(7,), dropout=0.1
+    network: UNetConfig = UNetConfig(
+        1, 1, channels=16, multipliers=(1, 2, 4), blocks=(1, 2, 2), attention=(7,), dropout=0.1
     )
     train: TrainConfig = TrainConfig(steps=2_500, lr=2e-3, warmup=200, sheet_every=500)
 
@@ -129,16 +120,10 @@ class Avatars(ImageRecipe):
     resolution: int = 32
     root: Path | None = None
     workers: int = 1
-    network: UNetConfig = _network(
-        3,
-        channels=16,
-        multipliers=(1, 2, 6),
-        blocks=(1, 1, 2),
-        attention=(8,),
-        head_channels=0,
-        resolution=32,
-        resample_blocks=False,
-    )
+    network: UNetConfig = UNetConfig(
+        3, 3, channels=16, multipliers=(1, 2, 6), blocks=(1, 1, 2), attention=(8,),
+        head_channels=0, resolution=32, resample_blocks=False,
+    )  # fmt: skip
     train: TrainConfig = TrainConfig(steps=4_000, batch=64, lr=1e-3, warmup=200, axis_dropout=0.1)
 
     def pictures(self) -> ImageSet:
@@ -180,8 +165,8 @@ class Images(ImageRecipe):
     fit: Literal["crop", "pad", "stretch"] = "crop"
     levels: Literal["full", "used"] = "full"
     flip: bool = False
-    network: UNetConfig = _network(
-        3, channels=32, multipliers=(1, 2, 4), attention=(8,), resolution=32
+    network: UNetConfig = UNetConfig(
+        3, 3, channels=32, multipliers=(1, 2, 4), attention=(8,), resolution=32
     )
     train: TrainConfig = TrainConfig(steps=20_000)
 

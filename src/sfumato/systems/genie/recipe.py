@@ -84,14 +84,9 @@ def run(config: Config) -> Path:
 
     def loss(denoiser: Denoiser, part: Microbatch) -> Tensor:
         return derivative_loss(
-            cast(LearnedDerivative, denoiser),
-            part.x0,
-            part.t,
-            cond=part.cond,
-            generator=part.generators,
-            target=config.target,
-            published=config.published,
-        )
+            cast(LearnedDerivative, denoiser), part.x0, part.t, cond=part.cond,
+            generator=part.generators, target=config.target, published=config.published,
+        )  # fmt: skip
 
     law = LogNormal(config.level_mean + math.log(described.sigma_data), config.level_std)
     return fit(

@@ -27,7 +27,7 @@ from sfumato.data import LabelAxis
 from sfumato.data.degrade import Problem, Task
 from sfumato.denoise import Preconditioned, Prediction
 from sfumato.errors import UsageError
-from sfumato.model.description import ModelDescription, Sampling, initial, network_shape
+from sfumato.model.description import NetworkDescription, Sampling, initial
 from sfumato.nn import UNet, UNetConfig
 from sfumato.process import Process
 
@@ -47,7 +47,7 @@ def beside_channels(channels: int, conditional: bool, masked: bool) -> int:
 
 @final
 @dataclass(frozen=True)
-class RestorationModel(ModelDescription):
+class RestorationModel(NetworkDescription):
     """A network that undoes degradations, and the data and tasks it was made for.
 
     Args:
@@ -88,10 +88,7 @@ class RestorationModel(ModelDescription):
             raise UsageError(
                 f"the process {type(self.process).__name__} does not fit a {self.method.value}"
             )
-        if self.network.labels != self.labels:
-            raise UsageError(
-                f"the network takes labels {self.network.labels}, but the tasks have {self.labels}"
-            )
+        super().__post_init__()
         channels = self.network.out_channels
         want = channels + beside_channels(channels, self.conditional, self.masked)
         if self.network.in_channels != want:
@@ -109,11 +106,6 @@ class RestorationModel(ModelDescription):
     def names(self) -> tuple[str, ...]:
         """The names of the tasks, in the order of their label numbers."""
         return tuple(task.name for task in self.tasks)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one example: (C, H, W)."""
-        return network_shape(self.network)
 
     @property
     def sampling(self) -> Sampling:

@@ -119,14 +119,11 @@ def run(config: ImagineConfig) -> None:
         found, config.device, config.threads, download=config.download, keep=config.keep
     )
     request = ImageRequest(
-        config.prompt,
-        config.negative,
-        tuple(parse_paint(text, cascade.side) for text in config.paint),
-        config.strength,
-        None if config.style is None else read_style(config.style),
-        config.guidance,
+        config.prompt, config.negative,
+        tuple(parse_paint(text, cascade.side) for text in config.paint), config.strength,
+        None if config.style is None else read_style(config.style), config.guidance,
         config.style_guidance,
-    )
+    )  # fmt: skip
     for stage in cascade.stages:  # say what is wrong with a phrase before there is work to lose
         strokes(request, stage.encoder)
     began = time.perf_counter()

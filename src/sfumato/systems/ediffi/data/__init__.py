@@ -13,19 +13,7 @@ from sfumato.systems.ediffi.data.layout import THINGS, Thing
 from sfumato.systems.ediffi.data.scenes import Scene, Scenes, scenes
 
 __all__ = [
-    "THINGS",
-    "Captioned",
-    "Captions",
-    "LazySequence",
-    "Scene",
-    "Scenes",
-    "Thing",
-    "avatar_sentences",
-    "captioned_avatars",
-    "captioned_emoji",
-    "captioned_folder",
-    "captioned_stamps",
-    "emoji_sentences",
-    "joined_captioned",
-    "scenes",
-]
+    "THINGS", "Captioned", "Captions", "LazySequence", "Scene", "Scenes", "Thing",
+    "avatar_sentences", "captioned_avatars", "captioned_emoji", "captioned_folder",
+    "captioned_stamps", "emoji_sentences", "joined_captioned", "scenes",
+]  # fmt: skip

@@ -64,12 +64,9 @@ def emoji_sentences(name: str, category: str, aliases: Sequence[str] = ()) -> tu
     """
     thing, group = noun_phrase(name, category), category.lower().replace("&", "and")
     return (
-        thing,
-        f"a drawing of {thing}",
-        f"{thing} on a white background",
-        f"{words_of(name)}, {group}",
-        *(noun_phrase(alias, category) for alias in aliases),
-    )
+        thing, f"a drawing of {thing}", f"{thing} on a white background",
+        f"{words_of(name)}, {group}", *(noun_phrase(alias, category) for alias in aliases),
+    )  # fmt: skip
 
 
 def captioned_emoji(

@@ -40,76 +40,29 @@ class Thing:
         return with_article(self.words)
 
 
-def _thing(icon: str, *hidden_on: str, words: str = "") -> Thing:
-    return Thing(icon, words or icon.replace("-", " "), hidden_on)
+def _thing(entry: str) -> Thing:
+    """From ICON or ICON:GROUND,GROUND, the grounds that it is hidden on."""
+    icon, _, grounds = entry.partition(":")
+    words = _WORDS.get(icon, icon.replace("-", " "))
+    return Thing(icon, words, tuple(filter(None, grounds.split(","))))
 
 
-THINGS: Final = (
-    _thing("red-heart"),
-    _thing("yellow-heart"),
-    _thing("green-heart", "grass"),
-    _thing("blue-heart", "water", "sky"),
-    _thing("purple-heart"),
-    _thing("red-circle"),
-    _thing("orange-circle"),
-    _thing("yellow-circle"),
-    _thing("green-circle", "grass"),
-    _thing("blue-circle", "water", "sky"),
-    _thing("purple-circle"),
-    _thing("red-square"),
-    _thing("green-square", "grass"),
-    _thing("blue-square", "water", "sky"),
-    _thing("purple-square"),
-    _thing("red-apple"),
-    _thing("green-apple", "grass"),
-    _thing("blue-book", "water", "sky"),
-    _thing("green-book", "grass"),
-    _thing("banana", "sand"),
-    _thing("strawberry"),
-    _thing("pineapple", "grass", "wood"),
-    _thing("pear"),
-    _thing("carrot", "grass"),
-    _thing("mushroom"),
-    _thing("hamburger", "sand", "bricks"),
-    _thing("doughnut", "bricks", "wood"),
-    _thing("pizza"),
-    _thing("cat-face"),
-    _thing("dog-face", "sand", "bricks", "tiles"),
-    _thing("tropical-fish", "water", "sky"),
-    _thing("turtle", "grass"),
-    _thing("elephant", "bricks", "snow", "asphalt", "tiles"),
-    _thing("penguin", "snow", "asphalt", "tiles"),
-    _thing("octopus", "bricks"),
-    _thing("butterfly", "water", "sky"),
-    _thing("frog", "grass"),
-    _thing("fox"),
-    _thing("panda", "snow", "tiles"),
-    _thing("owl", "bricks", "wood"),
-    _thing("crab"),
-    _thing("automobile", "bricks", words="car"),
-    _thing("rocket", "water", "sky"),
-    _thing("sailboat", "sky"),
-    _thing("tractor"),
-    _thing("bus", "asphalt"),
-    _thing("fire-engine"),
-    _thing("umbrella"),
-    _thing("bell"),
-    _thing("balloon"),
-    _thing("alarm-clock", "snow", "tiles"),
-    _thing("crown"),
-    _thing("wrapped-gift", "sand"),
-    _thing("basketball", "wood"),
-    _thing("backpack"),
-    _thing("camera", "asphalt"),
-    _thing("cactus", "grass"),
-    _thing("sunflower"),
-    _thing("evergreen-tree", "grass"),
-    _thing("house", "sand", "tiles"),
-    _thing("star"),
-    _thing("robot", "water", "sky", "asphalt", "tiles"),
-    _thing("jack-o-lantern", words="jack-o-lantern"),
-    _thing("top-hat", "night", "asphalt"),
-)
+_WORDS: Final = {"automobile": "car", "jack-o-lantern": "jack-o-lantern"}
+_TABLE: Final = """
+    red-heart yellow-heart green-heart:grass blue-heart:water,sky purple-heart red-circle
+    orange-circle yellow-circle green-circle:grass blue-circle:water,sky purple-circle red-square
+    green-square:grass blue-square:water,sky purple-square red-apple green-apple:grass
+    blue-book:water,sky green-book:grass banana:sand strawberry pineapple:grass,wood pear
+    carrot:grass mushroom hamburger:sand,bricks doughnut:bricks,wood pizza cat-face
+    dog-face:sand,bricks,tiles tropical-fish:water,sky turtle:grass
+    elephant:bricks,snow,asphalt,tiles penguin:snow,asphalt,tiles octopus:bricks butterfly:water,sky
+    frog:grass fox panda:snow,tiles owl:bricks,wood crab automobile:bricks rocket:water,sky
+    sailboat:sky tractor bus:asphalt fire-engine umbrella bell balloon alarm-clock:snow,tiles crown
+    wrapped-gift:sand basketball:wood backpack camera:asphalt cactus:grass sunflower
+    evergreen-tree:grass house:sand,tiles star robot:water,sky,asphalt,tiles jack-o-lantern
+    top-hat:night,asphalt
+"""
+THINGS: Final = tuple(map(_thing, _TABLE.split()))
 
 
 def pair_split(a: str, b: str) -> Split:

@@ -163,15 +163,10 @@ class Scenes(Lazy):
             y, x = np.nonzero(mask == k)
             boxes.append((x.min(), y.min(), x.max() + 1, y.max() + 1))
         return Scene(
-            index,
-            _as_uint8(picture),
-            self.captions(index),
-            tuple(thing.words for thing in made.things),
-            np.array(boxes, np.int64),
-            mask,
-            self.vendor or made.vendor,
-            made.ground.name,
-        )
+            index, _as_uint8(picture), self.captions(index),
+            tuple(thing.words for thing in made.things), np.array(boxes, np.int64), mask,
+            self.vendor or made.vendor, made.ground.name,
+        )  # fmt: skip
 
     def _drawn(self, made: SceneLayout) -> tuple[np.ndarray, np.ndarray]:
         """The picture, float32 (R, R, 3) in 0..1, and the mask."""

@@ -69,32 +69,18 @@ _WRITTEN: Final = {
     "oclock": "o'clock",
 }
 _WHOLE: Final = {
-    "a-button": "A button",
-    "a-button-blood-type": "A button (blood type)",
-    "ab-button": "AB button",
-    "ab-button-blood-type": "AB button (blood type)",
-    "b-button": "B button",
-    "b-button-blood-type": "B button (blood type)",
-    "e-mail": "e-mail",
-    "four-leaf-clover": "four-leaf clover",
-    "front-facing-baby-chick": "front-facing baby chick",
-    "jack-o-lantern": "jack-o-lantern",
-    "kaaba": "Kaaba",
-    "left-facing-fist": "left-facing fist",
-    "milky-way": "Milky Way",
-    "o-button": "O button",
-    "o-button-blood-type": "O button (blood type)",
-    "p-button": "P button",
-    "right-facing-fist": "right-facing fist",
-    "snow-capped-mountain": "snow-capped mountain",
-    "statue-of-liberty": "Statue of Liberty",
-    "t-rex": "T-Rex",
-    "t-shirt": "t-shirt",
-    "tear-off-calendar": "tear-off calendar",
-    "two-hump-camel": "two-hump camel",
-    "x-ray": "x-ray",
+    "a-button": "A button", "a-button-blood-type": "A button (blood type)",
+    "ab-button": "AB button", "ab-button-blood-type": "AB button (blood type)",
+    "b-button": "B button", "b-button-blood-type": "B button (blood type)", "e-mail": "e-mail",
+    "four-leaf-clover": "four-leaf clover", "front-facing-baby-chick": "front-facing baby chick",
+    "jack-o-lantern": "jack-o-lantern", "kaaba": "Kaaba", "left-facing-fist": "left-facing fist",
+    "milky-way": "Milky Way", "o-button": "O button",
+    "o-button-blood-type": "O button (blood type)", "p-button": "P button",
+    "right-facing-fist": "right-facing fist", "snow-capped-mountain": "snow-capped mountain",
+    "statue-of-liberty": "Statue of Liberty", "t-rex": "T-Rex", "t-shirt": "t-shirt",
+    "tear-off-calendar": "tear-off calendar", "two-hump-camel": "two-hump camel", "x-ray": "x-ray",
     "yo-yo": "yo-yo",
-}
+}  # fmt: skip
 
 
 def words_of(name: str) -> str:

@@ -54,17 +54,11 @@ class StudioRequest:
     def about(self) -> dict[str, Any]:
         """How the pictures are made, as it is written into their files."""
         return {
-            "sfumato": "studio",
-            "prompt": self.image.prompt,
-            "negative": self.image.negative,
-            "paint": [p.phrase for p in self.image.paint],
-            "style": self.image.style is not None,
-            "seed": self.seed,
-            "steps": self.steps,
-            "guidance": self.image.guidance,
-            "style_guidance": self.image.style_guidance,
-            "strength": self.image.strength,
-        }
+            "sfumato": "studio", "prompt": self.image.prompt, "negative": self.image.negative,
+            "paint": [p.phrase for p in self.image.paint], "style": self.image.style is not None,
+            "seed": self.seed, "steps": self.steps, "guidance": self.image.guidance,
+            "style_guidance": self.image.style_guidance, "strength": self.image.strength,
+        }  # fmt: skip
 
 
 def parse_request(raw: RawRequest, cascade: Cascade, limits: Limits) -> StudioRequest:

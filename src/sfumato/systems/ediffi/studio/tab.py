@@ -155,20 +155,14 @@ class ImagineTab(Tab):
         stop.click(None, cancels=[event], api_visibility="private")
         stop.click(None, js="() => window.sfumato.stopped()", api_visibility="private")
         dice.click(
-            None,
-            None,
-            seed,
-            js=f"() => Math.floor(Math.random() * {MAX_SEED})",
+            None, None, seed, js=f"() => Math.floor(Math.random() * {MAX_SEED})",
             api_visibility="private",
-        )
+        )  # fmt: skip
         for k, chip in enumerate(chips):
             chip.click(
-                None,
-                None,
-                prompt,
-                js=f"() => window.sfumato.example({k})",
+                None, None, prompt, js=f"() => window.sfumato.example({k})",
                 api_visibility="private",
-            )
+            )  # fmt: skip
 
 
 def progress(cascade: Cascade, raw: RawRequest, limits: Limits, batch: int) -> Iterator[str]:
@@ -219,13 +213,10 @@ def tools(sees: bool) -> str:
 def script(limits: Limits) -> str:
     """The script of `tools`."""
     settings = {
-        "palette": [c.hex for c in PALETTE],
-        "kinds": ["image/png", "image/jpeg", "image/webp"],
-        "side": SHOWN,
-        "bytes": limits.bytes,
-        "most": 8 * limits.bytes,
+        "palette": [c.hex for c in PALETTE], "kinds": ["image/png", "image/jpeg", "image/webp"],
+        "side": SHOWN, "bytes": limits.bytes, "most": 8 * limits.bytes,
         "examples": [asdict(e) for e in EXAMPLES],
-    }
+    }  # fmt: skip
     return _read("tab.js").replace("SETTINGS;", json.dumps(settings) + ";", 1)
 
 

@@ -112,13 +112,9 @@ def train_tokenizer(sentences: Iterable[str], config: DualConfig) -> Any:
         ]
     )
     return library.PreTrainedTokenizerFast(
-        tokenizer_object=made,
-        bos_token=START,
-        eos_token=END,
-        pad_token=PAD,
-        unk_token=UNKNOWN,
+        tokenizer_object=made, bos_token=START, eos_token=END, pad_token=PAD, unk_token=UNKNOWN,
         model_max_length=config.length,
-    )
+    )  # fmt: skip
 
 
 def dual_model(config: DualConfig, tokenizer: Any) -> Any:
@@ -131,14 +127,10 @@ def dual_model(config: DualConfig, tokenizer: Any) -> Any:
         "projection_dim": config.shared,
     }
     text = library.CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        num_hidden_layers=config.text_layers,
-        max_position_embeddings=config.length,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        **both,
-    )
+        vocab_size=len(tokenizer), num_hidden_layers=config.text_layers,
+        max_position_embeddings=config.length, bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **both,
+    )  # fmt: skip
     picture = library.CLIPVisionConfig(
         image_size=config.side,
         patch_size=config.patch,
@@ -161,12 +153,9 @@ def dual_model(config: DualConfig, tokenizer: Any) -> Any:
 def sub_words(tokenizer: Any, sentences: Sequence[str]) -> Any:
     """``input_ids`` and ``attention_mask``, (B, T) each, of B sentences."""
     return tokenizer(
-        list(sentences),
-        padding=True,
-        truncation=True,
-        max_length=tokenizer.model_max_length,
+        list(sentences), padding=True, truncation=True, max_length=tokenizer.model_max_length,
         return_tensors="pt",
-    )
+    )  # fmt: skip
 
 
 def vectors(

@@ -123,13 +123,9 @@ class Transformer(TextEncoder):
         """All in one batch."""
         words = [s.strip() for s in sentences]
         read = self.tokenizer(
-            words,
-            padding=True,
-            truncation=True,
-            max_length=self.length,
-            return_offsets_mapping=True,
-            return_tensors="pt",
-        )
+            words, padding=True, truncation=True, max_length=self.length,
+            return_offsets_mapping=True, return_tensors="pt",
+        )  # fmt: skip
         offsets = read.pop("offset_mapping")
         read = {k: v.to(self.device) for k, v in read.items() if k != "token_type_ids"}
         out = self.model(**read)
