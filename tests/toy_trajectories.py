@@ -19,17 +19,18 @@ from torch import Tensor, nn
 import sfumato as sf
 from sfumato.condition import NOTHING, Condition
 from sfumato.seeds import Generators
-from sfumato.systems.dsno.data import Description, fingerprint, in_words, scales
+from sfumato.systems.dsno.data import Description, in_words, scales
 from sfumato.systems.dsno.operator import Means, TrajectoryOperator
 from sfumato.systems.dsno.temporal import TemporalConvolution
 from sfumato.systems.dsno.trajectories import generate, through
+from sfumato.train.checkpoint import digest
 
 
 @final
 class Gaussian(sf.Denoiser):
     """E[x_0 | x_t] for data from N(mean, spread²), coordinate by coordinate; labels move the mean.
 
-    Its weights are the mean and the spread, so that it has a fingerprint.
+    Its weights are the mean and the spread, so that it has a digest.
     """
 
     sigma_data = 0.8
@@ -88,7 +89,7 @@ def description(
     grid, kept = through(process, sf.times.karras(process, steps), kept_times)
     return Description(
         model="toy",
-        weights=fingerprint(denoiser),
+        weights=digest(denoiser),
         process=in_words(process),
         solver="DPMSolverPP(3)",
         grid=tuple(grid.tolist()),

@@ -146,11 +146,7 @@ class Bridge(Process):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> Tensor:
-        """A bridge starts at a given x_1, never at noise.
-
-        Raises:
-            ValueError: always.
-        """
+        """A bridge starts at a given x_1, never at noise. Raises ValueError: always."""
         raise ValueError("a bridge starts at the degraded data: pass x1 to sample() as x")
 
     def clock(self, t: Time) -> Tensor:

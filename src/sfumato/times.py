@@ -51,11 +51,7 @@ def offset(n: int, start: float = 1e-3) -> Tensor:
 
 
 def schedule_of(process: Process) -> Schedule:
-    """The schedule of a scheduled or pinned process.
-
-    Raises:
-        UsageError: the process has none.
-    """
+    """The schedule of a scheduled or pinned process. Raises UsageError: the process has none."""
     inner = process.inner if isinstance(process, Bridge) else process
     if isinstance(inner, Scheduled):
         return inner.schedule

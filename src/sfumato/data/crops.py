@@ -12,14 +12,8 @@ from PIL import Image
 from rich.progress import track
 
 from sfumato.data.decode import BrokenImage, planes, whole
-from sfumato.data.listing import (
-    Entry,
-    complain,
-    open_source,
-    pictures,
-    usable,
-)
-from sfumato.data.sets import DataCard, ImageSet, Lazy
+from sfumato.data.listing import Entry, complain, open_source, pictures, usable
+from sfumato.data.sets import DataCard, ImageSet, Lazy, check_between
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.seeds import fold, splitmix64
 
@@ -171,12 +165,8 @@ def crop_set(name: str, crops: Crops, card: DataCard) -> ImageSet:
 
 
 def check_crops(what: str, resolution: int, n: int) -> None:
-    """Refuse a resolution or a number of crops that makes no sense.
-
-    Raises UsageError.
-    """
-    if not 8 <= resolution <= 1024:
-        raise UsageError(f"{what}: the resolution must lie in 8..1024, got {resolution}")
+    """Raise UsageError for a resolution outside 8..1024, or no crops."""
+    check_between(f"{what}: the resolution", resolution, 8, 1024)
     if n < 1:
         raise UsageError(f"{what}: n must be at least 1, got {n}")
 

@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
-from sfumato.errors import SfumatoError
+from sfumato.errors import SfumatoError, require
 
 Channels: TypeAlias = Literal[1, 3]
 
@@ -251,6 +251,22 @@ def whole(data: bytes, max_side: int | None = None, name: str = "") -> Image.Ima
 def _within(width: int, height: int, most: int) -> tuple[int, int]:
     longer = max(width, height, most)
     return max(1, round(width * most / longer)), max(1, round(height * most / longer))
+
+
+def drawn(svg: str, side: int, mode: str, **options: str) -> Image.Image:
+    """An SVG document as a picture of side x side pixels, "RGB" or "RGBA".
+
+    Args:
+        options: of ``resvg_py.svg_to_bytes``, such as the background.
+
+    Raises:
+        MissingExtra: the rasteriser is not installed.
+        ValueError: a document that it does not take.
+    """
+    png = require("resvg_py", "data").svg_to_bytes(
+        svg_string=svg, width=side, height=side, skip_system_fonts=True, **options
+    )
+    return Image.open(io.BytesIO(bytes(png))).convert(mode)
 
 
 def planes(picture: Image.Image) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -10,13 +9,13 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-from PIL import Image
 
+from sfumato.data.decode import drawn, planes
 from sfumato.data.fetch import check
 from sfumato.data.kept import keep, load_kept, split_of
 from sfumato.data.packages import EMOJI
 from sfumato.data.places import data_root
-from sfumato.data.sets import DataCard, ImageSet, LabelAxis, Split, check_split
+from sfumato.data.sets import DataCard, ImageSet, LabelAxis, Split, check_between, check_split
 from sfumato.errors import SfumatoError, UsageError, require, unknown
 
 Icons: TypeAlias = Mapping[str, Any]
@@ -125,15 +124,7 @@ def render(svg: str, resolution: int) -> np.ndarray:
     Raises:
         MissingExtra: the rasteriser is not installed.
     """
-    png = require("resvg_py", "data").svg_to_bytes(
-        svg_string=svg,
-        width=resolution,
-        height=resolution,
-        background="#ffffff",
-        skip_system_fonts=True,
-    )
-    pixels = np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGB"))
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return planes(drawn(svg, resolution, "RGB", background="#ffffff"))
 
 
 def _draw(
@@ -200,8 +191,7 @@ def emoji(
             raise unknown("vendor", vendor, VENDORS)
     if not vendors or len(set(vendors)) != len(vendors):
         raise UsageError(f"emoji: expected different vendors, got {list(vendors)}")
-    if not 8 <= resolution <= 1024:
-        raise UsageError(f"emoji: the resolution must lie in 8..1024, got {resolution}")
+    check_between("emoji: the resolution", resolution, 8, 1024)
     root = data_root() if root is None else root
     which = "" if tuple(vendors) == VENDORS else "-" + "-".join(vendors)
     folder = root / "emoji" / f"{split}-{resolution}px-g{_GENERATION}{which}"

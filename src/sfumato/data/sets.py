@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sfumato.data.summary import ReadSummary
-from sfumato.errors import unknown
+from sfumato.errors import UsageError, unknown
 
 Indices: TypeAlias = Sequence[int] | np.ndarray | Tensor
 Labels: TypeAlias = np.ndarray
@@ -25,6 +25,28 @@ def check_split(split: str) -> None:
     """Raise UsageError unless the split is "train" or "test"."""
     if split not in ("train", "test"):
         raise unknown("split", split, ("train", "test"))
+
+
+def check_between(what: str, value: int, low: int, high: int) -> None:
+    """Raise UsageError unless low <= value <= high; ``what`` begins its sentence."""
+    if not low <= value <= high:
+        raise UsageError(f"{what} must lie in {low}..{high}, got {value}")
+
+
+def check_images(images: Images | Lazy, name: str, channels: int | None = None) -> None:
+    """Raise ValueError unless images are uint8 (N, C, H, H), with C ``channels`` where given."""
+    shape = tuple(images.shape)
+    square = len(shape) == 4 and shape[2] == shape[3]
+    if images.dtype != np.uint8 or not square or channels not in (None, shape[1]):
+        raise ValueError(
+            f"{name}: images must be uint8 of shape (N, {channels or 'C'}, H, H), "
+            f"got {images.dtype} of shape {shape}"
+        )
+
+
+def unit_range(images: np.ndarray) -> Tensor:
+    """images / 127.5 - 1 in [-1, 1], float32."""
+    return torch.from_numpy(images).float().div_(127.5).sub_(1.0)
 
 
 @final
@@ -94,6 +116,10 @@ def _index(indices: Indices, length: int, name: str) -> np.ndarray:
     return index.astype(np.int64, copy=False)
 
 
+def _rows(labels: Labels | None, index: np.ndarray) -> Tensor | None:
+    return None if labels is None else torch.from_numpy(labels[index])
+
+
 def _check_labels(
     labels: Labels | None, axes: tuple[LabelAxis, ...], length: int, name: str
 ) -> None:
@@ -140,12 +166,7 @@ class ImageSet:
     summary: ReadSummary | None = None
 
     def __post_init__(self) -> None:
-        shape = self.images.shape
-        if self.images.dtype != np.uint8 or len(shape) != 4 or shape[2] != shape[3]:
-            raise ValueError(
-                f"{self.name}: images must be uint8 of shape (N, C, H, H), "
-                f"got {self.images.dtype} of shape {shape}"
-            )
+        check_images(self.images, self.name)
         _check_labels(self.labels, self.axes, len(self), self.name)
 
     def __len__(self) -> int:
@@ -172,8 +193,7 @@ class ImageSet:
             ValueError: indices that are not integers, or out of range.
         """
         index = _index(indices, len(self), self.name)
-        x = torch.from_numpy(self.images[index]).float().div_(127.5).sub_(1.0)
-        return x, None if self.labels is None else torch.from_numpy(self.labels[index])
+        return unit_range(self.images[index]), _rows(self.labels, index)
 
     def mirrored(self) -> ImageSet:
         """The images followed by their mirror images, with the same labels: twice as many."""
@@ -233,8 +253,7 @@ class PointSet:
             ValueError: indices that are not integers, or out of range.
         """
         index = _index(indices, len(self), self.name)
-        x = torch.from_numpy(self.points[index])
-        return x, None if self.labels is None else torch.from_numpy(self.labels[index])
+        return torch.from_numpy(self.points[index]), _rows(self.labels, index)
 
     def subset(self, indices: Indices) -> PointSet:
         """The same set holding only `indices`."""

@@ -14,8 +14,8 @@ from sfumato.data.fetch import check
 from sfumato.data.kept import keep, load_kept, split_of
 from sfumato.data.packages import STAMPS
 from sfumato.data.places import data_root
-from sfumato.data.sets import DataCard, ImageSet, LabelAxis, Split, check_split
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.data.sets import DataCard, ImageSet, LabelAxis, Split, check_between, check_split
+from sfumato.errors import SfumatoError
 
 TOPICS: Final = (
     "animals", "clothes", "food", "hobbies", "household", "medical", "military", "naturalforces",
@@ -121,8 +121,7 @@ def stamps(
             damaged or cannot be written.
     """
     check_split(split)
-    if not 8 <= resolution <= 1024:
-        raise UsageError(f"stamps: the resolution must lie in 8..1024, got {resolution}")
+    check_between("stamps: the resolution", resolution, 8, 1024)
     root = data_root() if root is None else root
     folder = root / "stamps-drawn" / f"{split}-{resolution}px-g{_GENERATION}"
     if not folder.is_dir():

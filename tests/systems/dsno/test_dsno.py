@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import sfumato as sf
 from sfumato.console.again import read_run
 from sfumato.data import LabelAxis
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.files.lock import contents
 from sfumato.files.store import write_folder
 from sfumato.metrics import LabelledClassifier, save_classifier
 from sfumato.metrics.distance import Absolute, Distance, Perceptual, Squared
@@ -24,10 +24,10 @@ from sfumato.nn import Classifier, ClassifierConfig, UNetConfig
 from sfumato.seeds import generators
 from sfumato.systems.dsno import command
 from sfumato.systems.dsno import recipe as dsno
-from sfumato.systems.dsno.data import TrajectorySet, fingerprint
+from sfumato.systems.dsno.data import TrajectorySet
 from sfumato.systems.dsno.model import OperatorModel, take_over
 from sfumato.train import Part, TrainConfig, checkpoint_folders
-from sfumato.train.checkpoint import pack_json, pack_tensors
+from sfumato.train.checkpoint import digest, pack_json, pack_tensors
 
 CLASSES = LabelAxis("class", ("a", "b", "c"))
 SIZES = LabelAxis("size", ("small", "large"))
@@ -94,7 +94,7 @@ def part(data: TrajectorySet, n: int = 6) -> Part:
 
 def operator(frames: int, start: float = 1.0) -> tuple[sf.TrajectoryOperator, TrajectorySet]:
     teacher, theirs = load_model("teacher")
-    data = TrajectorySet("set", teacher.process, weights=fingerprint(teacher))
+    data = TrajectorySet("set", teacher.process, weights=digest(teacher))
     model = OperatorModel(
         "toy", theirs.network, dsno.kept(data.times, frames), start=start, axes=theirs.axes
     )
@@ -105,7 +105,8 @@ def operator(frames: int, start: float = 1.0) -> tuple[sf.TrajectoryOperator, Tr
 
 def test_from_trajectories_to_samples(workshop, capsys):
     run = dsno.run(config())
-    assert sorted(os.listdir(run)) == ["checkpoints", "config.json", "log.jsonl", "sheets"]
+    kept = sorted(path.name for path in contents(run))
+    assert kept == ["checkpoints", "config.json", "log.jsonl", "sheets"]
     made, model = load_model(run)
     assert isinstance(made, sf.TrajectoryOperator) and isinstance(model, OperatorModel)
     assert model.teacher == "teacher" and model.shape == (1, 8, 8) and model.labels == (3,)

@@ -17,8 +17,9 @@ import torch
 import sfumato as sf
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.store import write_folder
-from sfumato.systems.dsno.data import TrajectorySet, describe, fingerprint
+from sfumato.systems.dsno.data import TrajectorySet, describe
 from sfumato.systems.dsno.trajectories import generate, through
+from sfumato.train.checkpoint import digest
 from toy_trajectories import description, make, toy
 
 SCRIPT = Path(__file__).parents[2] / "toy_trajectories.py"
@@ -30,7 +31,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def opened(folder: Path, **options: object) -> TrajectorySet:
     denoiser = toy()
-    return TrajectorySet(folder, denoiser.process, weights=fingerprint(denoiser), **options)
+    return TrajectorySet(folder, denoiser.process, weights=digest(denoiser), **options)
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def test_trajectories_of_another_model_are_refused(made):
     other = toy()
     torch.nn.init.constant_(other.mean, 0.1)
     with pytest.raises(SfumatoError, match=r"trajectories of another model: 'toy' with weights"):
-        TrajectorySet(made, other.process, weights=fingerprint(other))
+        TrajectorySet(made, other.process, weights=digest(other))
     with pytest.raises(SfumatoError, match=r"follows another process: .*EDM\(sigma_max=10.0\)"):
         TrajectorySet(made, sf.Scheduled(sf.EDM(80.0)))
     assert len(TrajectorySet(made, other.process)) == 40  # asked of no model in particular

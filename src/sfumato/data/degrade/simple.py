@@ -152,9 +152,5 @@ class Given(Degradation):
         )
 
     def observe(self, x: Tensor, generator: Generators = None) -> Tensor:
-        """Nothing can be degraded by a name alone.
-
-        Raises:
-            ValueError: always.
-        """
+        """Nothing can be degraded by a name alone. Raises ValueError: always."""
         raise ValueError(f"{self.name!r} is known by its results only: it cannot be applied")

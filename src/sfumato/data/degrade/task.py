@@ -59,11 +59,7 @@ TASKS = _tasks()
 
 
 def tasks_named(names: Sequence[str]) -> tuple[Task, ...]:
-    """Tasks by their names.
-
-    Raises:
-        UsageError: no name, an unknown one, or one that comes twice.
-    """
+    """Tasks by their names. Raises UsageError: no name, an unknown one, or one that comes twice."""
     if not names or len(set(names)) != len(names):
         raise UsageError(f"expected one or more different tasks, got {', '.join(names) or 'none'}")
     for name in names:

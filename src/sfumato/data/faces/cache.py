@@ -18,8 +18,8 @@ from sfumato.data.faces.draw import rasterise, svg_of
 from sfumato.data.faces.styles import AVATAR_AXES, STYLES
 from sfumato.data.kept import keep, load_kept
 from sfumato.data.places import HINT, data_root
-from sfumato.data.sets import DataCard, ImageSet, Split, check_split
-from sfumato.errors import UsageError, require
+from sfumato.data.sets import DataCard, ImageSet, Split, check_between, check_split
+from sfumato.errors import require
 from sfumato.files.atomic import unwritable, whole
 
 FIRST_INDEX: Final = {"train": 0, "test": 100_000_000}
@@ -154,13 +154,9 @@ def avatars(
     """
     check_split(split)
     n = _DEFAULT_N[split] if n is None else n
-    for what, value, low, high in (
-        ("n", n, 1, _MOST),
-        ("resolution", resolution, 8, 4096),
-        ("workers", workers, 1, 1024),
-    ):
-        if not low <= value <= high:
-            raise UsageError(f"avatars: {what} must lie in {low}..{high}, got {value}")
+    check_between("avatars: n", n, 1, _MOST)
+    check_between("avatars: resolution", resolution, 8, 4096)
+    check_between("avatars: workers", workers, 1, 1024)
     parent = data_root() / "avatars" if root is None else root
     folder = _found(parent, split, resolution, n)
     if folder is None:

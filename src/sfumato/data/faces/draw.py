@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Mapping
@@ -11,8 +10,8 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from sfumato.data.decode import drawn, planes
 from sfumato.data.faces.choose import draw
 from sfumato.data.faces.styles import (
     AVATAR_AXES,
@@ -23,7 +22,8 @@ from sfumato.data.faces.styles import (
     STYLES,
     FaceStyle,
 )
-from sfumato.errors import UsageError, require
+from sfumato.data.sets import check_between
+from sfumato.errors import require
 
 _MOUTHS = next(axis.values for axis in AVATAR_AXES if axis.name == "mouth")
 # pixel-art masks its beards by the brightness of the hair's colour, so that black ones vanish
@@ -78,11 +78,7 @@ def options_of(index: int, attributes: Mapping[str, str]) -> dict[str, Any]:
 
 
 def svg_of(index: int, attributes: Mapping[str, str]) -> str:
-    """The SVG document of face `index`.
-
-    Raises:
-        MissingExtra: the generator is not installed.
-    """
+    """The SVG document of face `index`. Raises MissingExtra: the generator is not installed."""
     dicebear = require("dicebear", "data")
     style: FaceStyle = STYLES[attributes["style"]]
     avatar = dicebear.Avatar(_generator_style(style.name), options_of(index, attributes))
@@ -101,15 +97,6 @@ def rasterise(svg: str, resolution: int, *, crisp: bool = False) -> np.ndarray:
         UsageError: the resolution is out of range.
         MissingExtra: the rasteriser is not installed.
     """
-    if not 8 <= resolution <= 4096:
-        raise UsageError(f"the resolution of an avatar must lie in 8..4096, got {resolution}")
-    png = require("resvg_py", "data").svg_to_bytes(
-        svg_string=svg,
-        width=resolution,
-        height=resolution,
-        background="#000000",
-        skip_system_fonts=True,
-        shape_rendering="crisp_edges" if crisp else "geometric_precision",
-    )
-    pixels = np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGB"))
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    check_between("the resolution of an avatar", resolution, 8, 4096)
+    shapes = "crisp_edges" if crisp else "geometric_precision"
+    return planes(drawn(svg, resolution, "RGB", background="#000000", shape_rendering=shapes))

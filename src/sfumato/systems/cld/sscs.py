@@ -57,11 +57,7 @@ class SSCS(Solver):
     def step(
         self, ask: Ask, x_t: Tensor, t: Tensor, s: Tensor, carry: Carry
     ) -> tuple[Tensor, Carry]:
-        """One step.
-
-        Raises:
-            UsageError: the process is not critically damped Langevin diffusion.
-        """
+        """One step. Raises UsageError: the process is not critically damped Langevin diffusion."""
         process = ask.process
         if not isinstance(process, CriticallyDamped):
             raise UsageError(

@@ -97,9 +97,10 @@ def run(config: TrajectoriesConfig) -> None:
     from sfumato.model.load import load
     from sfumato.model.plan import make_solver, make_times
     from sfumato.model.sampler import Sampler
-    from sfumato.systems.dsno.data import Description, fingerprint, in_words, solver_in_words
+    from sfumato.systems.dsno.data import Description, in_words, solver_in_words
     from sfumato.systems.dsno.trajectories import generate, through
     from sfumato.times import angular
+    from sfumato.train.checkpoint import digest
 
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -107,7 +108,7 @@ def run(config: TrajectoriesConfig) -> None:
     denoiser, model = opened.denoiser, opened.description
     if not isinstance(denoiser, Preconditioned):
         raise UsageError(f"{config.name} is not a denoiser with a probability flow to follow")
-    weights, process, sigma_data = fingerprint(denoiser), denoiser.process, denoiser.sigma_data
+    weights, process, sigma_data = digest(denoiser), denoiser.process, denoiser.sigma_data
     solver = make_solver("dpmpp2m" if config.solver == AUTO else config.solver, config.steps)
     kept_times = angular(process, config.times, sigma_data)
     grid, kept = through(process, make_times(config.grid, process, config.steps), kept_times)

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple, cast, final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sfumato.data.sets import Indices
 from sfumato.errors import SfumatoError, UsageError
@@ -52,7 +52,7 @@ class Description:
 
     Args:
         model: the name of the model that was followed.
-        weights: SHA-256 of its weights, see `fingerprint`.
+        weights: SHA-256 of its weights, see `sfumato.train.checkpoint.digest`.
         process: the process, in words.
         solver: the solver, in words.
         grid: the times that were walked, falling from 1 to 0.
@@ -151,16 +151,6 @@ class Description:
             return Description(**{k: v for k, v in raw.items() if k in names})
         except (TypeError, UsageError) as error:
             raise SfumatoError(f"{where} does not describe a trajectory set: {error}") from error
-
-
-def fingerprint(module: nn.Module) -> str:
-    """SHA-256 over the names, types, shapes and bytes of a module's weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        flat = value.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def in_words(process: Process) -> str:
@@ -266,7 +256,7 @@ class TrajectorySet:
     Args:
         folder: the set.
         process: the process, for the scale of the states.
-        weights: the fingerprint of the model that the trajectories should follow; None takes any.
+        weights: the digest of the model that the trajectories should follow; None takes any.
         partial: take the finished shards of an unfinished set.
 
     Raises:
@@ -323,11 +313,7 @@ class TrajectorySet:
         return self.about.times
 
     def batch(self, indices: Indices) -> Trajectories:
-        """The trajectories at these indices.
-
-        Raises:
-            ValueError: an index out of range.
-        """
+        """The trajectories at these indices. Raises ValueError: an index out of range."""
         index = np.asarray(indices)
         if index.size and (index.min() < 0 or index.max() >= self._n):
             raise ValueError(f"expected indices in 0..{self._n - 1}, got {index.tolist()[:4]} ...")

@@ -55,11 +55,7 @@ class Means(nn.Module):
         return 1 + sum(n + 1 for n in self.labels[:axis]) + label
 
     def forward(self, batch: int, cond: Tensor | None = None) -> Tensor:
-        """μ(c), (B, C, ...).
-
-        Raises:
-            ValueError: labels of another shape, or out of range.
-        """
+        """μ(c), (B, C, ...). Raises ValueError: labels of another shape, or out of range."""
         base = self.table[:1].expand(batch, *self.table.shape[1:])
         if not self.labels:
             return base

@@ -34,11 +34,12 @@ from sfumato.model.fit import fit
 from sfumato.model.load import load_model
 from sfumato.nn import UNetConfig
 from sfumato.process import Process
-from sfumato.systems.dsno.data import Trajectories, TrajectorySet, fingerprint
+from sfumato.systems.dsno.data import Trajectories, TrajectorySet
 from sfumato.systems.dsno.model import OperatorModel, take_over
 from sfumato.systems.dsno.operator import TrajectoryOperator
 from sfumato.times import at_angle
 from sfumato.train import Part, Sheet, TrainConfig
+from sfumato.train.checkpoint import digest
 from sfumato.train.task import Losses
 
 
@@ -181,7 +182,7 @@ def run(config: Config) -> Path:
     data = TrajectorySet(
         config.trajectories,
         teacher.process,
-        weights=fingerprint(teacher),
+        weights=digest(teacher),
         partial=config.partial,
     )
     sigma_data = theirs.sigma_data

@@ -102,11 +102,7 @@ class Split:
         return 1 + max(expert for _, _, expert in self.pieces)
 
     def part(self, expert: int, law: LogNormal) -> Between:
-        """The law of the times that an expert is trained on.
-
-        Raises:
-            ValueError: no such expert.
-        """
+        """The law of the times that an expert is trained on. Raises ValueError: no such expert."""
         ranges = tuple((low, high) for low, high, i in self.pieces if i == expert)
         if not ranges:
             raise ValueError(f"expected an expert below {self.experts}, got {expert}")

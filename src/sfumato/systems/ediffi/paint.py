@@ -120,9 +120,5 @@ class PaintWithWords(Denoiser):
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
-        """x̂_0, with the shape of x_t.
-
-        Raises:
-            ValueError: strokes that do not fit the prompt.
-        """
+        """x̂_0, with the shape of x_t. Raises ValueError: strokes that do not fit the prompt."""
         return self.denoiser(x_t, t, self._painted(cond, t), generator)

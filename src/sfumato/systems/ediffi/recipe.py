@@ -139,11 +139,7 @@ class Config:
 
 
 def node_of(text: str) -> Node:
-    """A node from "3.7".
-
-    Raises:
-        UsageError: no such node.
-    """
+    """A node from "3.7". Raises UsageError: no such node."""
     level, _, index = text.partition(".")
     try:
         return Node(int(level), int(index))

@@ -45,11 +45,7 @@ class ImageRecipe(ABC):
 
     @abstractmethod
     def pictures(self) -> ImageSet:
-        """What to learn.
-
-        Raises:
-            UsageError, SfumatoError: the data is not there.
-        """
+        """What to learn. Raises UsageError, SfumatoError: the data is not there."""
 
 
 @final

@@ -44,11 +44,7 @@ class Taylor(Solver):
     def step(
         self, ask: Ask, x_t: Tensor, t: Tensor, s: Tensor, carry: Carry
     ) -> tuple[Tensor, Carry]:
-        """One step.
-
-        Raises:
-            UsageError: the denoiser has no derivative.
-        """
+        """One step. Raises UsageError: the denoiser has no derivative."""
         if not isinstance(ask.denoiser, Differentiable):
             raise UsageError(
                 "the Taylor solver needs the derivative of the noise estimate, which "

@@ -92,7 +92,7 @@ def test_what_does_not_go_together_is_refused() -> None:
     images = np.zeros((2, 3, 4, 4), np.uint8)
     good = (("a",), ("b", "c"))
     for bad in (images.astype(np.float32), images[:, :1], images[:, :, :3], images[0]):
-        with pytest.raises(ValueError, match=r"toy: images must be uint8 of shape \(N, 3, R, R\)"):
+        with pytest.raises(ValueError, match=r"toy: images must be uint8 of shape \(N, 3, H, H\)"):
             Captioned("toy", bad, good, CARD)
     with pytest.raises(ValueError, match="2 images need as many groups of captions, got 1"):
         Captioned("toy", images, good[:1], CARD)

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar, final, overload
 
 import numpy as np
-import torch
 from rich.progress import track
 from torch import Tensor
 
 from sfumato.data.joined import Joined, joined_card
-from sfumato.data.sets import DataCard, Indices, Lazy, _index
+from sfumato.data.sets import DataCard, Indices, Lazy, _index, check_images, unit_range
 from sfumato.seeds import Generators, generators, rand
 
 Captions: TypeAlias = Sequence[tuple[str, ...]]
@@ -78,26 +77,12 @@ class Captioned:
     styles: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        shape = tuple(self.images.shape)
-        if (
-            self.images.dtype != np.uint8
-            or len(shape) != 4
-            or shape[1] != 3
-            or shape[2] != shape[3]
-        ):
-            raise ValueError(
-                f"{self.name}: images must be uint8 of shape (N, 3, R, R), "
-                f"got {self.images.dtype} of shape {shape}"
-            )
-        if len(self.captions) != shape[0]:
-            raise ValueError(
-                f"{self.name}: {shape[0]} images need as many groups of captions, "
-                f"got {len(self.captions)}"
-            )
-        if self.styles is not None and len(self.styles) != shape[0]:
-            raise ValueError(
-                f"{self.name}: {shape[0]} images need as many styles, got {len(self.styles)}"
-            )
+        check_images(self.images, self.name, channels=3)
+        for what, given in (("groups of captions", self.captions), ("styles", self.styles)):
+            if given is not None and len(given) != len(self):
+                raise ValueError(
+                    f"{self.name}: {len(self)} images need as many {what}, got {len(given)}"
+                )
         if not isinstance(self.captions, LazySequence):
             for i, group in enumerate(self.captions):
                 self._check(i, group)
@@ -128,8 +113,7 @@ class Captioned:
         Raises:
             ValueError: indices that are not integers, or out of range.
         """
-        images = self.images[_index(indices, len(self), self.name)]
-        return torch.from_numpy(images).float().div_(127.5).sub_(1.0), None
+        return unit_range(self.images[_index(indices, len(self), self.name)]), None
 
     def draw_captions(
         self, indices: Indices, generator: Generators | int = None

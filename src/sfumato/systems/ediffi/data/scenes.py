@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Final, final
 import numpy as np
 from PIL import Image
 
+from sfumato.data.decode import drawn
 from sfumato.data.emoji import (
     VENDORS,
     _collections,
@@ -20,14 +20,13 @@ from sfumato.data.emoji import (
     svg_of_icon,
 )
 from sfumato.data.places import data_root
-from sfumato.data.sets import DataCard, Lazy, Split
-from sfumato.errors import SfumatoError, UsageError, require, unknown
+from sfumato.data.sets import DataCard, Lazy, Split, check_between, check_split
+from sfumato.errors import SfumatoError, require, unknown
 from sfumato.systems.ediffi.data.base import Captioned, LazySequence
 from sfumato.systems.ediffi.data.drawings import in_style
 from sfumato.systems.ediffi.data.grounds import GROUNDS, draw_ground
 from sfumato.systems.ediffi.data.layout import GRID, THINGS, SceneLayout, plan, sentences
 
-_SPLITS: Final = ("train", "test")
 _DEFAULT_N: Final = {"train": 50_000, "test": 2_000}
 _FINE: Final = 256
 
@@ -96,17 +95,12 @@ class Scenes(Lazy):
         style: bool = False,
         root: Path | None = None,
     ) -> None:
-        if split not in _SPLITS:
-            raise unknown("split", split, _SPLITS)
+        check_split(split)
         if vendor is not None and vendor not in VENDORS:
             raise unknown("vendor", vendor, VENDORS)
         n = _DEFAULT_N[split] if n is None else n
-        for what, value, low, high in (
-            ("resolution", resolution, GRID, 128),
-            ("n", n, 1, 1_000_000_000),
-        ):
-            if not low <= value <= high:
-                raise UsageError(f"scenes: {what} must lie in {low}..{high}, got {value}")
+        check_between("scenes: resolution", resolution, GRID, 128)
+        check_between("scenes: n", n, 1, 1_000_000_000)
         require("resvg_py", "data")
         self.root = data_root() if root is None else root
         for name in VENDORS:
@@ -149,11 +143,7 @@ class Scenes(Lazy):
         return _as_uint8(draw_ground(made.ground, made.ground_seed, self.resolution))
 
     def scene(self, index: int) -> Scene:
-        """A scene with everything that is known about it.
-
-        Raises:
-            IndexError: not one of 0..N-1.
-        """
+        """A scene with everything that is known about it. Raises IndexError: not one of 0..N-1."""
         if not 0 <= index < self.n:
             raise IndexError(f"scene {index} is out of range for {self.n} scenes")
         made = self.plan(index)
@@ -219,19 +209,6 @@ def scenes(images: Scenes) -> Captioned:
     )
 
 
-def cut_out(svg: str, resolution: int) -> Image.Image:
-    """The document on nothing, mode "RGBA", R x R.
-
-    Raises:
-        MissingExtra: the rasteriser is not installed.
-        ValueError: a document that it does not take.
-    """
-    png = require("resvg_py", "data").svg_to_bytes(
-        svg_string=svg, width=resolution, height=resolution, skip_system_fonts=True
-    )
-    return Image.open(io.BytesIO(bytes(png))).convert("RGBA")
-
-
 @lru_cache(maxsize=1024)
 def _fine(root: Path, vendor: str, icon: str) -> Image.Image:
     """An icon in the middle of the smallest square that holds it, colours times alpha ("RGBa").
@@ -240,13 +217,13 @@ def _fine(root: Path, vendor: str, icon: str) -> Image.Image:
     """
     icons = _collections(root)[vendor]
     try:
-        whole = cut_out(svg_of_icon(icons, icon), _FINE)
+        whole = drawn(svg_of_icon(icons, icon), _FINE, "RGBA")
     except (KeyError, ValueError) as error:  # not there, or what the rasteriser raises
         raise SfumatoError(f"'{icon}' of {vendor} cannot be drawn: {error}") from error
-    drawn = np.asarray(whole)[..., 3] >= 128
-    if not drawn.any():
+    covered = np.asarray(whole)[..., 3] >= 128
+    if not covered.any():
         raise SfumatoError(f"'{icon}' of {vendor} is an empty drawing")
-    y, x = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
+    y, x = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
     box = (int(x[0]), int(y[0]), int(x[-1]) + 1, int(y[-1]) + 1)
     cut = whole.crop(box).convert("RGBa")
     side = max(cut.size) + max(cut.size) % 2
