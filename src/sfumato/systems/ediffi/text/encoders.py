@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -48,20 +48,13 @@ class TextEncoder(ABC):
         """B sentences, padded on the right to the longest; an empty one has no tokens."""
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """How a family of models is read."""
-
-    model: str
-    pooled: str
-    """The vector of the whole: "none", "mean" of the tokens, or "projected" by the model."""
-
-
 _KINDS = {
-    "t5": _Kind("T5EncoderModel", "none"),
-    "clip": _Kind("CLIPTextModelWithProjection", "projected"),
-    "bert": _Kind("BertModel", "mean"),
+    "t5": ("T5EncoderModel", "none"),
+    "clip": ("CLIPTextModelWithProjection", "projected"),
+    "bert": ("BertModel", "mean"),
 }
+"""Of each family the class in transformers, and the vector of a whole sentence: "none", "mean" of
+the tokens, or "projected" by the model."""
 
 
 @final
@@ -98,9 +91,9 @@ class Transformer(TextEncoder):
             family = family or _family(config.model_type)
             if family not in _KINDS:
                 raise UsageError(f"expected a family of {', '.join(_KINDS)}, got {family!r}")
-            self.kind = _KINDS[family]
+            name, self.pooled = _KINDS[family]
             self.tokenizer: Any = library.AutoTokenizer.from_pretrained(use_fast=True, **how)
-            kind = getattr(library, self.kind.model)
+            kind = getattr(library, name)
             self.model: Any = kind.from_pretrained(dtype=torch.float32, **how)
         if not self.tokenizer.is_fast:
             raise SfumatoError(
@@ -111,7 +104,7 @@ class Transformer(TextEncoder):
         self.device = torch.device(device)
         self.name = f"{family}:{Path(str(source)).name}"
         self.length = min(length, _longest(self.model.config, length))
-        self.widths = _widths(self.model.config, self.kind)
+        self.widths = _widths(self.model.config, self.pooled)
 
     @cached_property
     def weights(self) -> str:
@@ -130,9 +123,9 @@ class Transformer(TextEncoder):
         read = {k: v.to(self.device) for k, v in read.items() if k != "token_type_ids"}
         out = self.model(**read)
         tokens, mask = out.last_hidden_state.float(), read["attention_mask"].bool()
-        if self.kind.pooled == "none":
+        if self.pooled == "none":
             pooled = tokens.new_zeros(len(words), 0)
-        elif self.kind.pooled == "projected":
+        elif self.pooled == "projected":
             pooled = _unit(out.text_embeds.float())
         else:
             pooled = _unit((tokens * mask[..., None]).sum(1))  # of the mean, whose length is lost
@@ -155,10 +148,7 @@ class PictureEncoder:
     """
 
     def __init__(
-        self,
-        source: str | Path,
-        device: torch.device | str = "cpu",
-        download: bool = False,
+        self, source: str | Path, device: torch.device | str = "cpu", download: bool = False
     ) -> None:
         with _reading(source, download, "a CLIP model") as (library, how):
             kind = library.AutoConfig.from_pretrained(**how)
@@ -266,9 +256,7 @@ class CachedTextEncoder(TextEncoder):
         return EncodedSentences(Encoded(tokens, mask, pooled), tuple(row.offsets for row in rows))
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class _CacheEntry:
+class _CacheEntry(NamedTuple):
     """One sentence: tokens (L, D), pooled (P,)."""
 
     tokens: Tensor
@@ -332,12 +320,12 @@ def _longest(config: Any, length: int) -> int:
     return int(getattr(text, "max_position_embeddings", length) or length)
 
 
-def _widths(config: Any, kind: _Kind) -> EncoderWidths:
+def _widths(config: Any, pooled: str) -> EncoderWidths:
     text = getattr(config, "text_config", config)
     width = int(getattr(text, "hidden_size", 0) or config.d_model)
-    if kind.pooled == "none":
+    if pooled == "none":
         return EncoderWidths(width)
-    return EncoderWidths(width, int(config.projection_dim) if kind.pooled == "projected" else width)
+    return EncoderWidths(width, int(config.projection_dim) if pooled == "projected" else width)
 
 
 def _unit(x: Tensor) -> Tensor:

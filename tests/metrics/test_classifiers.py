@@ -11,8 +11,7 @@ from sfumato.errors import SfumatoError
 from sfumato.files import store
 from sfumato.metrics.accuracy import ClassifierTraining, label_accuracy
 from sfumato.metrics.classifier import load_classifier, shipped_features
-from sfumato.metrics.classifiers import main
-from sfumato.metrics.shipping import train_feature_classifier
+from sfumato.metrics.classifiers import main, train_feature_classifier
 
 ZOO = Path(store.__file__).parents[1] / "zoo"
 QUICK = ClassifierTraining(epochs=8, batch=32, channels=8, multipliers=(1, 2))
