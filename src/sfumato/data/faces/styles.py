@@ -16,16 +16,10 @@ from sfumato.data.sets import LabelAxis
 
 HAIR_COLOURS: Final = MappingProxyType(
     {
-        "black": "1d1a1a",
-        "brown": "6b4226",
-        "blond": "e6c35c",
-        "red": "c1440e",
-        "grey": "b5b5b5",
-        "blue": "3f7fd1",
-        "green": "4caf50",
-        "pink": "f07ab0",
+        "black": "1d1a1a", "brown": "6b4226", "blond": "e6c35c", "red": "c1440e",
+        "grey": "b5b5b5", "blue": "3f7fd1", "green": "4caf50", "pink": "f07ab0",
     }
-)
+)  # fmt: skip
 SKINS: Final = MappingProxyType(
     {"light": "ffdfc4", "tan": "e3a878", "brown": "b0703f", "dark": "835430"}
 )
@@ -37,6 +31,10 @@ CLOTHES: Final = ("3d5a80", "8d99ae", "ee6c4d", "5b8e7d", "f4d58d", "7b506f")
 
 def _numbered(numbers: str, prefix: str = "variant") -> tuple[str, ...]:
     return tuple(prefix + number for number in numbers.split())
+
+
+def _named(names: str) -> tuple[str, ...]:
+    return tuple(names.split())
 
 
 @final
@@ -80,7 +78,13 @@ class FaceStyle:
 
 
 HAIR_COLOUR_OF = "hair_colour"
-_FACE = (("eyes", "eyes"), ("eyebrows", "eyebrows"), ("mouth", "mouth"), ("nose", "nose"))
+
+
+def _parts(others: str) -> tuple[tuple[str, str], ...]:
+    """Eyes, eyebrows, mouth and nose, and others as COMPONENT:PART, or PART where both agree."""
+    pairs = (entry.partition(":") for entry in f"eyes eyebrows mouth nose {others}".split())
+    return tuple((component, part or component) for component, _, part in pairs)
+
 
 ADVENTURER = FaceStyle(
     name="adventurer",
@@ -88,11 +92,7 @@ ADVENTURER = FaceStyle(
     licence="CC BY 4.0",
     short=_numbered("01 02 03 07 08 09 10 11 14 15 16 17 18", "short"),
     long=_numbered("01 04 05 06 07 09 14 16 17 22 24", "long"),
-    mouths=(
-        _numbered("01 05 22 23 25 26"),
-        _numbered("04 09 10"),
-        _numbered("03 07 15 18"),
-    ),
+    mouths=(_numbered("01 05 22 23 25 26"), _numbered("04 09 10"), _numbered("03 07 15 18")),
     glasses=("glasses", _numbered("01 02 04 05")),
     facial_hair=("details", ("mustache",)),
     eyes=_numbered("01 02 03 04 05 09 10 12 15 18 24 25 26"),
@@ -100,37 +100,24 @@ ADVENTURER = FaceStyle(
     skin_colour="skin",
     colours=(),
     absent=("earrings",),
-    parts=(*_FACE, ("hair", "hair"), ("glasses", "glasses"), ("details", "facial_hair")),
+    parts=_parts("hair glasses details:facial_hair"),
     zoom=1.05,
 )
 AVATAAARS = FaceStyle(
     name="avataaars",
     artist="Pablo Stanley",
     licence="Free for personal and commercial use",
-    short=(
-        "dreads01",
-        "shortCurly",
-        "shortFlat",
-        "shortRound",
-        "shortWaved",
-        "theCaesar",
-        "theCaesarAndSidePart",
+    short=_named(
+        "dreads01 shortCurly shortFlat shortRound shortWaved theCaesar theCaesarAndSidePart"
     ),
-    long=(
-        "bob",
-        "curly",
-        "curvy",
-        "dreads",
-        "longButNotTooLong",
-        "miaWallace",
-        "straight01",
-        "straight02",
-        "straightAndStrand",
+    long=_named(
+        "bob curly curvy dreads longButNotTooLong miaWallace straight01 straight02 "
+        "straightAndStrand"
     ),
     mouths=(
-        ("smile", "tongue", "default"),
-        ("serious", "sad"),
-        ("disbelief", "screamOpen", "concerned"),
+        _named("smile tongue default"),
+        _named("serious sad"),
+        _named("disbelief screamOpen concerned"),
     ),
     glasses=("accessories", ("prescription01", "prescription02", "round", "sunglasses", "kurt")),
     facial_hair=("facialHair", ("beardLight", "beardMajestic", "beardMedium", "moustacheMagnum")),
@@ -143,13 +130,7 @@ AVATAAARS = FaceStyle(
         ("clothes", CLOTHES),
     ),
     absent=("clothesGraphic",),
-    parts=(
-        *_FACE,
-        ("top", "hair"),
-        ("accessories", "glasses"),
-        ("facialHair", "facial_hair"),
-        ("clothes", "clothes"),
-    ),
+    parts=_parts("top:hair accessories:glasses facialHair:facial_hair clothes"),
     zoom=1.2,
     down=7.0,
 )
@@ -171,7 +152,7 @@ LORELEI = FaceStyle(
     skin_colour="skin",
     colours=(),
     absent=("earrings", "freckles", "hairAccessories"),
-    parts=(*_FACE, ("hair", "hair"), ("glasses", "glasses"), ("beard", "facial_hair")),
+    parts=_parts("hair glasses beard:facial_hair"),
     zoom=1.1,
     down=2.0,
 )
@@ -193,13 +174,7 @@ MICAH = FaceStyle(
         ("shirt", CLOTHES),
     ),
     absent=("earrings",),
-    parts=(
-        *_FACE,
-        ("hair", "hair"),
-        ("glasses", "glasses"),
-        ("facialHair", "facial_hair"),
-        ("clothes", "clothes"),
-    ),
+    parts=_parts("hair glasses facialHair:facial_hair clothes"),
     zoom=1.1,
     down=4.0,
 )
@@ -228,13 +203,7 @@ PIXEL_ART = FaceStyle(
         ("clothing", CLOTHES),
     ),
     absent=("accessories", "hat"),
-    parts=(
-        *_FACE,
-        ("hair", "hair"),
-        ("glasses", "glasses"),
-        ("beard", "facial_hair"),
-        ("clothes", "clothes"),
-    ),
+    parts=_parts("hair glasses beard:facial_hair clothes"),
 )
 STYLES: Final = MappingProxyType(
     {style.name: style for style in (ADVENTURER, AVATAAARS, LORELEI, MICAH, PIXEL_ART)}
