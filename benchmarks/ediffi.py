@@ -127,15 +127,15 @@ def about(options: Options, cascade: Cascade) -> dict[str, Any]:
         "models": [Path(name).name for name in (options.model, *options.enlarge)],
         "resolution": cascade.side,
         "params": [sum(p.numel() for p in weights_of(s.denoiser)) for s in cascade.stages],
-        "encoders": [short(one.name) for one in cascade.stages[0].model.listeners],
+        "encoders": [short(one.name) for one in cascade.stages[0].model.encoders],
         "precision": str(best_dtype("cpu")).removeprefix("torch."),
     }
 
 
 def short(name: str) -> str:
     """An encoder's name without the folders that it is in: "sentence:clip"."""
-    ear, _, source = name.partition(":")
-    return f"{ear}:{Path(source).name}"
+    modality, _, source = name.partition(":")
+    return f"{modality}:{Path(source).name}"
 
 
 def reader(options: Options) -> dict[str, Any]:
@@ -256,8 +256,8 @@ def encoders(options: Options) -> dict[str, Any]:
     """Each encoder of sentences alone, all of them, and none."""
     cascade, told = opened(options), captions(options.count, options.seed)
     judge = Judge(read_by(options), likeness_of(cascade, options.clip), options.count)
-    ears = cascade.stages[0].model.listeners
-    names = [one.name for one in ears if one.ear is Modality.SENTENCE]
+    every = cascade.stages[0].model.encoders
+    names = [one.name for one in every if one.modality is Modality.SENTENCE]
     rows = []
     for heard in ((), *((name,) for name in names), tuple(names)):
         prompts = Prompts(told.said, heard=heard, guidance=options.guidance[-1])

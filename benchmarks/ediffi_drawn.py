@@ -64,7 +64,7 @@ def prompt_of(stage: Stage, asked: Prompts) -> Prompt:
     made = stage.encoder.prompt(list(asked.said), asked.shown)
     if asked.heard is None:
         return made
-    kept = torch.tensor([one.name in asked.heard for one in stage.encoder.listeners])
+    kept = torch.tensor([one.name in asked.heard for one in stage.encoder.configs])
     return made.keeping(kept.expand(len(made), -1))
 
 

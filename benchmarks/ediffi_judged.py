@@ -87,8 +87,8 @@ def likeness_of(cascade: Cascade, clip: str) -> Likeness | None:
     """
     if clip:
         return Likeness(place_of(clip))
-    for one in cascade.stages[0].model.listeners:
-        if one.ear is Modality.PICTURE:
+    for one in cascade.stages[0].model.encoders:
+        if one.modality is Modality.PICTURE:
             with suppress(UsageError):  # it may have the half that sees alone
                 return Likeness(place_of(one.source))
     return None

@@ -227,7 +227,7 @@ def style_rows(
         UsageError: a model that sees no pictures.
     """
     for stage in cascade.stages:
-        if all(one.ear is not Modality.PICTURE for one in stage.model.listeners):
+        if all(one.modality is not Modality.PICTURE for one in stage.model.encoders):
             raise UsageError("a model that listens to sentences only takes no style")
     rows, drawn = [], {}
     for scale, vendor in [(guidance, ""), *((w, v) for w in scales for v in VENDORS)]:

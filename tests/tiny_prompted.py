@@ -78,7 +78,7 @@ def word_tokenizer(folder: Path, words: Sequence[str]) -> None:
     ).save_pretrained(folder)  # fmt: skip
 
 
-def listeners(*names: str) -> tuple[EncoderConfig, ...]:
+def configs(*names: str) -> tuple[EncoderConfig, ...]:
     """Of the tiny encoders."""
     ears = {"clip": Modality.PICTURE}
     return tuple(
@@ -99,7 +99,7 @@ def tiny_model(*names: str, side: int = 8, low: int = 0, **settings: Any) -> Pro
     """A model that listens to these encoders; to BERT unless told otherwise."""
     names = names or ("bert",)
     network = unet(side, 6 if low else 3, names)
-    return PromptedModel("squares", network, listeners(*names), low=low, **settings)
+    return PromptedModel("squares", network, configs(*names), low=low, **settings)
 
 
 def filled(denoiser: Denoiser, seed: int = 0) -> Denoiser:

@@ -80,11 +80,11 @@ def renamed(folder: Path, names: Mapping[str, str]) -> None:
     files = dict(read_folder(folder))
     told = json.loads(files["model.json"])
     told.pop("format_version")
-    have = {listener["source"] for listener in told["model"]["listeners"]}
+    have = {encoder["source"] for encoder in told["model"]["encoders"]}
     if unknown := names.keys() - have:
-        raise SystemExit(f"--encoders {min(unknown)}: the model listens to {sorted(have)}")
-    for listener in told["model"]["listeners"]:
-        listener["source"] = names.get(listener["source"], listener["source"])
+        raise SystemExit(f"--encoders {min(unknown)}: the model has {sorted(have)}")
+    for encoder in told["model"]["encoders"]:
+        encoder["source"] = names.get(encoder["source"], encoder["source"])
     files["model.json"] = pack_json(told)
     write_folder(folder, files, replace=True)
 

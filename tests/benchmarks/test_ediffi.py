@@ -52,7 +52,7 @@ def wide(*names: str, side: int, **settings: Any) -> PromptedModel:
 
 def stage(*names: str, seed: int = 0, **settings: Any) -> Stage:
     model = tiny_model(*names, **settings)
-    return Stage(filled(model.build(), seed), model, PromptEncoder(model.listeners))
+    return Stage(filled(model.build(), seed), model, PromptEncoder(model.encoders))
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_paint_is_that_of_each_prompt(two: Cascade) -> None:
 
 
 def test_encoders_are_hidden(two: Cascade) -> None:
-    (first, second) = (one.name for one in two.stages[0].model.listeners if "clip" not in one.name)
+    (first, second) = (one.name for one in two.stages[0].model.encoders if "clip" not in one.name)
     every, one, other, none = (
         together(two, drawn.Prompts(SAID, heard=heard, guidance=2.0))
         for heard in ((first, second), (first,), (second,), ())
@@ -237,7 +237,7 @@ def test_captions_are_those_of_their_scenes(toy: Path) -> None:
 def alike(seed: int = 0) -> tuple[Stage, Stage]:
     """One model, and experts that all have its weights."""
     single = wide("bert", side=32)
-    one = Stage(filled(single.build(), seed), single, PromptEncoder(single.listeners))
+    one = Stage(filled(single.build(), seed), single, PromptEncoder(single.encoders))
     model = replace(single, split=(Node(3, 7), Node(3, 0)))
     made = model.build()
     assert isinstance(made, Experts)

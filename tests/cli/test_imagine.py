@@ -34,7 +34,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Two that follow on each other, one that hears no pictures, one whose encoder is gone."""
     root = tmp_path_factory.mktemp("models")
     gone = tiny_model("bert").to_json()
-    gone["listeners"][0]["source"] = "no/such/folder"
+    gone["encoders"][0]["source"] = "no/such/folder"
     made = {
         "base": tiny_model("bert", "clip", "t5"),
         "larger": tiny_model("bert", "clip", "t5", side=16, low=8),

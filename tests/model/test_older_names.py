@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import sfumato as sf
-from sfumato.model.codec import ALIASES, NESTED, renewed
+from sfumato.model.codec import ALIASES, NESTED, digest, renewed
 from sfumato.model.load import read_model
 
 ZOO = Path(sf.__file__).parent / "zoo"
@@ -38,6 +38,20 @@ def test_every_shipped_model_is_read_and_written_with_the_names_of_today(path: P
 def test_there_are_models_with_older_names() -> None:
     older = [p for p in SHIPPED if types(json.loads(p.read_text())) & ALIASES.keys()]
     assert len(SHIPPED) >= 19 and len(older) >= 15
+
+
+def test_fields_have_their_names_of_today() -> None:
+    encoder = {"source": "minilm"}
+    old = {
+        "type": "PromptedModel",
+        "listeners": [{"type": "Listener", "ear": "SENTENCE", **encoder}],
+    }
+    new = {
+        "type": "PromptedModel",
+        "encoders": [{"type": "EncoderConfig", "modality": "SENTENCE", **encoder}],
+    }
+    assert renewed(old) == renewed(new) == new
+    assert digest(old) == digest(new)
 
 
 def test_the_schedule_of_a_bridge_moves_into_its_process() -> None:

@@ -92,7 +92,7 @@ def test_shipped_models_are_whole_small_and_have_a_full_card(name: str) -> None:
         denoiser, model = load_model(folder)
         assert all(bool(p.isfinite().all()) for p in denoiser.parameters())
         assert isinstance(model, PromptedModel) and len(model.split) + 1 == experts
-        assert {one.source for one in model.listeners} <= {"minilm", *zoo.shipped()}
+        assert {one.source for one in model.encoders} <= {"minilm", *zoo.shipped()}
     if card.kind == "denoiser":
         model = load(name)
         denoiser, config = model.denoiser, model.description

@@ -29,22 +29,26 @@ ALIASES = {
 }
 """Types by the names that older files have for them."""
 
+FIELDS = {("EncoderConfig", "ear"): "modality", ("PromptedModel", "listeners"): "encoders"}
+"""Fields of types by the names that older files have for them."""
+
 _FIRST = {now: first for first, now in ALIASES.items()}
+_FIRST_FIELDS = {(kind, now): first for (kind, first), now in FIELDS.items()}
 
 NESTED = {"PinnedConfig": ("Bridge", "inner", "Scheduled", ("schedule",))}
 """Older types some of whose fields are now those of a part: (type, field, type of it, fields)."""
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a description from `encode`; a type that is renamed later does not change it."""
+    """SHA-256 of a description from `encode`; names that are changed later do not change it."""
 
     def first(value: Any) -> Any:
         if isinstance(value, list):
             return [first(v) for v in value]
         if not isinstance(value, dict):
             return value
-        made = {k: first(v) for k, v in value.items()}
-        name = made.get("type")
+        name = str(value.get("type"))
+        made = {_FIRST_FIELDS.get((name, k), k): first(v) for k, v in value.items()}
         return made if name not in _FIRST else {**made, "type": _FIRST[name]}
 
     return hashlib.sha256(json.dumps(first(value), sort_keys=True).encode()).hexdigest()
@@ -63,8 +67,8 @@ def renewed(value: Any) -> Any:
         if part := {k: made.pop(k) for k in moved if k in made}:
             made[field] = {"type": kind, **part}
     elif name in ALIASES:
-        made["type"] = ALIASES[name]
-    return made
+        made["type"] = name = ALIASES[name]
+    return {FIELDS.get((name, k), k): v for k, v in made.items()}
 
 
 def encode(value: Any) -> Any:
@@ -170,7 +174,7 @@ def _decode(value: Any, hint: Any, allowed: tuple[type, ...], where: str) -> Any
 def _union(value: Any, args: tuple[Any, ...], allowed: tuple[type, ...], where: str) -> Any:
     if isinstance(value, dict):
         options = {a.__name__: a for a in args if isinstance(a, type)}
-        name = value.get("type")
+        name = str(value.get("type"))
         if name in options:
             return _decode(value, options[name], allowed, where)
     tries = []

@@ -20,7 +20,7 @@ from sfumato.systems.ediffi.experts import Node
 from sfumato.systems.ediffi.prompt_data import DEGRADATION, PromptData, downsampled, upsampled
 from sfumato.systems.ediffi.prompt_encoder import PromptEncoder
 from sfumato.systems.ediffi.recipe import Config, node_of, part_of
-from tiny_prompted import listeners
+from tiny_prompted import configs
 from toy_captioned import COLOURS, squares
 from toy_emoji import write_toy_emoji
 
@@ -184,7 +184,7 @@ def prompt_data(hide: tuple[float, ...] = (0.0, 0.0, 0.0), styles: bool = True) 
     said = tuple((s, f"a square drawn {name}") for (s,), name in zip(plain.captions, COLOURS))
     kinds = (*["x", "y", "y"] * 3, "z") if styles else None
     data = Captioned("squares", plain.images, said, plain.card, kinds)
-    return PromptData(data, PromptEncoder(listeners("bert", "clip", "t5")), hide)
+    return PromptData(data, PromptEncoder(configs("bert", "clip", "t5")), hide)
 
 
 def asked(

@@ -81,7 +81,7 @@ def test_the_loss_is_edm_s_given_prompt_and_worsened_picture(low: int) -> None:
     """(σ² + σ_d²)/(σ σ_d)² |x̂ - x_0|², with every draw made again by hand, in its order."""
     model = tiny_model("bert", "clip", low=low, sigma_data=0.6)
     denoiser, data, n = filled(model.build()), squares(10, 16), 6
-    said = PromptData(data, PromptEncoder(model.listeners), (0.2, 0.5))
+    said = PromptData(data, PromptEncoder(model.encoders), (0.2, 0.5))
     index, hidden = torch.tensor([3, 1, 0, 9, 3, 5]), torch.arange(n) == 1
     x16 = data.batch(index.numpy())[0] * torch.rand(n, 3, 16, 16)
     t = torch.linspace(0.001, 0.5, n, dtype=torch.float64)
@@ -126,7 +126,7 @@ class Told(Denoiser):
 def test_prompts_go_where_the_pictures_are() -> None:
     """The encoders are on the CPU; here the pictures are on a device that holds nothing."""
     model, net = tiny_model("bert", "clip", low=4), Told()
-    said = PromptData(squares(10, 8), PromptEncoder(model.listeners), (0.0, 0.0))
+    said = PromptData(squares(10, 8), PromptEncoder(model.encoders), (0.0, 0.0))
     x0 = torch.zeros(2, 3, 8, 8, device="meta")
     batch = PictureBatch(x0, torch.tensor([0, 1]))
     part = Microbatch(x0, torch.tensor([0.1, 0.2]), None, sf.generators(0, range(2)), batch)
@@ -172,21 +172,21 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Tensor], list[dict[s
 
 def with_weights_of_now(model: PromptedModel) -> PromptedModel:
     """What a training makes of a model: it knows which weights its encoders had."""
-    heard = tuple(encoder_config(one.name) for one in model.listeners)
+    heard = tuple(encoder_config(one.name) for one in model.encoders)
     assert all(one.weights for one in heard)
-    return replace(model, listeners=heard)
+    return replace(model, encoders=heard)
 
 
 def test_a_model_goes_on_with_an_encoder_that_has_changed(folder: Path, tmp_path: Path) -> None:
     """It is refused by all else."""
-    (bert,) = tiny_model("bert").listeners
-    model = replace(tiny_model("bert"), listeners=(replace(bert, weights="0" * 16),))
+    (bert,) = tiny_model("bert").encoders
+    model = replace(tiny_model("bert"), encoders=(replace(bert, weights="0" * 16),))
     save_model(tmp_path / "given", model, filled(model.build()))
     with pytest.raises(SfumatoError, match="other weights"):
         open_cascade([str(tmp_path / "given")])
     out = recipe.run(config(folder, tmp_path / "run", start=tmp_path / "given"))
     assert load_model(out)[1] == with_weights_of_now(model)
-    assert open_cascade([str(out)]).stages[0].encoder.listeners != model.listeners
+    assert open_cascade([str(out)]).stages[0].encoder.configs != model.encoders
 
 
 @pytest.mark.parametrize("expert", [0, 1, 2])
@@ -293,7 +293,7 @@ def test_a_sheet_has_real_pictures_beside_those_drawn(folder: Path) -> None:
     for low in (0, 4):
         model = tiny_model("bert", "clip", low=low)
         denoiser = filled(model.build())
-        draw = imagine_sheet(model, PromptEncoder(model.listeners), data)
+        draw = imagine_sheet(model, PromptEncoder(model.encoders), data)
         first, again = (np.asarray(draw(denoiser)) for _ in range(2))
         assert np.array_equal(first, again)
         scale, tile = 96 // 8, 96 + 2
@@ -304,7 +304,7 @@ def test_a_sheet_has_real_pictures_beside_those_drawn(folder: Path) -> None:
             others = first[y : y + 96, x + tile : x + 5 * tile]
             assert len(np.unique(others[::scale].reshape(-1, 3), axis=0)) > 20
         silent = np.asarray(
-            imagine_sheet(model, PromptEncoder(model.listeners), data, 0.0)(denoiser)
+            imagine_sheet(model, PromptEncoder(model.encoders), data, 0.0)(denoiser)
         )
         assert not np.array_equal(silent, first)
 

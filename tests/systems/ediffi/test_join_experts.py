@@ -149,7 +149,7 @@ def test_experts_read_when_asked_draw_the_same(runs: Path, tmp_path: Path, keep:
     lazy, read = open_experts(out, keep)
     assert read == model and isinstance(lazy, Experts) and not lazy.training
     assert list(lazy.parameters()) == [] and not lazy.loaded
-    prompt = PromptEncoder(model.listeners).prompt(["a red square", "a blue square"])
+    prompt = PromptEncoder(model.encoders).prompt(["a red square", "a blue square"])
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     times = sf.times.karras(whole.process, 8)
     for t in times[:-1].float():

@@ -47,7 +47,7 @@ SAID = "a red square, left of a blue square"
 
 def stage(*names: str, seed: int = 0, **settings: Any) -> Stage:
     model = tiny_model(*names, **settings)
-    return Stage(filled(model.build(), seed), model, PromptEncoder(model.listeners))
+    return Stage(filled(model.build(), seed), model, PromptEncoder(model.encoders))
 
 
 @pytest.fixture(scope="module")
@@ -160,13 +160,11 @@ def test_strokes_have_the_numbers_of_their_tokens() -> None:
         (("t5", "clip"), (0,)),
     ):
         paint = (Paint("blue squares", LEFT, 0.7), Paint("red", 1 - LEFT))
-        found = strokes(
-            ImageRequest(SAID, paint=paint), PromptEncoder(tiny_model(*order).listeners)
-        )
+        found = strokes(ImageRequest(SAID, paint=paint), PromptEncoder(tiny_model(*order).encoders))
         assert found[0].tokens == tuple(s + blue + k for s in starts for k in (0, 1))
         assert found[1].tokens == tuple(s + red for s in starts)
         assert found[0].where is LEFT and [f.weight for f in found] == [0.7, 1.0]
-    assert strokes(ImageRequest(SAID), PromptEncoder(tiny_model().listeners)) == ()
+    assert strokes(ImageRequest(SAID), PromptEncoder(tiny_model().encoders)) == ()
 
 
 def test_painted_tokens_are_those_of_the_prompt(base: Cascade) -> None:

@@ -25,7 +25,7 @@ from sfumato.systems.ediffi.prompt_encoder import (
 )
 from sfumato.systems.ediffi.text.dual import DualConfig, dual_model, save_dual, train_tokenizer
 from sfumato.systems.ediffi.text.encoders import CachedTextEncoder, PictureEncoder, Transformer
-from tiny_prompted import WIDTHS, encoder, listeners, picture
+from tiny_prompted import WIDTHS, configs, encoder, picture
 
 pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
 
@@ -47,7 +47,7 @@ def same(a: Encoded, b: Encoded) -> None:
 )  # fmt: skip
 def test_encoders_speak_in_the_order_of_the_model(order: tuple[str, ...]) -> None:
     """Whatever is mixed: each says what it says on its own."""
-    hearing = PromptEncoder(listeners(*order))
+    hearing = PromptEncoder(configs(*order))
     shown = torch.stack([picture("red"), picture("green"), torch.rand(3, 8, 8)])
     prompt = hearing.prompt(SAID, shown)
     assert len(prompt) == 3 and len(prompt.encoded) == len(order)
@@ -63,7 +63,7 @@ def test_encoders_speak_in_the_order_of_the_model(order: tuple[str, ...]) -> Non
 
 
 def test_what_was_said_of_pictures_may_be_given() -> None:
-    hearing = PromptEncoder(listeners("clip", "bert"))
+    hearing = PromptEncoder(configs("clip", "bert"))
     shown = torch.rand(2, 3, 8, 8)
     (known,) = hearing.pictures(shown)
     a, b = hearing.prompt(SAID[:2], shown), hearing.prompt(SAID[:2], [known])
@@ -74,7 +74,7 @@ def test_what_was_said_of_pictures_may_be_given() -> None:
 
 def test_no_picture_is_silence() -> None:
     """Of the shape of what would be said, so that paint counts the same tokens."""
-    hearing = PromptEncoder(listeners("bert", "clip", "t5"))
+    hearing = PromptEncoder(configs("bert", "clip", "t5"))
     quiet, shown = hearing.prompt(SAID), hearing.prompt(SAID, torch.rand(3, 3, 8, 8))
     assert [e.present.tolist()[0] for e in quiet.encoded] == [True, False, True]
     assert not bool(quiet.encoded[1].present.any())
@@ -87,7 +87,7 @@ def test_no_picture_is_silence() -> None:
 def test_a_listener_is_measured() -> None:
     for name in ("bert", "t5"):
         made = encoder_config(f"sentence:{encoder(name)}")
-        assert replace(made, weights="") == listeners(name)[0]
+        assert replace(made, weights="") == configs(name)[0]
     found = encoder_config(f"picture:{encoder('clip')}")
     assert replace(found, weights="") == EncoderConfig(
         Modality.PICTURE, encoder("clip"), WIDTHS["clip"]
@@ -106,7 +106,7 @@ def test_names_of_encoders(name: str) -> None:
 
 
 def test_another_encoder_than_in_training_is_refused() -> None:
-    bert, clip = listeners("bert", "clip")
+    bert, clip = configs("bert", "clip")
     PromptEncoder([bert, clip])
     for wrong in (
         replace(bert, widths=EncoderWidths(16)),
@@ -175,7 +175,7 @@ def test_where_encoders_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ("room", "dtype"), [(CACHE_BYTES, torch.float32), (CACHE_BYTES + 1, torch.float16)]
 )
 def test_many_sentences_are_remembered_in_half(room: int, dtype: torch.dtype) -> None:
-    hearing = PromptEncoder(listeners("bert"), room=room)
+    hearing = PromptEncoder(configs("bert"), room=room)
     (memory,) = hearing.encoders
     assert isinstance(memory, CachedTextEncoder) and memory.room == room
     with torch.autocast("cpu", torch.bfloat16):  # as in training

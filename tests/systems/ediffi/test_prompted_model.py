@@ -25,7 +25,7 @@ from sfumato.systems.ediffi.experts import Experts, Node, Split
 from sfumato.systems.ediffi.model import EncoderConfig, Modality, PromptedModel
 from sfumato.systems.ediffi.prompt_encoder import PromptEncoder
 from sfumato.times import karras
-from tiny_prompted import filled, listeners, save_model, tiny_model, unet
+from tiny_prompted import configs, filled, save_model, tiny_model, unet
 
 pytest.importorskip("transformers", reason="pip install 'sfumato[text]'")
 
@@ -63,22 +63,22 @@ def test_what_a_model_says_of_itself() -> None:
     assert base.labels == () and base.axes == () and base.command == "imagine"
     assert base.shape == (3, 8, 8) and enlarging.shape == (3, 16, 16)
     assert base.sampling == Sampling("deis", "auto", 25) and enlarging.sampling.steps == 10
-    assert base.listeners[1].ear is Modality.PICTURE
-    assert base.listeners[1].name == f"picture:{base.listeners[1].source}"
-    assert base.listeners[0].name == f"sentence:{base.listeners[0].source}"
+    assert base.encoders[1].modality is Modality.PICTURE
+    assert base.encoders[1].name == f"picture:{base.encoders[1].source}"
+    assert base.encoders[0].name == f"sentence:{base.encoders[0].source}"
 
 
 def test_parts_that_do_not_fit() -> None:
     good, enlarging = models()["base"], models()["enlarging"]
-    with pytest.raises(UsageError, match="the network listens to none, but the encoders say"):
+    with pytest.raises(UsageError, match="the network was made for none, but the encoders have"):
         replace(good, network=unet())
-    with pytest.raises(UsageError, match="the network listens to .*16.*, but the encoders say"):
-        replace(good, listeners=good.listeners[:1])
+    with pytest.raises(UsageError, match="the network was made for .*16.*, but the encoders have"):
+        replace(good, encoders=good.encoders[:1])
     with pytest.raises(UsageError, match="but the encoders say"):  # the order counts
-        replace(good, listeners=good.listeners[::-1])
+        replace(good, encoders=good.encoders[::-1])
     other = EncoderConfig(Modality.SENTENCE, "elsewhere", EncoderWidths(17, 16))
     with pytest.raises(UsageError, match="tokens=17"):
-        replace(good, listeners=(other, good.listeners[1]))
+        replace(good, encoders=(other, good.encoders[1]))
     with pytest.raises(UsageError, match="from 6 to 3 channels, got one from 3"):
         replace(good, low=4)
     with pytest.raises(UsageError, match="from 3 to 3 channels, got one from 6"):
@@ -96,14 +96,14 @@ def test_a_file_with_other_parts_is_refused() -> None:
         ("loudness", 3, "PromptedModel has no loudness"),
         ("low", "8", "low: expected int"),
         ("split", [{"type": "Node", "level": 1}], "Node needs index"),
-        ("listeners", [{"type": "Path"}], "unknown type in model.listeners"),
+        ("encoders", [{"type": "Path"}], "unknown type in model.encoders"),
     ):
         with pytest.raises(UsageError, match=message):
             read_model({**written, key: value})
-    ears = json.loads(json.dumps(written))
-    ears["listeners"][0]["ear"] = "NOSE"
-    with pytest.raises(UsageError, match="unknown model.listeners.*'NOSE'"):
-        read_model(ears)
+    broken = json.loads(json.dumps(written))
+    broken["encoders"][0]["modality"] = "NOSE"
+    with pytest.raises(UsageError, match="unknown model.encoders.*'NOSE'"):
+        read_model(broken)
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_one_network_in_every_slot_is_the_one_model(low: int) -> None:
         expert.load_state_dict(one.state_dict())
     times = karras(one.process, 12)
     assert {several.indices(t)[0] for t in times[:-1]} == {0, 1, 2}
-    said = PromptEncoder(listeners("bert", "clip")).prompt(["a red square", "blue squares"])
+    said = PromptEncoder(configs("bert", "clip")).prompt(["a red square", "blue squares"])
     cond = ImageCondition(torch.rand(2, 3, 8, 8), said) if low else said
     x = one.process.prior_sample((2, 3, 8, 8), sf.generators(0, range(2)))
     want = sf.sample(one, DEIS(), times, x, cond=cond)

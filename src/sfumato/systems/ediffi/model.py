@@ -30,14 +30,14 @@ class EncoderConfig:
     """A prompt encoder of a model.
 
     Args:
-        ear: its modality: sentences, or a picture as an example of style.
+        modality: sentences, or a picture as an example of style.
         source: "minilm" (fetched by ``sfumato data fetch minilm``), the name of a shipped CLIP, a
             folder, or a name on the Hugging Face hub.
         widths: of its tokens and of its pooled vector.
         weights: digest of the weights that the model was trained with; "" if that is not known.
     """
 
-    ear: Modality
+    modality: Modality
     source: str
     widths: EncoderWidths
     weights: str = ""
@@ -45,7 +45,7 @@ class EncoderConfig:
     @property
     def name(self) -> str:
         """As options name it: "sentence:minilm"."""
-        return f"{self.ear.value}:{self.source}"
+        return f"{self.modality.value}:{self.source}"
 
 
 def sized(network: UNetConfig, side: int, low: int) -> UNetConfig:
@@ -70,8 +70,8 @@ class PromptedModel(ModelDescription):
 
     Args:
         data: name of the data set.
-        network: sizes; its context has one encoder for each of ``listeners``.
-        listeners: the encoders of its prompts, in order.
+        network: sizes; its context has one encoder for each of ``encoders``.
+        encoders: the encoders of its prompts, in order.
         sigma_data: root mean square of the data.
         law: of the noise levels in training, whose quantiles the split is made of.
         low: side of the picture that it enlarges and sees beside the state; 0 for a model that
@@ -88,7 +88,7 @@ class PromptedModel(ModelDescription):
 
     data: str
     network: UNetConfig
-    listeners: tuple[EncoderConfig, ...]
+    encoders: tuple[EncoderConfig, ...]
     sigma_data: float = 0.5
     law: LogNormal = LogNormal()
     low: int = 0
@@ -97,10 +97,10 @@ class PromptedModel(ModelDescription):
 
     def __post_init__(self) -> None:
         context = self.network.context
-        widths = tuple(one.widths for one in self.listeners)
+        widths = tuple(one.widths for one in self.encoders)
         if context is None or context.encoders != widths:
-            heard = "none" if context is None else context.encoders
-            raise UsageError(f"the network listens to {heard}, but the encoders say {widths}")
+            have = "none" if context is None else context.encoders
+            raise UsageError(f"the network was made for {have}, but the encoders have {widths}")
         channels = self.network.out_channels
         want = channels * (2 if self.low else 1)
         if self.network.in_channels != want:

@@ -144,8 +144,8 @@ def open_cascade(
     stages: list[Stage] = []
     for folder in folders:
         denoiser, model = open_experts(folder, keep, device)
-        same = [s.encoder for s in stages if s.model.listeners == model.listeners]
-        encoder = same[0] if same else PromptEncoder(model.listeners, device, download)
+        same = [s.encoder for s in stages if s.model.encoders == model.encoders]
+        encoder = same[0] if same else PromptEncoder(model.encoders, device, download)
         stages.append(Stage(denoiser, model, encoder, torch.device(device)))
     return Cascade(tuple(stages))
 
@@ -168,8 +168,8 @@ def phrase_tokens(
     """
     encoded, first = iter(encoder.sentences(sentences)), 0
     tokens: list[list[tuple[int, ...]]] = [[()] * len(sentences) for _ in phrases]
-    for one in encoder.listeners:
-        if one.ear is Modality.PICTURE:
+    for one in encoder.configs:
+        if one.modality is Modality.PICTURE:
             first += 1
             continue
         made = next(encoded)
@@ -187,7 +187,7 @@ def strokes(request: ImageRequest, encoder: PromptEncoder) -> tuple[Stroke, ...]
     Raises:
         UsageError: as there; or a model without text encoders.
     """
-    if request.paint and not any(one.ear is Modality.SENTENCE for one in encoder.listeners):
+    if request.paint and not any(one.modality is Modality.SENTENCE for one in encoder.configs):
         raise UsageError("this model takes pictures only; leave out the paint")
     found = phrase_tokens(encoder, [request.prompt], [[p.phrase] for p in request.paint])
     return tuple(
@@ -214,8 +214,8 @@ def guided(
     if style_guidance == guidance:
         return ClassifierFree(denoiser, guidance, negative)
     scales = [
-        style_guidance if one.ear is Modality.PICTURE else guidance
-        for one in stage.encoder.listeners
+        style_guidance if one.modality is Modality.PICTURE else guidance
+        for one in stage.encoder.configs
     ]
     return EncoderGuidance(denoiser, scales, negative)
 
@@ -226,7 +226,7 @@ def prepare(stage: Stage, request: ImageRequest) -> PreparedStage:
     Raises:
         UsageError: a style for a model without picture encoders, or see `strokes`.
     """
-    visual = any(one.ear is Modality.PICTURE for one in stage.encoder.listeners)
+    visual = any(one.modality is Modality.PICTURE for one in stage.encoder.configs)
     if request.style is not None and not visual:
         raise UsageError("this model takes sentences only; leave out the style")
     denoiser, negative = stage.denoiser, None

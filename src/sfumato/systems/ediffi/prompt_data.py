@@ -63,8 +63,8 @@ class PromptData:
         *,
         quiet: bool = True,
     ) -> None:
-        if len(hide) != len(encoder.listeners):
-            names = ", ".join(one.name for one in encoder.listeners)
+        if len(hide) != len(encoder.configs):
+            names = ", ".join(one.name for one in encoder.configs)
             raise UsageError(f"--hide: expected a number for each of {names}, got {hide}")
         self.data, self.encoder = data, encoder
         self.hide = torch.tensor(hide, dtype=torch.float64)
@@ -72,7 +72,7 @@ class PromptData:
         if data.styles is not None:
             names_ = np.asarray(list(data.styles))
             self.styles = {name: np.flatnonzero(names_ == name) for name in np.unique(names_)}
-        visual = any(one.ear is Modality.PICTURE for one in encoder.listeners)
+        visual = any(one.modality is Modality.PICTURE for one in encoder.configs)
         self.encoded = self._encode_pictures(quiet) if visual else []
 
     def __len__(self) -> int:

@@ -75,7 +75,7 @@ class PromptEncoder:
     """The encoders of a model, opened.
 
     Args:
-        listeners: their configurations, in the model's order.
+        configs: their configurations, in the model's order.
         device: where they run.
         download: ask the hub for those that are no folders.
         room: bytes of each text encoder's cache; its entries are float16 above `CACHE_BYTES`.
@@ -87,15 +87,15 @@ class PromptEncoder:
 
     def __init__(
         self,
-        listeners: Sequence[EncoderConfig],
+        configs: Sequence[EncoderConfig],
         device: torch.device | str = "cpu",
         download: bool = False,
         room: int = CACHE_BYTES,
     ) -> None:
-        self.listeners = tuple(listeners)
+        self.configs = tuple(configs)
         self.device = torch.device(device)
-        self.encoders = [_open(one.ear, one.source, device, download, room) for one in listeners]
-        for one, encoder in zip(self.listeners, self.encoders, strict=True):
+        self.encoders = [_open(one.modality, one.source, device, download, room) for one in configs]
+        for one, encoder in zip(self.configs, self.encoders, strict=True):
             if encoder.widths != one.widths:
                 raise SfumatoError(
                     f"{one.source} says {encoder.widths}, but the model was trained with "
@@ -127,13 +127,13 @@ class PromptEncoder:
         """
         texts = iter(self.sentences(sentences))
         if pictures is None:
-            absent = [one.widths for one in self.listeners if one.ear is Modality.PICTURE]
+            absent = [one.widths for one in self.configs if one.modality is Modality.PICTURE]
             images = iter([masked(widths, len(sentences)) for widths in absent])
         else:
             images = iter(self.pictures(pictures) if isinstance(pictures, Tensor) else pictures)
         found = [
-            next(texts).encoded if one.ear is Modality.SENTENCE else next(images)
-            for one in self.listeners
+            next(texts).encoded if one.modality is Modality.SENTENCE else next(images)
+            for one in self.configs
         ]
         return Prompt(tuple(found)).to(self.device)
 

@@ -168,11 +168,11 @@ def imagine_data(config: Config, split: Literal["train", "test"] = "train") -> C
 
 def prompted_model(config: Config, data: Captioned, sigma_data: float) -> PromptedModel:
     """The model that a configuration describes; its encoders are opened for their widths."""
-    listeners = tuple(encoder_config(name, config.download) for name in config.encoders)
-    context = ContextConfig(tuple(one.widths for one in listeners), config.context)
+    encoders = tuple(encoder_config(name, config.download) for name in config.encoders)
+    context = ContextConfig(tuple(one.widths for one in encoders), config.context)
     network = replace(sized(config.network, config.resolution, config.low), context=context)
     law = edm_times(sigma_data, config.log_noise)
-    return PromptedModel(data.name, network, listeners, sigma_data, law, config.low)
+    return PromptedModel(data.name, network, encoders, sigma_data, law, config.low)
 
 
 def imagine_loss(model: PromptedModel, data: PromptData) -> Loss:
@@ -256,8 +256,8 @@ def run(config: Config) -> Path:
         if not isinstance(found, PromptedModel) or found.split:
             raise UsageError(f"{config.start} is not one network that draws what a prompt says")
         wanted = replace(config, resolution=found.network.resolution, low=found.low)
-        listeners = tuple(encoder_config(one.name, config.download) for one in found.listeners)
-        model = replace(found, listeners=listeners)  # with the weights that they have now
+        encoders = tuple(encoder_config(one.name, config.download) for one in found.encoders)
+        model = replace(found, encoders=encoders)  # with the weights that they have now
     else:
         sized(config.network, config.resolution, config.low)  # before anything is held
     data = imagine_data(wanted)
@@ -265,7 +265,7 @@ def run(config: Config) -> Path:
     held = data.subset(_some(len(data), config.n, config.train.seed), quiet=quiet)
     if model is None:
         model = prompted_model(config, data, config.sigma_data or _scale(held, config))
-    encoder = PromptEncoder(model.listeners, "cpu", config.download, CACHE)
+    encoder = PromptEncoder(model.encoders, "cpu", config.download, CACHE)
     examples = PromptData(held, encoder, config.hide, quiet=quiet)
     return fit(
         "imagine", config, model, examples, part_of(config, model.law), config.train,

@@ -36,7 +36,7 @@ class TextToImage(Model):
             MissingExtra, SfumatoError: one cannot be opened.
         """
         if self._encoder is None or self._encoder.device != self.device:
-            self._encoder = PromptEncoder(self.description.listeners, self.device, download)
+            self._encoder = PromptEncoder(self.description.encoders, self.device, download)
         return self._encoder
 
     def cascade(self, enlarge: Sequence[TextToImage | str] = (), download: bool = False) -> Cascade:
@@ -51,7 +51,7 @@ class TextToImage(Model):
             models.append(opened.to(self.device))
         stages = []
         for one in models:
-            if one.description.listeners == self.description.listeners:
+            if one.description.encoders == self.description.encoders:
                 one._encoder = self.encoder(download)
             encoder = one.encoder(download)
             stages.append(Stage(one.denoiser, one.description, encoder, self.device))

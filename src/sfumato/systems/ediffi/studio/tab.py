@@ -88,7 +88,7 @@ class ImagineTab(Tab):
 
         usual = cascade.stages[0].model.sampling.steps
         sees = any(
-            one.ear is Modality.PICTURE for s in cascade.stages for one in s.encoder.listeners
+            one.modality is Modality.PICTURE for s in cascade.stages for one in s.encoder.configs
         )
         gr.HTML(head(self.name, cascade.side), apply_default_css=False)
         with gr.Row():
