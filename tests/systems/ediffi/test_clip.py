@@ -76,7 +76,7 @@ def test_from_a_folder_to_encoders(
     assert (u @ v.T).argmax(1).tolist() == list(range(10)) == (v @ u.T).argmax(1).tolist()
 
     assert main(words) == 2
-    assert f"{out} already holds something; choose another" in capsys.readouterr().err
+    assert f"{out} already holds something; go on with a run by --resume" in capsys.readouterr().err
 
 
 def test_what_is_not_possible_is_said_first(

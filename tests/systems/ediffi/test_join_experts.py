@@ -129,7 +129,7 @@ def test_folders_that_are_no_runs_of_it(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(SfumatoError, match="no folder"):
         match_experts([tmp_path / "nothing"])
     made = join([runs / "base", runs / "low"], tmp_path / "made", {})
-    with pytest.raises(SfumatoError, match=r"config\.json does not say"):
+    with pytest.raises(SfumatoError, match=r"it has no config\.json"):
         match_experts([made])
     with pytest.raises(SfumatoError, match="exists already"):
         join([runs / "base", runs / "low"], made, {})
