@@ -51,7 +51,7 @@ def test_parts_around_class_folders(tmp_path: Path) -> None:
     assert greys(load(top, split="validation")) == [20]
     assert len(load(top)) == 4
     assert "class folders in train/validation/test" in said(train)
-    assert "the part for train (1 in test, 1 in validation)" in said(train)
+    assert "the part for train (beside it 1 for validation, 1 for test)" in said(train)
 
 
 def test_parts_alone_are_no_classes(tmp_path: Path) -> None:
@@ -225,7 +225,9 @@ def test_a_part_is_held_out_by_name(tmp_path: Path) -> None:
     save(tmp_path / "q" / "new.png", 255)
     more = load(tmp_path / "q", split="test", held_out=0.1)
     assert set(greys(test)) <= set(greys(more)) <= {*greys(test), 255}  # none moved
-    assert f"({len(test)} in test, by their names (10%))" in said(train)
+    assert f"(beside it {len(test)} for test, 10% are held out for test by their names)" in said(
+        train
+    )
     assert len(load(tmp_path / "q", split="train")) == 201
     few = tmp_path / "few"
     for i in range(LEAST - 1):

@@ -224,7 +224,8 @@ def _others(layout: Layout, read: Sequence[bool], split: str) -> dict[str, int]:
     """How many pictures are not read, by their part."""
     rest = [p for p, r in zip(layout.parts, read, strict=True) if not r]
     held = "test" if split == "train" else "train"
-    return dict(Counter(part if part not in ("", split) else held for part in rest))
+    counts = Counter(part if part not in ("", split) else held for part in rest)
+    return {part: counts[part] for part in ("train", "validation", "test") if counts[part]}
 
 
 def _levels(source: FileSource, wanted: Sequence[Entry]) -> tuple[int, int]:

@@ -81,11 +81,11 @@ class ReadSummary:
     def _part(self) -> str:
         if self.split == "all":
             return ""
-        rest = ", ".join(f"{n:,} in {part}" for part, n in self.others.items())
-        if not rest:
+        if not self.others:
             return "; none held out for test"
-        how = f", by their names ({self.held_out:.0%})" if self.held_out else ""
-        return f"; the part for {self.split} ({rest}{how})"
+        rest = ", ".join(f"{n:,} for {part}" for part, n in self.others.items())
+        how = f", {self.held_out:.0%} are held out for test by their names" if self.held_out else ""
+        return f"; the part for {self.split} (beside it {rest}{how})"
 
     def record(self) -> dict[str, Any]:
         """JSON-able: where the pictures are and how the same are read again."""
