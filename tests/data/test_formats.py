@@ -68,7 +68,7 @@ def test_kinds_that_are_not_read_are_named_like_broken_pictures(tmp_path: Path) 
         load(tmp_path / "p")
     with pytest.warns(UserWarning, match="SVG"):
         data = load(tmp_path / "p", skip_broken=True)
-    assert len(data) == 1 and "1 pictures that cannot be used" in said(data)
+    assert len(data) == 1 and "1 picture that cannot be used" in said(data)
     (tmp_path / "p" / "a.png").unlink()
     with pytest.raises(SfumatoError, match="none of the pictures"):
         load(tmp_path / "p")
@@ -135,4 +135,4 @@ def test_pages_and_frames_beyond_the_first_are_counted(tmp_path: Path) -> None:
     pages[0].save(tmp_path / "p" / "a.tif", save_all=True, append_images=pages[1:])
     data = load(tmp_path / "p")
     assert int(data.images[0, 0, 0, 0]) == 7
-    assert "1 files hold several pages or frames: the first is read" in said(data)
+    assert "1 file with several pages or frames: the first is read" in said(data)

@@ -99,7 +99,7 @@ def test_an_unlabelled_test_part_leaves_the_classes_of_the_others(tmp_path: Path
     save(tmp_path / "p" / "test" / "1.png")
     assert words(load(tmp_path / "p", split="train")) == ["cat", "dog"]
     test = load(tmp_path / "p", split="test")
-    assert test.labels is None and "1 of these pictures have no label" in said(test)
+    assert test.labels is None and "1 picture without a label" in said(test)
 
 
 def test_edm_and_stylegan(tmp_path: Path) -> None:
@@ -190,7 +190,10 @@ def test_coco(tmp_path: Path) -> None:
     coco(tmp_path / "q", "train", several=True)
     data = load(tmp_path / "q")
     assert data.labels is None
-    assert "of 2 pictures in annotations/instances_train2017.json 1 show several" in said(data)
+    assert (
+        "annotations/instances_train2017.json has 1 with several categories of 2 pictures"
+        in said(data)
+    )
 
 
 def test_pictures_and_masks_are_no_classes(tmp_path: Path) -> None:

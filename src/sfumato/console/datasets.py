@@ -26,8 +26,8 @@ class FolderOptions:
     """How a folder or zip of images is read."""
 
     labels: str = "auto"
-    """Of a folder: auto, none, folders (each is a class, also one called train), a label file's
-    name, or columns of one, joined by commas."""
+    """Of a folder: auto, none, folders (each is a class, also one called train), names (of files,
+    without numbers), a label file's name, or columns of one, joined by commas."""
     held_out: float = 0.1
     """Share of a folder's images that is its part for test, where no folder says which."""
     fit: Literal["crop", "pad", "stretch"] = "crop"

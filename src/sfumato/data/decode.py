@@ -44,12 +44,14 @@ class Pixels(NamedTuple):
         size: width and height before.
         depth: least and greatest value if it had 16 bits, else None.
         frames: pages or frames of the file, of which the first was read.
+        grey: whether it had one channel.
     """
 
     x: np.ndarray
     size: tuple[int, int]
     depth: tuple[int, int] | None
     frames: int
+    grey: bool
 
 
 def kinds_of(name: str) -> tuple[str, ...]:
@@ -70,6 +72,16 @@ def kinds_of(name: str) -> tuple[str, ...]:
     Image.init()
     more = ("TGA",) if ending.endswith(_TGA) else ()
     return tuple(kind for kind in (*MORE_KINDS, *more) if kind in Image.OPEN)
+
+
+def _what_it_is(data: bytes) -> str:
+    """What stands in the place of a picture."""
+    start = data[:200].lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS in place of the picture; run git lfs pull"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "a web page in place of the picture; download it again"
+    return "not a picture of a kind that is read here, or damaged"
 
 
 @contextmanager
@@ -115,7 +127,7 @@ def opened(
     except (BrokenImage, SfumatoError, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        raise BrokenImage("not a picture of a kind that is read here, or damaged") from error
+        raise BrokenImage(_what_it_is(data)) from error
     except Image.DecompressionBombError as error:
         limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
         raise BrokenImage(f"more than {limit:,} pixels{hint}") from error
@@ -155,10 +167,13 @@ def decode(
         found.load()
         upright = ImageOps.exif_transpose(found)
         depth = depth_of(upright)
+        grey = upright.mode in ("1", "L", "LA", "La") or depth is not None
         picture = flat(upright, "L" if channels == 1 else "RGB", levels)
     square = _square(picture, resolution, fit)
     pixels = np.asarray(square).reshape(resolution, resolution, channels)
-    return Pixels(np.ascontiguousarray(pixels.transpose(2, 0, 1)), picture.size, depth, frames)
+    return Pixels(
+        np.ascontiguousarray(pixels.transpose(2, 0, 1)), picture.size, depth, frames, grey
+    )
 
 
 def _square(picture: Image.Image, side: int, fit: Fit) -> Image.Image:

@@ -34,14 +34,14 @@ from sfumato.data.listing import (
 from sfumato.data.parts import choose
 from sfumato.data.places import data_root, new_folder
 from sfumato.data.sets import Chosen, DataCard, ImageSet, LabelAxis
-from sfumato.data.summary import ReadSummary
+from sfumato.data.summary import ReadSummary, counted
 from sfumato.errors import SfumatoError, UsageError, unknown
 
 Levels: TypeAlias = Literal["full", "used"]
 FolderSplit: TypeAlias = Literal["train", "test", "validation", "all"]
 SPLITS: Final[tuple[str, ...]] = get_args(FolderSplit)
 
-_VERSION = 2
+_VERSION = 3
 _BATCH = 512
 _DARK: Final = FULL[1] // 4
 """Pictures of 16 bits whose values end below are said to be dark."""
@@ -56,6 +56,7 @@ class _Decoded:
     sizes: Sequence[tuple[int, int]]
     depth: tuple[int, int] | None
     several: int
+    grey: int
 
 
 def folder(
@@ -156,7 +157,13 @@ def folder(
     images = done.images if chosen.all() else cast(np.ndarray, Chosen(done.images, index))
     numbers, axes, notes = _labels_of(layout, place[chosen])
     if done.several:
-        notes.append(f"{done.several:,} files hold several pages or frames: the first is read")
+        files = counted(done.several, "file")
+        notes.append(f"{files} with several pages or frames: the first is read")
+    if channels == 3 and done.grey == len(done.names):
+        notes.append("all pictures are grey: --channels 1 learns them as such")
+    if channels == 1 and done.grey < len(done.names):
+        colour = counted(len(done.names) - done.grey, "picture")
+        notes.append(f"{colour} in colour made grey")
     summary = ReadSummary(
         path=path.resolve(),
         digest=listing_digest(wanted),
@@ -201,7 +208,7 @@ def _labels_of(
         return None, (), notes
     numbers = layout.labels[index]
     if bare := int((numbers < 0).any(1).sum()):
-        return None, (), [*notes, f"no classes: {bare:,} of these pictures have no label"]
+        return None, (), [*notes, f"no classes: {counted(bare, 'picture')} without a label"]
     return numbers, layout.axes, notes
 
 
@@ -258,7 +265,7 @@ def _decode_all(
                 batch = wanted[start : start + _BATCH]
                 yield from zip(batch, pool.map(use, batch), strict=True)
 
-    names, broken, sizes, several = [], [], [], 0
+    names, broken, sizes, several, grey = [], [], [], 0, 0
     deep: list[tuple[int, int]] = []
     with new_folder(target) as work:
         with (work / "images.u8").open("wb") as file:
@@ -274,7 +281,9 @@ def _decode_all(
                     sizes.append(result.size)
                     deep += [result.depth] if result.depth else []
                     several += result.frames > 1
+                    grey += result.grey
         info = {"names": names, "broken": broken, "sizes": sizes, "several": several}
+        info["grey"] = grey
         if deep:
             info["depth"] = [min(low for low, _ in deep), max(high for _, high in deep)]
         (work / "info.json").write_text(json.dumps(info), "utf-8")
@@ -294,9 +303,9 @@ def _load(cached: Path, resolution: int, channels: int) -> _Decoded:
         )
         broken = [(name, why) for name, why in info["broken"]]
         depth = info.get("depth")
-        sizes, several = info["sizes"], info["several"]
+        sizes, several, grey = info["sizes"], info["several"], info["grey"]
         return _Decoded(
-            images, info["names"], broken, sizes, tuple(depth) if depth else None, several
+            images, info["names"], broken, sizes, tuple(depth) if depth else None, several, grey
         )
     except (OSError, ValueError, KeyError) as error:
         raise SfumatoError(

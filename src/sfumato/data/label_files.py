@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import TypeAlias
 
 import numpy as np
@@ -50,11 +52,19 @@ def labels_from_heads(heads: Sequence[str]) -> Labelled:
     return np.array([[number[h]] for h in heads], np.int64), (LabelAxis("class", tuple(classes)),)
 
 
+def labels_from_names(names: Sequence[str]) -> Labelled:
+    """The files' names without ending and number as classes: ``cat`` of ``cat.12.jpg``."""
+    stems = [PurePosixPath(name).stem for name in names]
+    return labels_from_heads([re.sub(r"[-_. ()]*\d*[-_. ()]*$", "", stem) for stem in stems])
+
+
 def label_columns(name: str, rows: Sequence[Mapping[str, str]], asked: str) -> tuple[str, ...]:
     """The columns of a table that are labels.
 
     Args:
-        name: of the table; all columns of a `labels` file are labels.
+        name: of the table; all columns of a `labels` file are labels, and of a file that was
+            asked for. Else a column with a name like "label" is, or the only one if its values
+            repeat.
         rows: of the table.
         asked: columns that the user named, separated by commas; or "auto".
 
@@ -74,7 +84,9 @@ def label_columns(name: str, rows: Sequence[Mapping[str, str]], asked: str) -> t
         return columns
     if clear := tuple(c for c in columns if c.lower() in CLASS_COLUMNS):
         return clear
-    unclear = [c for c in columns if c.lower() not in TEXT_COLUMNS]
+    unclear = tuple(c for c in columns if c.lower() not in TEXT_COLUMNS)
+    if asked == name or (len(unclear) == 1 and 2 * len({r[unclear[0]] for r in rows}) <= len(rows)):
+        return unclear
     if unclear:
         raise UsageError(
             f"{name} has the columns {', '.join(columns)}, and none is clearly the label; say "

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, final
 
 import numpy as np
 
-from sfumato.data.label_files import label_columns, labels_from_heads, labels_from_rows
+from sfumato.data.label_files import (
+    label_columns,
+    labels_from_heads,
+    labels_from_names,
+    labels_from_rows,
+)
 from sfumato.data.listing import Entry, FileSource, common_folder
 from sfumato.data.parts import PART_WORDS, parts_of
 from sfumato.data.sets import LabelAxis
+from sfumato.data.summary import counted
 from sfumato.data.tables import Table, find_table
 from sfumato.errors import UsageError
 
@@ -55,7 +61,8 @@ def layout_of(
         entries: all files.
         names: of the pictures among them.
         labels: "auto"; "none"; "folders", where every folder at the top is a class, also one
-            called train; or the name of a label file, or of columns of one, joined by commas.
+            called train; "names", see `labels_from_names`; or the name of a label file, or of
+            columns of one, joined by commas.
 
     Raises:
         UsageError: label files that cannot be read, or folders that may be one thing or another.
@@ -65,9 +72,12 @@ def layout_of(
     if labels == "folders":
         found, axes = labels_from_heads([_head(name) for name in inside])
         return Layout("folders as classes", ("",) * len(inside), found, axes)
-    parts, rest = parts_of(inside, refuse=labels != "none")
+    parts, rest = parts_of(inside, refuse=labels not in ("none", "names"))
     if labels == "none":
         return Layout(f"pictures{_around(parts)}", parts)
+    if labels == "names":
+        found, axes = labels_from_names(rest)
+        return Layout(f"classes by the files' names{_around(parts)}", parts, found, axes)
     files = [entry for entry in entries if entry.name.startswith(top)]
     table = find_table(source, files, top, inside, parts, labels)
     notes = table.notes if table else ()
@@ -85,7 +95,14 @@ def layout_of(
         why = "; ".join(notes) or "there is no label file"
         raise UsageError(f"--labels {labels}: {why}; say auto, folders or none")
     shared = common_folder(rest)
-    return _by_folders([name.removeprefix(shared) for name in rest], parts, notes)
+    layout = _by_folders([name.removeprefix(shared) for name in rest], parts, notes)
+    if layout.labels is None:
+        return layout
+    used = {part for name in inside for part in name.split("/")[:-1]}
+    others = {f.name.removeprefix(top).split("/")[-2] for f in files if "/" in f.name[len(top) :]}
+    bare = sorted(others - used)
+    note = f"folders without pictures: {_some(bare)}"
+    return replace(layout, notes=(*layout.notes, note)) if bare else layout
 
 
 def _around(parts: Sequence[str]) -> str:
@@ -100,6 +117,10 @@ def _head(name: str) -> str:
 def _by_folders(rest: Sequence[str], parts: tuple[str, ...], notes: tuple[str, ...]) -> Layout:
     """Classes by the first folder of names from which parts and common folders were removed."""
     heads = [_head(name) for name in rest]
+    for part in set(parts):  # train/cat/1.png beside test/images/1.png
+        of_part = {h for h, p in zip(heads, parts, strict=True) if p == part}
+        if len(of_part) == 1 and next(iter(of_part)).lower() in _IMAGES and set(heads) - of_part:
+            heads = ["" if p == part else h for h, p in zip(heads, parts, strict=True)]
     lower = {head.lower() for head in heads}
     if len(lower) <= 6 and lower & _BESIDE and lower & _IMAGES:
         raise UsageError(
@@ -112,7 +133,9 @@ def _by_folders(rest: Sequence[str], parts: tuple[str, ...], notes: tuple[str, .
     for part in set(parts):
         lone = [n for n, h, p in zip(rest, heads, parts, strict=True) if p == part and not h]
         if found is not None and 0 < len(lone) < parts.count(part):
-            notes += (f"no classes: {len(lone):,} pictures lie beside the folders ({lone[0]})",)
+            notes += (
+                f"no classes: {counted(len(lone), 'picture')} beside the folders ({lone[0]})",
+            )
             found, axes = None, ()
     name = "pictures" if found is None else "class folders"
     return Layout(f"{name}{_around(parts)}", parts, found, axes, notes)

@@ -163,9 +163,11 @@ def pictures(
     found = [entry for entry in entries if entry.name.lower().endswith(endings)]
     if path is not None and not found:
         others = ", ".join(f"{n:,} {kind}" for kind, n in left_out(entries).items())
+        zips = [entry.name for entry in entries if entry.name.lower().endswith(".zip")]
         raise UsageError(
             f"{path} holds no pictures (files ending in {' '.join(endings)})"
             + (f", but {others}" if others else "")
+            + (f"; give the path of a zip file, as {zips[0]}" if zips else "")
         )
     return found
 

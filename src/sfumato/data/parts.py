@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -25,9 +26,9 @@ LEAST: Final = 50
 def parts_of(names: Sequence[str], refuse: bool = True) -> tuple[tuple[str, ...], list[str]]:
     """The part of each picture, "" where there are no parts, and the names without it.
 
-    Parts may be the first folder (``train/cat/1.png``) or the second (``cat/train/1.png``), may
-    be called ``test_set`` or ``val2017``, and stand twice (``seg_test/seg_test/``). With
-    ``trainA, trainB, testA, testB`` the letters remain as folders.
+    Below the folder that all lie in, parts may be the first folder (``train/cat/1.png``) or the
+    second (``cat/train/1.png``), may be called ``test_set`` or ``val2017``, and stand twice
+    (``seg_test/seg_test/``). With ``trainA, trainB, testA, testB`` the letters remain as folders.
 
     Args:
         names: relative to the top, "/" between folders.
@@ -37,7 +38,9 @@ def parts_of(names: Sequence[str], refuse: bool = True) -> tuple[tuple[str, ...]
         UsageError: see ``refuse``.
     """
     split = [name.split("/") for name in names]
-    for depth in (0, 1):
+    shared = os.path.commonprefix([path[:-1] for path in split])
+    lead = next((i for i, folder in enumerate(shared) if _word(folder)[0]), len(shared))
+    for depth in (lead, lead + 1):
         folders = {path[depth] if len(path) > depth + 1 else "" for path in split}
         words = {folder: _word(folder) for folder in folders}
         if all(part for part, _ in words.values()):
@@ -55,7 +58,7 @@ def parts_of(names: Sequence[str], refuse: bool = True) -> tuple[tuple[str, ...]
                     "/".join((*p[:depth], words[p[depth]][1], *p[depth + 1 :])) for p in split
                 ]
         plain = sorted(folder for folder, (part, other) in words.items() if part and not other)
-        if depth == 0 and plain and refuse:
+        if depth == lead and plain and refuse:
             rest = sorted(folders - set(plain))
             beside = ", ".join(f or "pictures" for f in rest[:4]) + (" ..." if rest[4:] else "")
             raise UsageError(

@@ -13,17 +13,20 @@ from typing import Any, Final, TypeAlias, final
 
 from sfumato.data.listing import Entry, FileSource, plain_name
 from sfumato.data.parts import parts_of
+from sfumato.data.summary import counted
 from sfumato.errors import UsageError
 
 Rows: TypeAlias = dict[str, dict[str, str]]
 """Of each file: column -> value."""
 
 FILE_COLUMNS: Final = (
-    "file", "file_name", "filename", "file name", "image", "image_name", "image_path", "img",
-    "path", "filepath", "file_path", "name", "id", "image_id",
+    "file", "files", "file_name", "filename", "filenames", "file name", "image", "images",
+    "image_name", "image_path", "img", "path", "filepath", "file_path", "fname", "name", "id",
+    "image_id",
 )  # fmt: skip
 CLASS_COLUMNS: Final = (
     "label", "labels", "class", "classes", "class_name", "category", "target", "species", "breed",
+    "classid", "class_id", "label_id",
 )  # fmt: skip
 TEXT_COLUMNS: Final = (
     "text", "caption", "captions", "prompt", "description", "title", "url", "source", "license",
@@ -323,7 +326,7 @@ def read_coco(name: str, content: Any) -> tuple[Rows, str]:
     if several or none:
         why = [f"{several:,} show several categories"] * bool(several)
         why += [f"{none:,} have no annotation"] * bool(none)
-        return {}, f"no classes: of {len(found):,} pictures in {name} {' and '.join(why)}"
+        return {}, f"no classes: {name} has {' and '.join(why)} of {counted(len(found), 'picture')}"
     return {file: {"class": next(iter(names))} for file, names in found.items()}, ""
 
 
@@ -351,6 +354,7 @@ def match(names: Sequence[str], files: Sequence[str], table: str) -> dict[str, s
 
     forms: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
         (same, same),
+        (lambda n: n.partition("/")[2], same),
         (stem, same),
         (_base, same),
         (lambda n: stem(_base(n)), same),

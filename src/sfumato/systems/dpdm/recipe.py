@@ -104,7 +104,8 @@ class Config:
         resolution: for images: side in pixels.
         channels: for images: 3 for colour, 1 for grey.
         skip_broken: for images: go on without those that cannot be read.
-        labels: for images: auto, none, folders, a label file's name, or columns of one.
+        labels: for images: auto, none, folders, names, a label file's name, or columns
+            of one.
         held_out: for images: share that is held out for test, where no folder says which.
         fit: what becomes of images that are not square: crop, pad or stretch.
         levels: of images of 16 bits: full makes 65,535 white, used the greatest value there is,

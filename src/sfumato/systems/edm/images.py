@@ -140,8 +140,8 @@ class Images(ImageRecipe):
         resolution: side of the images in pixels; a multiple of 4 for the default network.
         channels: 3 for colour, 1 for grey.
         skip_broken: go on without images that cannot be read.
-        labels: auto, none, folders (each is a class, also one called train), a label file's name,
-            or columns of one, joined by commas.
+        labels: auto, none, folders (each is a class, also one called train), names (of files,
+            without numbers), a label file's name, or columns of one, joined by commas.
         held_out: share of the images that is held out for test, where no folder says which.
         fit: what becomes of images that are not square: crop, pad or stretch.
         levels: of images of 16 bits: full makes 65,535 white, used the greatest value there is.
