@@ -34,7 +34,7 @@ from sfumato.data.listing import (
 from sfumato.data.parts import choose
 from sfumato.data.places import data_root, new_folder
 from sfumato.data.sets import Chosen, DataCard, ImageSet, LabelAxis
-from sfumato.data.summary import ReadSummary, counted
+from sfumato.data.summary import ReadSummary, quantity
 from sfumato.errors import SfumatoError, UsageError, unknown
 
 Levels: TypeAlias = Literal["full", "used"]
@@ -157,12 +157,12 @@ def folder(
     images = done.images if chosen.all() else cast(np.ndarray, Chosen(done.images, index))
     numbers, axes, notes = _labels_of(layout, place[chosen])
     if done.several:
-        files = counted(done.several, "file")
+        files = quantity(done.several, "file")
         notes.append(f"{files} with several pages or frames: the first is read")
     if channels == 3 and done.grey == len(done.names):
         notes.append("all pictures are grey: --channels 1 learns them as such")
     if channels == 1 and done.grey < len(done.names):
-        colour = counted(len(done.names) - done.grey, "picture")
+        colour = quantity(len(done.names) - done.grey, "picture")
         notes.append(f"{colour} in colour made grey")
     summary = ReadSummary(
         path=path.resolve(),
@@ -208,7 +208,7 @@ def _labels_of(
         return None, (), notes
     numbers = layout.labels[index]
     if bare := int((numbers < 0).any(1).sum()):
-        return None, (), [*notes, f"no classes: {counted(bare, 'picture')} without a label"]
+        return None, (), [*notes, f"no classes: {quantity(bare, 'picture')} without a label"]
     return numbers, layout.axes, notes
 
 

@@ -18,7 +18,7 @@ from sfumato.data.label_files import (
 from sfumato.data.listing import Entry, FileSource, common_folder
 from sfumato.data.parts import PART_WORDS, parts_of
 from sfumato.data.sets import LabelAxis
-from sfumato.data.summary import counted
+from sfumato.data.summary import quantity
 from sfumato.data.tables import Table, find_table
 from sfumato.errors import UsageError
 
@@ -134,7 +134,7 @@ def _by_folders(rest: Sequence[str], parts: tuple[str, ...], notes: tuple[str, .
         lone = [n for n, h, p in zip(rest, heads, parts, strict=True) if p == part and not h]
         if found is not None and 0 < len(lone) < parts.count(part):
             notes += (
-                f"no classes: {counted(len(lone), 'picture')} beside the folders ({lone[0]})",
+                f"no classes: {quantity(len(lone), 'picture')} beside the folders ({lone[0]})",
             )
             found, axes = None, ()
     name = "pictures" if found is None else "class folders"

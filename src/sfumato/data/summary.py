@@ -12,7 +12,7 @@ from typing import Any, Final, final
 _SHOWN: Final = 12
 
 
-def counted(n: int, noun: str) -> str:
+def quantity(n: int, noun: str) -> str:
     """ "1 picture", "1,200 pictures"."""
     return f"{n:,} {noun}{'s' * (n != 1)}"
 
@@ -58,7 +58,7 @@ class ReadSummary:
 
     def lines(self) -> list[str]:
         """For people: what, how many, classes, sizes, what was left out."""
-        said = [f"{self.path}: {counted(self.n, 'picture')}, {self.layout}{self._part()}"]
+        said = [f"{self.path}: {quantity(self.n, 'picture')}, {self.layout}{self._part()}"]
         for axis, counts in self.classes.items():
             shown = [f"{value} {n:,}" for value, n in list(counts.items())[:_SHOWN]]
             if len(counts) > _SHOWN:
@@ -79,7 +79,7 @@ class ReadSummary:
         )
         if self.left_out or self.broken:
             kinds = [f"{n:,} {kind}" for kind, n in self.left_out.items()]
-            kinds += [f"{counted(self.broken, 'picture')} that cannot be used"] * bool(self.broken)
+            kinds += [f"{quantity(self.broken, 'picture')} that cannot be used"] * bool(self.broken)
             said.append(f"  not read: {', '.join(kinds)}")
         return said + [f"  {note}" for note in self.notes]
 

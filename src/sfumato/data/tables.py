@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias, final
 
 from sfumato.data.listing import Entry, FileSource, plain_name
 from sfumato.data.parts import parts_of
-from sfumato.data.summary import counted
+from sfumato.data.summary import quantity
 from sfumato.errors import UsageError
 
 Rows: TypeAlias = dict[str, dict[str, str]]
@@ -324,9 +324,12 @@ def read_coco(name: str, content: Any) -> tuple[Rows, str]:
     several = sum(len(names) > 1 for names in found.values())
     none = sum(not names for names in found.values())
     if several or none:
-        why = [f"{several:,} show several categories"] * bool(several)
-        why += [f"{none:,} have no annotation"] * bool(none)
-        return {}, f"no classes: {name} has {' and '.join(why)} of {counted(len(found), 'picture')}"
+        why = [f"{several:,} with several categories"] * bool(several)
+        why += [f"{none:,} without annotation"] * bool(none)
+        return (
+            {},
+            f"no classes: {name} has {' and '.join(why)} of {quantity(len(found), 'picture')}",
+        )
     return {file: {"class": next(iter(names))} for file, names in found.items()}, ""
 
 
