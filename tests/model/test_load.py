@@ -88,7 +88,7 @@ def test_options_reach_the_walk(grey: Sampler) -> None:
         ({"solver": "huen"}, "did you mean 'heun'"),
         ({"grid": "karas"}, "did you mean 'karras'"),
         ({"n": 0}, "at least 1 sample, got 0"),
-        ({"steps": 0}, "at least 1 step, got 0"),
+        ({"steps": 0}, "expected 1 to 100,000 steps, got 0"),
         ({"solver": "heun", "eta": 0.5}, "takes no eta"),
     ],
 )

@@ -67,6 +67,25 @@ def test_more_evaluations_are_sharper(task: str) -> None:
     assert detail(restored(task, 6), truth()) > 1.15 * detail(restored(task, 1), truth())
 
 
+def test_the_usual_answer_is_the_mean_where_there_is_one() -> None:
+    """Defaults: nearer to the truth than a sample, also of files that are good already."""
+    work = restorer("restore")
+    assert [work.usual_steps(t) for t in work.tasks] == [1, 1, 1, 1, 10, 1]
+    assert [work.usual_steps(t, crisp=True) for t in work.tasks] == [10] * 6
+    assert restorer("restore-inpaint").usual_steps("inpaint") > 1
+    for quality in (20, 50, 80):
+        x = posed(Task("jpeg", Jpeg((quality, quality))), truth(), generators(0, [0, 1])).beside
+        mean, sample = (
+            torch.cat([work.restore(picture, "jpeg", crisp=crisp) for picture in x])
+            for crisp in (False, True)
+        )
+        assert psnr(mean, truth()).mean() > psnr(sample, truth()).mean() + 0.5
+    alone = work.restore(bad("deblur")[0], "deblur")
+    torch.testing.assert_close(alone, restored("deblur", 1)[:1], rtol=0, atol=1e-5)
+    several = work.restore(bad("deblur")[0], "deblur", n=2)
+    assert float((several[0] - several[1]).abs().max()) > 0.02  # samples, so they differ
+
+
 def test_being_told_the_task_is_of_use_but_not_needed() -> None:
     blind = restored("denoise", 1, asked=BLIND)
     gain = psnr(blind, truth()).mean() - psnr(lifted("denoise"), truth()).mean()

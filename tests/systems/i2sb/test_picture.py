@@ -28,7 +28,7 @@ from odd_pictures import (
 from sfumato.data.decode import BrokenImage
 from sfumato.errors import MissingExtra
 from sfumato.systems.i2sb import picture as picture_module
-from sfumato.systems.i2sb.picture import read_picture
+from sfumato.systems.i2sb.picture import jpeg_quality, read_picture
 from sfumato.systems.i2sb.write import write_picture
 
 HAVE = {"PNG": (1, 2, 3, 4), "TIFF": (1, 2, 3, 4), "WEBP": (1, 2, 3, 4), "BMP": (1, 3),
@@ -376,3 +376,12 @@ def test_pngs_with_further_chunks(tmp_path: Path) -> None:
     data = deep_png(levels(3, 3, 3, 65535))
     data = data[:33] + chunk(b"tEXt", b"Comment\0hello") + chunk(b"abCd", b"?") + data[33:]
     assert read_picture(put(tmp_path, "a.png", data)).depth == 16
+
+
+@pytest.mark.parametrize("quality", [1, 5, 20, 49, 50, 60, 61, 80, 95, 100])
+def test_the_quality_of_a_jpeg_file_is_read_from_its_tables(tmp_path: Path, quality: int) -> None:
+    picture = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
+    picture.save(tmp_path / "a.jpg", quality=quality)
+    assert jpeg_quality(tmp_path / "a.jpg") == quality
+    picture.save(tmp_path / "a.png")
+    assert jpeg_quality(tmp_path / "a.png") == jpeg_quality(tmp_path / "none.jpg") == 0

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.data.decode import MAX_BYTES, MAX_PIXELS, BrokenImage, opened
+from sfumato.data.degrade.jpeg import tables
 from sfumato.errors import UsageError
 from sfumato.systems.i2sb import deep
 from sfumato.systems.i2sb.exif import read_exif, turned
@@ -229,3 +230,14 @@ def _dpi(found: Any, swap: bool) -> tuple[float, float] | None:
     if not all(math.isfinite(v) and v > 0 for v in (across, down)):
         return None
     return (down, across) if swap else (across, down)
+
+
+def jpeg_quality(path: Path) -> int:
+    """The quality 1 to 100 whose luma table is nearest to a JPEG file's; 0 for other files."""
+    try:
+        with Image.open(path, formats=("JPEG",)) as found:
+            table = found.quantization[0]  # type: ignore[attr-defined]
+    except (OSError, LookupError, ValueError, Image.DecompressionBombError):
+        return 0
+    every = tables(torch.arange(1, 101))[0].flatten(1)
+    return int((every - torch.tensor(table)).abs().sum(1).argmin()) + 1

@@ -78,6 +78,7 @@ class Restorer(Model):
         mask: Tensor | Path | str | None = None,
         seed: int = 0,
         steps: int | None = None,
+        crisp: bool = False,
         device: torch.device | str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
@@ -90,7 +91,9 @@ class Restorer(Model):
             n: number of samples; sample i depends on the seed and on i alone.
             mask: for inpainting, a picture that is white, or (1, H, W) that is 1, where to paint.
             seed: of all randomness.
-            steps: of the walk; None takes what suits the model.
+            steps: of the walk; None: see `usual_steps`.
+            crisp: where ``steps`` is None, draw a sample even of a task whose usual answer is the
+                mean.
             device: to move the model to first.
             progress: told (steps done, of how many).
 
@@ -109,6 +112,8 @@ class Restorer(Model):
         if not task and (BLIND in self.tasks or len(self.tasks) == 1):
             task = self.tasks[-1]
         seeds = [fold(seed, "restore", i) for i in range(n)]
+        if steps is None:
+            steps = self.usual_steps(task, crisp or n > 1)
         return restored(self, picture, task, mask, seeds, steps, progress)[1]
 
     @property
@@ -164,7 +169,7 @@ class Restorer(Model):
             task: one of `tasks`.
             mask: for inpainting, (1, H, W), 1 where the picture is lost.
             seeds: each result depends on its seed alone.
-            steps: of the walk.
+            steps: of the walk; None: see `usual_steps`.
             progress: told (steps done, of how many), over all seeds.
 
         Raises:
@@ -181,6 +186,7 @@ class Restorer(Model):
                 f"the task {task!r} " + ("needs a mask" if mask is None else "takes no mask")
             )
         height, width = (n * found.degradation.scale for n in picture.shape[1:])
+        count = self.usual_steps(task, len(seeds) > 1) if steps is None else steps
         made = []
         for i, seed in enumerate(seeds):
 
@@ -190,7 +196,7 @@ class Restorer(Model):
 
             g = generators(seed, [0])
             problem = self._problem(found, picture[None].to(self.device), mask, g)
-            x = self._walk(problem, self.walks(steps), g, task != BLIND, tell)
+            x = self._walk(problem, count, g, task != BLIND, tell)
             made.append(x[..., :height, :width].float().clamp(-1, 1).cpu())
         out = torch.cat(made)
         if not bool(out.isfinite().all()):
@@ -254,8 +260,13 @@ class Restorer(Model):
         number = 0 if task.name == BLIND else self.description.names.index(task.name)
         return begin(task, x1, known, g, number)
 
-    def walks(self, steps: int | None) -> int:
-        """Steps of a walk, of which a large hole takes several."""
-        if self.description.method is Method.REGRESSION:
-            return 1
-        return self.steps if steps is None else steps
+    def usual_steps(self, task: str, crisp: bool = False) -> int:
+        """Steps of the walk unless told otherwise; a large hole takes several walks.
+
+        The first evaluation of a bridge is E[x_0 | x_1], the mean of what the picture may have
+        been: nearest to the truth, and smooth. It is the answer unless a ``crisp`` sample is
+        wanted, or the mean is none: of colours it is grey, of a hole a blur.
+        """
+        kind = self.task(task).degradation
+        sampled = crisp or isinstance(kind, Grey) or self.masks(task)
+        return self.steps if sampled or self.description.method is not Method.BRIDGE else 1

@@ -45,6 +45,7 @@ class RestorationRequest:
         steps: of the walk; None is what suits the task.
         samples: how many are drawn.
         average: the result is their mean, not the first.
+        crisp: where ``steps`` is None, draw a sample even where the usual answer is the mean.
         seed: of all randomness; sample i depends on it and on i.
 
     Raises:
@@ -56,6 +57,7 @@ class RestorationRequest:
     samples: int = 1
     average: bool = False
     seed: int = 0
+    crisp: bool = False
 
     def __post_init__(self) -> None:
         if self.samples < 1 or (self.steps is not None and self.steps < 1):
@@ -107,7 +109,10 @@ def restore_picture(
     """
     seeds = [fold(wish.seed, "restore", i) for i in range(wish.samples)]
     began = time.perf_counter()
-    given, made = restored(restorer, picture.pixels, wish.task, mask, seeds, wish.steps, progress)
+    steps = wish.steps
+    if steps is None and wish.crisp:
+        steps = restorer.usual_steps(wish.task, crisp=True)
+    given, made = restored(restorer, picture.pixels, wish.task, mask, seeds, steps, progress)
     seconds = time.perf_counter() - began
     height, width = made.shape[2:]
     alpha = picture.alpha

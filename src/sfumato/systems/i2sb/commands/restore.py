@@ -26,12 +26,18 @@ the picture is turned as its EXIF says. Pictures of any size go through the mode
 tiles. Originals are never overwritten unless by --in-place, other files not unless by --force. A
 picture that cannot be restored is named, the rest is done, and the exit status is 1.
 
+Noise is white noise, apart in each colour; grey grain (the same in all three) was not learned.
+
 examples:
   sfumato restore blurred.jpg sharp.jpg --task deblur
-  sfumato restore scans/ better/ --task jpeg --steps 20 --skip-existing
+  sfumato restore blurred.jpg sharp.jpg --task deblur --crisp
+  sfumato restore scans/ better/ --task jpeg --skip-existing
   sfumato restore small.png large.png --task sr4x --samples 8 --uncertainty --compare
   sfumato restore photo.png whole.png --task inpaint --mask hole.png
 """
+
+BEST = 60
+"""JPEG qualities that the shipped model learned to restore go up to here."""
 
 In = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
 Out = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
@@ -52,7 +58,11 @@ class RestoreConfig:
     model: str = ""
     """A shipped model, or the folder of a checkpoint or of a run; by default one for the task."""
     steps: int | None = None
-    """How many steps; by default what suits the model."""
+    """How many steps; by default one for the mean, and what suits the model for a sample."""
+    crisp: bool = False
+    """Draw a sample of what the picture was: fine detail, some of it made up. Without it, sr4x,
+    deblur, jpeg and denoise give the mean of what it may have been: nearest to the truth, smooth.
+    Several samples, colours and holes are always drawn."""
     samples: int = 1
     """How many answers to draw; the first is written."""
     average: bool = False
@@ -147,7 +157,7 @@ def run(config: RestoreConfig) -> int:
     if config.threads:
         torch.set_num_threads(config.threads)
     wish = RestorationRequest(
-        config.task, config.steps, config.samples, config.average, config.seed
+        config.task, config.steps, config.samples, config.average, config.seed, config.crisp
     )
     restorer = load_restorer(
         config.model,
@@ -206,11 +216,17 @@ def _one(
     from sfumato.files.atomic import write
     from sfumato.systems.i2sb import work
     from sfumato.systems.i2sb.folder import mask_for
-    from sfumato.systems.i2sb.picture import read_mask, read_picture
+    from sfumato.systems.i2sb.picture import jpeg_quality, read_mask, read_picture
     from sfumato.systems.i2sb.work import restore_picture
     from sfumato.systems.i2sb.write import check_kind, check_place, write_picture
 
     picture = read_picture(item.source, config.max_pixels)
+    if config.task in ("jpeg", "blind") and (q := jpeg_quality(item.source)) > BEST:
+        print(
+            f"sfumato restore: {item.name}: a JPEG file of quality {q}; the model learned to "
+            f"restore 5 to {BEST}, and better files come out worse",
+            file=sys.stderr,
+        )
     check_kind(picture, item.target)
     check_place(item.target)
     path = mask_for(config.mask, item)
