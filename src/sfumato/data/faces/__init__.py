@@ -7,12 +7,5 @@ from sfumato.data.faces.parts import PARTS, FaceParts
 from sfumato.data.faces.styles import AVATAR_AXES
 
 __all__ = [
-    "AVATAR_AXES",
-    "PARTS",
-    "Avatar",
-    "FaceParts",
-    "attributes_of",
-    "avatar",
-    "avatars",
-    "caption",
-]
+    "AVATAR_AXES", "PARTS", "Avatar", "FaceParts", "attributes_of", "avatar", "avatars", "caption",
+]  # fmt: skip

@@ -48,11 +48,7 @@ class Config:
 
 
 def run(config: Config) -> Path:
-    """Train, without labels; returns the run folder.
-
-    Raises:
-        UsageError, SfumatoError: n out of range, or see `sfumato.train.train`.
-    """
+    """Train, without labels; returns the run folder. Raises as `sfumato.train.train`."""
     data = points(config.data, config.n, seed=config.train.seed)
     d = data.dimension
     network = MLPConfig(2 * d, d, width=config.width, blocks=config.blocks)

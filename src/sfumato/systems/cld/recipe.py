@@ -121,11 +121,7 @@ class Config:
 
 
 def run(config: Config) -> Path:
-    """Train; returns the run folder.
-
-    Raises:
-        UsageError, SfumatoError: the data is not there, or see `sfumato.train.train`.
-    """
+    """Train; returns the run folder. Raises as `sfumato.train.train`."""
     data: ImageSet = training_set(config.data.value, root=config.root)
     network = with_labels(config.network, data.axes, data.resolution, data.channels)
     network = replace(network, in_channels=2 * data.channels)  # position and velocity

@@ -233,11 +233,7 @@ def gamma(config: Config, step: int) -> float:
 
 
 def run(config: Config) -> Path:
-    """Train; returns the run folder.
-
-    Raises:
-        UsageError, SfumatoError: the data is not there, or see `sfumato.train.train`.
-    """
+    """Train; returns the run folder. Raises as `sfumato.train.train`."""
     seed = config.train.seed
     data = load_data(config)
     if config.model:

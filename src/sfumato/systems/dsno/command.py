@@ -116,21 +116,11 @@ def run(config: TrajectoriesConfig) -> None:
     if config.guidance != 1:
         words += f", guidance {config.guidance}"
     about = Description(
-        model=config.name,
-        weights=weights,
-        process=in_words(process),
-        solver=words,
-        grid=tuple(grid.tolist()),
-        kept=kept,
-        shape=model.shape,
-        labels=model.labels,
-        sigma_data=sigma_data,
-        n=config.n,
-        seed=config.seed,
-        shard=config.shard,
-        batch=config.batch,
-        dtype=config.dtype,
-    )
+        model=config.name, weights=weights, process=in_words(process), solver=words,
+        grid=tuple(grid.tolist()), kept=kept, shape=model.shape, labels=model.labels,
+        sigma_data=sigma_data, n=config.n, seed=config.seed, shard=config.shard,
+        batch=config.batch, dtype=config.dtype,
+    )  # fmt: skip
     if config.guidance != 1 and not model.axes:
         raise UsageError("--guidance needs a model with labels; this one has none")
     device = torch_device(config.device)

@@ -171,16 +171,10 @@ class Images(ImageRecipe):
         if self.path == Path():
             raise UsageError("which images? give the folder or zip with --path")
         data = folder(
-            self.path,
-            self.resolution,
-            channels=self.channels,
-            skip_broken=self.skip_broken,
-            split="train",
-            held_out=self.held_out,
-            labels=self.labels,
-            fit=self.fit,
+            self.path, self.resolution, channels=self.channels, skip_broken=self.skip_broken,
+            split="train", held_out=self.held_out, labels=self.labels, fit=self.fit,
             levels=self.levels,
-        )
+        )  # fmt: skip
         return data.mirrored() if self.flip else data
 
 

@@ -77,11 +77,7 @@ def point_model(data: PointSet, kind: str, width: int, blocks: int) -> tuple[Mod
 
 
 def run(config: Config) -> Path:
-    """Train; returns the run folder.
-
-    Raises:
-        UsageError, SfumatoError: n out of range, or see `sfumato.train.train`.
-    """
+    """Train; returns the run folder. Raises as `sfumato.train.train`."""
     data = points(config.name, config.n, seed=config.train.seed)
     model, law = point_model(data, config.kind, config.width, config.blocks)
     return fit("points", config, model, data, law, config.train, config.out, config.resume)
