@@ -220,7 +220,7 @@ def test_without_an_expert_all_noise_is_trained_on(
     times, weights = recorded(monkeypatch)
     out = recipe.run(config(folder, tmp_path / "run", train=replace(QUICK, steps=3, batch=64)))
     model = load_model(out)[1]
-    assert isinstance(model, PromptedModel) and model.data == "mine"
+    assert isinstance(model, PromptedModel) and model.data == "mine/"
     assert model.sigma_data == 1.0  # every colour is at ±1
     assert model.law == LogNormal(-0.5 + math.log(2), 1.2) and model.split == () and model.low == 0
     share = torch.special.ndtr(((80 * torch.cat(times)).log() - model.law.mean) / model.law.std)
