@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,6 +35,8 @@ class Condition:
     image: Tensor | None = None
 
     def __post_init__(self) -> None:
+        for name in ("labels", "embedding", "image"):
+            object.__setattr__(self, name, _tensor(getattr(self, name)))
         told = [x for x in (self.labels, self.embedding, self.prompt) if x is not None]
         if len(told) > 1:
             raise ValueError(f"expected labels, an embedding or a prompt, got {len(told)} of them")
@@ -41,7 +45,7 @@ class Condition:
 
     @staticmethod
     def of(given: Given) -> Condition:
-        """The condition that a tensor (integers are labels, others an embedding) or prompt means.
+        """The condition that numbers (integers are labels, others an embedding) or a prompt mean.
 
         Raises:
             ValueError: something else.
@@ -55,13 +59,13 @@ class Condition:
         """What a network is called with beside its input: labels, the embedding or the prompt."""
         return next((x for x in (self.labels, self.embedding, self.prompt) if x is not None), None)
 
-    def telling(self, told: Tensor | Prompt | None) -> Condition:
+    def telling(self, told: Tensor | np.ndarray | Sequence[Any] | Prompt | None) -> Condition:
         """With other labels (another embedding, another prompt), and the picture as it was.
 
         Raises:
-            ValueError: neither a tensor nor a prompt.
+            ValueError: neither numbers nor a prompt.
         """
-        match told:
+        match told := _tensor(told):
             case None:
                 return Condition(image=self.image)
             case Prompt():
@@ -114,10 +118,23 @@ class Condition:
         return torch.cat([x, image.expand(len(x), *image.shape[1:]).to(x)], dim=1)
 
 
+def _tensor(value: Any) -> Any:
+    """Lists and arrays of numbers as tensors; anything else as it is."""
+    if isinstance(value, list | tuple | np.ndarray | np.generic):
+        try:
+            return torch.as_tensor(np.asarray(value))
+        except TypeError as error:
+            raise ValueError(
+                f"expected numbers as a condition, got {type(value).__name__} of "
+                f"{np.asarray(value).dtype}"
+            ) from error
+    return value
+
+
 NOTHING = Condition()
 """No condition at all."""
 
-Given = Condition | Tensor | Prompt | None
+Given = Condition | Tensor | np.ndarray | Sequence[Any] | Prompt | None
 """What verbs and denoisers accept as a condition: see `Condition.of`."""
 
 

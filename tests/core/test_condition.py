@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -51,8 +52,6 @@ def test_what_is_refused() -> None:
         Condition(labels=LABELS, prompt=PROMPT)
     with pytest.raises(ValueError, match=r"labels of integers, got torch\.float32"):
         Condition(labels=LABELS.float())
-    with pytest.raises(ValueError, match="got list"):
-        Condition.of([1, 2])  # type: ignore[arg-type]
 
 
 def test_verbs_and_denoisers_take_plain_tensors() -> None:
@@ -74,3 +73,15 @@ def test_verbs_and_denoisers_take_plain_tensors() -> None:
     sf.sample(denoiser, sf.solve.Euler(), times, x)
     assert len(seen) == 7
     assert all(c.labels is LABELS for c in seen[:-1]) and seen[-1].told is None
+
+
+def test_lists_and_arrays_mean_what_their_tensors_mean() -> None:
+    for labels in ([3, 1], (3, 1), np.array([3, 1]), np.array([3, 1], np.int32)):
+        for made in (Condition.of(labels), Condition(labels=labels)):  # type: ignore[arg-type]
+            assert made.labels is not None and made.labels.tolist() == [3, 1]
+    assert Condition.of([[0.5, 1.0]]).embedding.tolist() == [[0.5, 1.0]]  # type: ignore[union-attr]
+    image = ImageCondition(torch.zeros(1, 1, 2, 2), [4])
+    assert image.labels is not None and image.labels.tolist() == [4]
+    for wrong in (["Sneaker"], "Sneaker", {"label": 3}, [None]):
+        with pytest.raises(ValueError, match="expected (numbers as )?a condition"):
+            Condition.of(wrong)  # type: ignore[arg-type]
