@@ -218,3 +218,14 @@ def test_grey_pictures_are_said(top: Path) -> None:
     data = load(top, channels=1)
     assert data.images[:, 0, 0, 0].tolist() == [10, 20]
     assert "1 picture in colour made grey" in said(data)
+
+
+def test_an_annotation_for_each_picture(top: Path) -> None:
+    """labelme: annotations/NAME.json beside images/NAME.jpg."""
+    (top / "annotations").mkdir(parents=True)
+    for i in range(30):
+        save(top / "images" / f"{i}.jpg")
+        (top / "annotations" / f"{i}.json").write_text('{"shapes": []}')
+    data = load(top)
+    assert data.labels is None
+    assert "30 label files such as annotations/0.json are not used" in said(data)

@@ -228,9 +228,7 @@ def test_a_part_is_held_out_by_name(tmp_path: Path) -> None:
     save(tmp_path / "q" / "new.png", 255)
     more = load(tmp_path / "q", split="test", held_out=0.1)
     assert set(greys(test)) <= set(greys(more)) <= {*greys(test), 255}  # none moved
-    assert f"(beside it {len(test)} for test, 10% are held out for test by their names)" in said(
-        train
-    )
+    assert f"(beside it {len(test)} for test: 10% are held out, by name)" in said(train)
     assert len(load(tmp_path / "q", split="train")) == 201
     few = tmp_path / "few"
     for i in range(LEAST - 1):

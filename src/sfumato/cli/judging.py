@@ -163,9 +163,14 @@ class Reference:
 
         Raises UsageError.
         """
-        for count, what in ((n, "samples"), (len(self.data), f"pictures of {self.data.name}")):
+        part = (
+            self.data.summary.split if isinstance(self.data, ImageSet) and self.data.summary else ""
+        )
+        real = f"pictures of {self.data.name}"
+        more = f" in its part for {part}; --split all takes all" if part not in ("", "all") else ""
+        for count, what, where in ((n, "samples", ""), (len(self.data), real, more)):
             if count < _LEAST:
-                raise UsageError(f"expected at least {_LEAST} {what}, got {count}")
+                raise UsageError(f"expected at least {_LEAST} {what}, got {count}{where}")
         dim = self.features.dim if self.features is not None else 0
         need = 8 * dim**2 * _MATRICES
         if max(n, len(self.data)) >= dim and need > _MEMORY:

@@ -89,7 +89,7 @@ class ReadSummary:
         if not self.others:
             return "; none held out for test"
         rest = ", ".join(f"{n:,} for {part}" for part, n in self.others.items())
-        how = f", {self.held_out:.0%} are held out for test by their names" if self.held_out else ""
+        how = f": {self.held_out:.0%} are held out, by name" if self.held_out else ""
         return f"; the part for {self.split} (beside it {rest}{how})"
 
     def record(self) -> dict[str, Any]:

@@ -39,6 +39,8 @@ TABLES: Final = (
 _IN_ANNOTATIONS: Final = re.compile(
     r"(^|/)annotations/(?!captions|person_keypoints|image_info|panoptic|stuff)[^/]*\.json$", re.I
 )
+_MANY: Final = 20
+"""More label files than that are not one for each part or class."""
 _DELIMITERS: Final = ",;\t|"
 
 
@@ -98,9 +100,12 @@ def find_table(
         found = [f for f in found if any(n.startswith(_folder(f)) for n in names)]
         least = min((_folder(f).count("/") for f in found), default=0)
         found = [f for f in found if _folder(f).count("/") == least]
+    notes: list[str] = []
+    if len(found) > _MANY:  # one for each picture, as other programs write them
+        notes.append(f"{len(found):,} label files such as {found[0]} are not used")
+        found = [f for f in found if _base(f).lower() in TABLES]
     rows: Rows = {}
     everything: list[dict[str, str]] = []
-    notes: list[str] = []
     used: dict[tuple[str, str], str] = {}
     for file in found:
         content, note = _read(top + file, source.read(top + file))
@@ -130,9 +135,9 @@ def find_table(
         everything += content.values()
     if len({tuple(row) for row in everything}) > 1:
         raise UsageError(f"{', '.join(used.values())} have different columns")
-    if not found:
+    if not found and not notes:
         return None
-    return Table(next(iter(used.values()), found[0]), rows, tuple(everything), tuple(notes))
+    return Table(next(iter(used.values()), ""), rows, tuple(everything), tuple(notes))
 
 
 def _base(file: str) -> str:

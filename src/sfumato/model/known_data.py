@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sfumato.data import ImageSet, PointSet, folder
 from sfumato.errors import UsageError
@@ -57,7 +57,8 @@ def training_data(
     if path is not None:
         if not images:
             raise UsageError(f"a folder of images does not fit a model of {model.shape} numbers")
-        return folder(path, model.shape[-1], channels=3 if model.shape[0] == 3 else 1)
+        channels: Literal[1, 3] = 3 if model.shape[0] == 3 else 1
+        return folder(path, model.shape[-1], channels=channels, split="train")
     if run is not None and (found := run_source(run)):
         options = {k: v for k, v in found.items() if k not in ("path", "digest", "pictures")}
         return folder(found["path"], split="train", **options)

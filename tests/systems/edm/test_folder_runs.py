@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sfumato.cli import main
 from sfumato.console import datasets
 from sfumato.console.again import read_run
 from sfumato.data import ImageSet, folder
@@ -83,6 +85,32 @@ def test_a_folder_called_digits_is_not_the_data_set_digits(config: images.Images
 
 
 FOLDER = datasets.FolderOptions()
+
+
+def test_evaluation_finds_the_pictures_of_a_run(
+    config: images.Images, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images.run(replace(config, train=replace(QUICK, quiet=False)))
+    assert "pictures; the part for train" in capsys.readouterr().err
+    words = ["evaluate", "run", "--n", "20", "--steps", "2", "--features", "pixels", "--quiet"]
+    assert main(words) == 2
+    small = r"expected at least 20 pictures of digits/, got \d+ in its part for test; --split all"
+    assert re.search(small, capsys.readouterr().err)
+    assert main([*words, "--split", "all"]) == 0
+    out, err = capsys.readouterr()
+    assert "digits: 80 pictures, pictures\n  12x8 pixels, now 8x8 grey (whole, with black" in err
+    assert "pixels 1x8x8, n=20" in out
+
+
+def test_a_run_goes_on_from_another_working_folder(
+    config: images.Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images.run(config)
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+    _, back = read_run(config.out)
+    assert back.path == tmp_path / "digits"
+    images.run(replace(back, resume=True, train=replace(QUICK, steps=3)))
 
 
 def test_changed_pictures_are_noticed(config: images.Images) -> None:
