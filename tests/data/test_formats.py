@@ -94,6 +94,18 @@ def test_heic_by_an_optional_package(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert tuple(data.images[0, :, 4, 4].tolist()) == BLUE
 
 
+def test_heic_as_phones_write_it(tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    (tmp_path / "p").mkdir()
+    wide = np.zeros((16, 32, 3), np.uint8)
+    wide[:, :16], wide[:, 16:] = BLUE, (200, 60, 10)
+    heif = pillow_heif.from_bytes(mode="RGB", size=(32, 16), data=wide.tobytes())
+    heif.save(tmp_path / "p" / "IMG_1.HEIC", quality=95)
+    (image,) = load(tmp_path / "p", fit="stretch").images.astype(int)
+    assert np.abs(image[:, 4, 1] - np.array(BLUE)).max() <= 12
+    assert np.abs(image[:, 4, 6] - np.array((200, 60, 10))).max() <= 12
+
+
 def deep(path: Path, low: int, high: int) -> None:
     path.parent.mkdir(exist_ok=True)
     x = np.full((16, 16), low, np.uint16)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from sfumato.console.again import read_run
 from sfumato.denoise import Preconditioned
+from sfumato.errors import SfumatoError
 from sfumato.loss import denoising_loss
 from sfumato.model.description import with_labels
 from sfumato.model.load import load_model
@@ -135,3 +136,22 @@ def test_a_folder_of_images(tmp_path: Path, chosen: Parametrisation) -> None:
     assert (recipe.run, again) == (private.run, config)
     told = json.loads((run / "checkpoints" / "step-00000002" / "state.json").read_text())
     assert "epoch" not in told and told["ledger"]["steps"] == 2
+
+
+def test_the_records_are_the_part_for_training(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("SFUMATO_DATA", str(tmp_path / "cache"))
+    for i, name in enumerate(["train/a/0", "train/b/1", "test/a/2"]):
+        path = tmp_path / "pictures" / f"{name}.png"
+        path.parent.mkdir(parents=True)
+        Image.new("L", (16, 8), 50 * i).save(path)
+    (tmp_path / "pictures" / "train" / "a" / "damaged.png").write_bytes(b"x")
+    config = replace(
+        preset("images"), path=tmp_path / "pictures", channels=1, resolution=8, fit="stretch"
+    )
+    with pytest.raises(SfumatoError, match=r"1 of 4 pictures(.|\n)*damaged\.png"):
+        config.load()
+    with pytest.warns(UserWarning, match="damaged"):
+        records = replace(config, skip_broken=True).load()
+    assert np.asarray(records.images)[:, 0, 4, 4].tolist() == [0, 50]
+    assert records.labels is not None and records.labels[:, 0].tolist() == [0, 1]
+    assert config.before == {"held_out": 0.0}  # runs of older versions read every picture
