@@ -74,7 +74,7 @@ def layout_of(
         return Layout("folders as classes", ("",) * len(inside), found, axes)
     parts, rest = parts_of(inside, refuse=labels not in ("none", "names"))
     if labels == "none":
-        return Layout(f"pictures{_around(parts)}", parts)
+        return Layout(f"without classes{_around(parts)}", parts)
     if labels == "names":
         found, axes = labels_from_names(rest)
         return Layout(f"classes by the files' names{_around(parts)}", parts, found, axes)
@@ -90,7 +90,7 @@ def layout_of(
             found, axes = labels_from_rows(rows, columns, table.all)
             return Layout(f"{table.name}{_around(parts)}", parts, found, axes, notes)
         notes += (f"no classes: {table.name} has texts but no labels",)
-        return Layout(f"pictures{_around(parts)}", parts, notes=notes)
+        return Layout(f"without classes{_around(parts)}", parts, notes=notes)
     if labels != "auto":
         why = "; ".join(notes) or "there is no label file"
         raise UsageError(f"--labels {labels}: {why}; say auto, folders or none")
@@ -125,10 +125,10 @@ def _by_folders(rest: Sequence[str], parts: tuple[str, ...], notes: tuple[str, .
     if len(lower) <= 6 and lower & _BESIDE and lower & _IMAGES:
         raise UsageError(
             f"the folders {_some(heads)} look like pictures and their masks, not like classes; "
-            "give the folder of the pictures, or say --labels folders or --labels none"
+            "give the path of the pictures, or say --labels folders if they are classes"
         )
     if _are_shards(heads, rest):
-        return Layout(f"pictures in numbered folders{_around(parts)}", parts, notes=notes)
+        return Layout(f"without classes, in numbered folders{_around(parts)}", parts, notes=notes)
     found, axes = labels_from_heads(heads)
     for part in set(parts):
         lone = [n for n, h, p in zip(rest, heads, parts, strict=True) if p == part and not h]
@@ -137,7 +137,7 @@ def _by_folders(rest: Sequence[str], parts: tuple[str, ...], notes: tuple[str, .
                 f"no classes: {quantity(len(lone), 'picture')} beside the folders ({lone[0]})",
             )
             found, axes = None, ()
-    name = "pictures" if found is None else "class folders"
+    name = "without classes" if found is None else "class folders"
     return Layout(f"{name}{_around(parts)}", parts, found, axes, notes)
 
 

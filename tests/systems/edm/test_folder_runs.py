@@ -91,14 +91,17 @@ def test_evaluation_finds_the_pictures_of_a_run(
     config: images.Images, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images.run(replace(config, train=replace(QUICK, quiet=False)))
-    assert "pictures; the part for train" in capsys.readouterr().err
+    assert "pictures, without classes; the part for train" in capsys.readouterr().err
     words = ["evaluate", "run", "--n", "20", "--steps", "2", "--features", "pixels", "--quiet"]
     assert main(words) == 2
     small = r"expected at least 20 pictures of digits/, got \d+ in its part for test; --split all"
     assert re.search(small, capsys.readouterr().err)
     assert main([*words, "--split", "all"]) == 0
     out, err = capsys.readouterr()
-    assert "digits: 80 pictures, pictures\n  12x8 pixels, now 8x8 grey (whole, with black" in err
+    assert (
+        "digits: 80 pictures, without classes\n  12x8 pixels, now 8x8 grey (whole, with black"
+        in err
+    )
     assert "pixels 1x8x8, n=20" in out
 
 
