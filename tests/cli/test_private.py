@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
+import stat
 import struct
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("opacus", reason="the extra 'private' is not installed")
 
@@ -224,3 +227,35 @@ def test_resume_goes_on_and_the_budget_ends_it(run, clothes, tmp_path, capsys) -
     assert "the budget is spent: 4 steps" in capsys.readouterr().err
     assert main([*more, "--privacy.epsilon", "6"]) == 0
     assert 4 < Ledger.read(again / "ledger.jsonl").steps <= 9
+
+
+def test_copies_of_the_records_are_the_owners_and_can_be_deleted(tmp_path, capsys) -> None:
+    """Decoded pictures and their names: mode 0700, said, deleted if asked; no count in the run."""
+    (tmp_path / "scans").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        pixels = rng.integers(0, 255, (20, 20)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "scans" / f"patient-{i}.png")
+    cache, out = tmp_path / "cache", tmp_path / "run"
+    words = ["private", "train", "images", "--path", str(tmp_path / "scans"), *QUICK]
+    words += ["--train.no-quiet", "--resolution", "16", "--channels", "1", "--cache", str(cache)]
+    words += ["--privacy.population", "50", "--train.batch", "8", "--privacy.delta", "1e-3"]
+    words += ["--privacy.epsilon", "8"]
+    assert main([*words, "--out", str(out)]) == 0
+    (decoded,) = cache.iterdir()
+    assert stat.S_IMODE(decoded.stat().st_mode) == 0o700
+    assert f"decoded copies of the records, with their names: {decoded}" in capsys.readouterr().out
+    for path in out.rglob("*.json*"):  # nobody learns from the run how many there are, or who
+        text = path.read_text()
+        assert "patient" not in text and not re.search(r"\b(54|60)\b", text), path
+    assert main([*words, "--out", str(tmp_path / "again"), "--delete-cache"]) == 0
+    assert not list(cache.iterdir())
+
+
+def test_a_budget_that_allows_no_step_says_so(clothes, tmp_path, capsys) -> None:
+    words = ["private", "train", "fashion", "--out", str(tmp_path / "x"), "--root", str(clothes)]
+    words += [*QUICK, "--privacy.noise", "0.3", "--privacy.epsilon", "0.5"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "the budget allows no step: one with noise multiplier 0.3 costs epsilon" in said
+    assert "are the result" not in said and "sfumato private plan" in said

@@ -84,6 +84,8 @@ def settings(
             words[at : at + 2] = ["--resume", "--out", words[at + 1]]
             break
     config = parse_recipe(recipe.config, command, words, default, about)
+    if not (hasattr(config, "out") and hasattr(config, "resume")):
+        return config  # a recipe that does not keep a run
     from sfumato.train.run import refuse_used
 
     refuse_used(config.out, config.resume)

@@ -75,8 +75,9 @@ def folder(
 ) -> ImageSet:
     """The pictures in a folder (and those below it) or a .zip file, in the order of their names.
 
-    Decoded once into the data folder, under a name made from every file's name, size and time,
-    and read as a memory map afterwards: a changed folder is decoded again. See `decode` for what
+    Decoded once into the data folder, which only its owner can read, under a name made from every
+    file's name, size and time, and read as a memory map afterwards: a changed folder is decoded
+    again. See `decode` for what
     is done to a picture, and `layout_of` for where labels and parts (train, test) come from.
 
     Args:
@@ -181,6 +182,7 @@ def folder(
         broken=len(broken),
         notes=tuple(notes),
         options={"labels": labels, "held_out": held_out, "fit": fit, "levels": levels},
+        cache=cached,
     )
     name = folder_name(path)
     card = DataCard(
@@ -268,6 +270,7 @@ def _decode_all(
     names, broken, sizes, several, grey = [], [], [], 0, 0
     deep: list[tuple[int, int]] = []
     with new_folder(target) as work:
+        work.chmod(0o700)  # whoever may read the pictures need not be everyone
         with (work / "images.u8").open("wb") as file:
             what = f"decoding {len(wanted):,} pictures"
             for entry, result in track(

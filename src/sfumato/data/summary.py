@@ -37,6 +37,7 @@ class ReadSummary:
         broken: pictures that cannot be used.
         notes: sentences on what was found and is not used.
         options: what tells the same pictures again, beside the path and the part.
+        cache: the folder of the decoded pictures, which only its owner can read.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class ReadSummary:
     broken: int
     notes: tuple[str, ...]
     options: Mapping[str, Any]
+    cache: Path
 
     def lines(self) -> list[str]:
         """For people: what, how many, classes, sizes, what was left out."""
@@ -92,12 +94,15 @@ class ReadSummary:
         how = f": {self.held_out:.0%} are held out, by name" if self.held_out else ""
         return f"; the part for {self.split} (beside it {rest}{how})"
 
-    def record(self) -> dict[str, Any]:
-        """JSON-able: where the pictures are and how the same are read again."""
+    def record(self, secret: bool = False) -> dict[str, Any]:
+        """JSON-able: where the pictures are and how the same are read again.
+
+        With ``secret`` without their number, and without a digest of their names and sizes.
+        """
+        facts = {"digest": self.digest, "pictures": self.n + sum(self.others.values())}
         return {
             "path": str(self.path),
-            "digest": self.digest,
-            "pictures": self.n + sum(self.others.values()),
+            **({} if secret else facts),
             "resolution": self.resolution,
             "channels": self.channels,
             **self.options,

@@ -22,13 +22,14 @@ LOCK, OWNER = ".lock", ".lock-owner"
 def held(folder: Path) -> Iterator[None]:
     """Hold ``folder``, which is made, for the block; the system lets go when the process ends.
 
-    The empty file ``.lock`` stays: to delete it would let two in.
+    The empty file ``.lock`` stays: to delete it would let two in. A folder that was made for the
+    block and is empty after it is removed.
 
     Raises:
         SfumatoError: another process holds it, with its number, machine and since when; or the
             folder cannot be written.
     """
-    owner = folder / OWNER
+    owner, fresh = folder / OWNER, not folder.exists()
     lock = FileLock(folder / LOCK, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,6 +48,9 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         owner.unlink(missing_ok=True)
+        if fresh and not contents(folder):
+            (folder / LOCK).unlink(missing_ok=True)
+            folder.rmdir()
         lock.release()
 
 

@@ -194,12 +194,15 @@ def fit(
         labels = model.labels if labels is None else labels
         player = diffusion(settings, denoiser, law, loss, labels, conditions)
     card: DataCard | None = getattr(data, "card", None)
+    about_data = f"{card.name}, {card.size}" if card else f"{len(data):,} examples"
+    if not show:  # how many records there are may be a secret, and so may their names be
+        about_data = card.name if card else "examples"
     summary: ReadSummary | None = getattr(data, "summary", None)
     announce(data, settings.quiet)
     source: dict[str, Any] = {}
     if summary is not None:
-        source = {"source": summary.record()}
-        if resume:
+        source = {"source": summary.record(secret=not show)}
+        if resume and show:
             _say_changed(out, source["source"])
 
     def update(older: dict[str, Any]) -> dict[str, Any]:
@@ -220,7 +223,7 @@ def fit(
         about={
             "recipe": recipe,
             "config": {**encode(config), "resume": False},
-            "data": f"{card.name}, {card.size}" if card else f"{len(data):,} examples",
+            "data": about_data,
             **source,
         },
         sheet=sheet,

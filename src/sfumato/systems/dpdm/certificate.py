@@ -111,6 +111,8 @@ def not_covered(ledger: Ledger, labels: str) -> list[str]:
         "What the machine that trained held outside the run's folder: memory, swap files, timing. "
         "(The folder holds nothing of the records that does not follow from noisy gradients"
         + (", but for the log, see below.)" if made.watched else ".)"),
+        "Decoded copies of the records, with the names of their files, which the machine that "
+        "trained may keep in its data folder.",
     ]
     if made.randomness != "secure":
         out.append(

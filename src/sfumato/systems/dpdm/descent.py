@@ -191,6 +191,14 @@ class PrivateDescent(Rule):
         self.most = most_steps(
             privacy.epsilon, there.noise, self.rate, privacy.delta, privacy.accountant, last
         )
+        if self.spent() and not self.ledger.steps:
+            one = epsilon(there.noise, self.rate, 1, privacy.delta, privacy.accountant)
+            raise UsageError(
+                f"the budget allows no step: one with noise multiplier {there.noise:g} costs "
+                f"epsilon {one:.4g} at delta {privacy.delta:g}, more than {privacy.epsilon:g}. "
+                "Take more noise, a smaller batch or a larger epsilon; `sfumato private plan` "
+                "works them out"
+            )
         if self.spent() and step < self.config.steps:
             raise UsageError(
                 f"the budget is spent: {self.ledger.steps:,} steps with noise multiplier "

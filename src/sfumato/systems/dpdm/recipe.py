@@ -30,6 +30,7 @@ from typing import ClassVar, Literal, final
 from sfumato.data import ImageSet, folder
 from sfumato.denoise import Prediction
 from sfumato.errors import UsageError, unknown
+from sfumato.files.atomic import remove
 from sfumato.loss import LogNormal, TimeLaw, Uniform
 from sfumato.model.description import ModelConfig, with_labels
 from sfumato.model.fit import fit
@@ -108,6 +109,9 @@ class Config:
             of one.
         held_out: for images: share that is held out for test, where no folder says which.
         fit: what becomes of images that are not square: crop, pad or stretch.
+        cache: for images: folder for decoded copies of the records, with their names, readable by
+            their owner alone; that of all data when None.
+        delete_cache: delete these copies when the training is done.
         levels: of images of 16 bits: full makes 65,535 white, used the greatest value there is,
             which is then a fact about the records that no noise hides.
         parametrisation: of the diffusion.
@@ -132,6 +136,8 @@ class Config:
     held_out: float = 0.1
     fit: Literal["crop", "pad", "stretch"] = "crop"
     levels: Literal["full", "used"] = "full"
+    cache: Path | None = None
+    delete_cache: bool = False
     parametrisation: Parametrisation = Parametrisation.EDM
     sigma_data: float = UNIFORM_PIXELS
     network: UNetConfig = UNetConfig(
@@ -172,6 +178,7 @@ class Config:
             split="train",
             held_out=self.held_out,
             labels=self.labels,
+            root=self.cache,
             fit=self.fit,
             levels=self.levels,
         )
@@ -250,6 +257,10 @@ def run(config: Config) -> Path:
             `sfumato.train.train`.
     """
     data = config.load()
+    decoded = data.summary.cache if data.summary is not None else None
+    if decoded is not None and not config.train.quiet:
+        last = "are deleted at the end" if config.delete_cache else "stay there: --delete-cache"
+        print(f"decoded copies of the records, with their names: {decoded}; they {last}")
     network = with_labels(config.network, data.axes, data.resolution, data.channels)
     chosen = config.parametrisation
     vp = chosen in (Parametrisation.V, Parametrisation.VP)
@@ -261,7 +272,7 @@ def run(config: Config) -> Path:
         sigma_data=1.0 if vp else config.sigma_data,  # as published: c_in is 1 for VP states
         axes=data.axes,
     )
-    return fit(
+    done = fit(
         "private",
         config,
         model,
@@ -273,3 +284,6 @@ def run(config: Config) -> Path:
         rule=private(config.privacy),
         show=False,
     )
+    if decoded is not None and config.delete_cache:
+        remove(decoded)
+    return done
