@@ -213,6 +213,8 @@ def test_linked_folders_and_files_are_followed_without_loops(tmp_path: Path) -> 
     (top / "dog" / "again").symlink_to(top)
     data = load(top)
     assert (greys(data), words(data)) == ([1, 2], ["cat", "dog"])
+    (top / "dog" / "circle").symlink_to(top / "dog" / "circle")
+    assert len(load(top)) == 2
     (top / "dog" / "2.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(SfumatoError, match=r"1 of 3 pictures(.|\n)*dog/2.png: No such file|2.png"):
         load(top)

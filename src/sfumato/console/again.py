@@ -39,7 +39,9 @@ def read_run(folder: Path | str) -> tuple[RecipeEntry, Any]:
         raise SfumatoError(f"{path} does not say what was run: {error!r}") from error
     recipe = find("recipe", str(name), recipes())
     source = about.get("source")
-    if isinstance(source, dict) and "path" in source and not Path(config.get("path", "")).exists():
+    path = config.get("path")
+    known = isinstance(source, dict) and "path" in source
+    if known and isinstance(path, str) and not Path(path).exists():
         config = {**config, "path": source["path"]}  # begun in another working folder
     before = getattr(recipe.config, "before", {})  # what older runs did not say
     config = {**before, **config, "type": recipe.config.__name__}  # the type had another name

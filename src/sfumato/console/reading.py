@@ -71,10 +71,12 @@ def read_images(path: Path, resolution: int = 0, channels: int = 3) -> Read:
         )
     if path.is_dir():
         from sfumato.data import folder
+        from sfumato.data.summary import announce
 
         if not resolution:
             raise UsageError(f"{path} is a folder: say the --resolution its images should have")
         data = folder(path, resolution, channels=1 if channels == 1 else 3)
+        announce(data)
         axes = tuple((axis.name, axis.values) for axis in data.axes)
         return Read(np.asarray(data.images), data.labels, axes)
     if not path.exists():

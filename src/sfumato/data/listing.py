@@ -98,14 +98,16 @@ class FolderSource(FileSource):
                 name = path.relative_to(self.path).as_posix()
                 if _is_hidden(name):
                     continue
-                if item.is_dir(follow_symlinks=self.follow):
-                    real = os.path.realpath(path)
-                    if real not in above:
-                        left.append((path, above | {real}))
-                elif item.is_file():
-                    status = item.stat()
+                try:
+                    inside, file = item.is_dir(follow_symlinks=self.follow), item.is_file()
+                    real, status = os.path.realpath(path), item.stat() if file else None
+                except OSError:  # a link that leads in a circle
+                    inside, real, status = False, "", None
+                if inside and real not in above:
+                    left.append((path, above | {real}))
+                elif status is not None:
                     found.append(Entry(name, status.st_size, status.st_mtime_ns))
-                elif item.is_symlink() and self.follow and not item.is_dir():
+                elif self.follow and not inside and item.is_symlink():
                     found.append(Entry(name, -1, 0))
         return sorted(found, key=lambda entry: entry.name)
 
