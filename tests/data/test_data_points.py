@@ -110,7 +110,7 @@ def test_spirals_sit_on_five_centres() -> None:
 def test_unknown_names_and_numbers_are_refused() -> None:
     with pytest.raises(UsageError, match="swiss-roll"):
         points("swiss-rol", 10)
-    with pytest.raises(UsageError, match="n must be >= 1"):
+    with pytest.raises(UsageError, match="n must lie in 1"):
         points(PointName.DIAMOND, 0)
     with pytest.raises(UsageError, match="not a mixture"):
         modes(PointName.TWO_MOONS)

@@ -57,7 +57,7 @@ def test_each_quantity_has_its_own_scale(drawn: tuple[str, ...], given: tuple[st
     for c in range(len(drawn)):
         part = model.in_units(want)[:, c]
         assert float((part - x[:, c]).abs().max() / x[:, c].std()) < 1e-3
-    seen = model.told(told)
+    seen = model.condition(told)
     assert seen is not None
     torch.testing.assert_close(seen.image, beside, **close)
     trained = fields.normalised(data, model).values.double()

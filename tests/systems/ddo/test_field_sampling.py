@@ -14,7 +14,7 @@ from sfumato.denoise import Prediction
 from sfumato.errors import UsageError
 from sfumato.systems.ddo import recipe as fields
 from sfumato.systems.ddo.data.base import Domain
-from sfumato.systems.ddo.data.observations import Seen, read_observations
+from sfumato.systems.ddo.data.observations import Observations, read_observations
 from sfumato.systems.ddo.model import field_model
 from sfumato.systems.ddo.nn.harmonic import Domain as Box
 from sfumato.systems.ddo.nn.harmonic import evaluate, resample
@@ -133,11 +133,11 @@ def test_an_observation_weighs_as_much_as_its_error_lets_it(
     denoiser, given = model.build(0), columns(data, "h")[:1]
     scale = float(columns(data, name).std())
     value = float(columns(data, name).mean()) + scale
-    seen = Seen(np.array([[2 / 8, 13 / 16]]), np.array([value]), name)
+    seen = Observations(np.array([[2 / 8, 13 / 16]]), np.array([value]), name)
     noise, t = (0.0, 1e-3 / 80) if exact else (noise, 0.5 / 80)
     guided = observed(denoiser, model, seen, noise)
     x = torch.randn(1, 2, 8, 16, dtype=torch.float64, generator=sf.generator(0))
-    told, point = model.told(given), torch.from_numpy(seen.points)
+    told, point = model.condition(given), torch.from_numpy(seen.points)
     with torch.no_grad():
         before, after = (
             evaluate(model.in_units(net(x, t, told)), point, Box.PERIODIC)[0]

@@ -12,7 +12,7 @@ from sfumato.cli.tour.shown import Shown
 from sfumato.console.options import DeviceName, torch_device
 from sfumato.model.load import load
 from sfumato.systems.ddo import pictures as field_pictures
-from sfumato.systems.ddo.data.observations import Seen
+from sfumato.systems.ddo.data.observations import Observations
 from sfumato.systems.ddo.model import FieldModel
 from sfumato.systems.ddo.sampling import FieldSampler, draw_fields, observed
 from sfumato.systems.ddo.wiener import Wiener
@@ -71,12 +71,12 @@ def functions(section: Section, shown: list[Shown], seconds: float) -> None:
         section.code(f"sfumato fields sample {drawn[0]} --resolution 256 --out fields.nc")
 
 
-def three_points(model: FieldModel) -> Seen:
+def three_points(model: FieldModel) -> Observations:
     """Two deviations above the mean, below, and above again, along the diagonal."""
     scale = model.scales[0]
     values = [scale.mean + sign * 2 * scale.deviation for sign in (1, -1, 1)]
     points = torch.tensor([[0.25, 0.25], [0.5, 0.5], [0.75, 0.75]], dtype=torch.float64)
-    return Seen(
+    return Observations(
         points.numpy(),
         torch.tensor(values, dtype=torch.float64).numpy(),
         model.frame.quantities[0].name,

@@ -132,7 +132,7 @@ def measured_drift(
     )
     if given is not None:
         given = resample(given.to(device), model.grid, frame.domain)
-    sample(watched, walk.solver, walk.times, x, cond=model.told(given), generator=random)
+    sample(watched, walk.solver, walk.times, x, cond=model.condition(given), generator=random)
     order = sorted(range(len(watched.levels)), key=watched.levels.__getitem__)
     return PowerCorrection(
         tuple(float(f"{watched.levels[i]:.6g}") for i in order),

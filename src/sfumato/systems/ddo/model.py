@@ -169,7 +169,7 @@ class FieldModel(ModelDescription):
         mean, deviation = _columns(self.scales, x)
         return x * deviation + mean
 
-    def told(self, given: Tensor | None) -> Condition | None:
+    def condition(self, given: Tensor | None) -> Condition | None:
         """What the network is told: given quantities (B, G, *grid) in their units.
 
         Raises:

@@ -145,11 +145,11 @@ def normalised(data: FieldSet, model: FieldModel) -> Normalised:
     """The fields that the model draws, and those that it is told, in their own scales."""
     x = model.normalised(data.select([q.name for q in model.frame.quantities]))
     given = data.select([q.name for q in model.given]) if model.given else None
-    beside = model.told(given)
+    beside = model.condition(given)
     return Normalised(data.name, x if beside is None else beside.beside(x))
 
 
-def moved(x: Tensor, g: Generators) -> Tensor:
+def translated(x: Tensor, g: Generators) -> Tensor:
     """Each field of x (B, ...) rolled by whole grid points, as many as its generator says."""
     dims = x.ndim - 2
     shift = rand((len(x), dims), g)
@@ -171,7 +171,7 @@ def field_loss(model: FieldModel, norm: Norm = Norm.USUAL, translate: bool = Fal
     channels = len(model.frame.quantities)
 
     def loss(denoiser: Denoiser, part: Microbatch) -> Tensor:
-        values = moved(part.x0, part.generators) if translate else part.x0
+        values = translated(part.x0, part.generators) if translate else part.x0
         x0, image = model.state(values[:, :channels]), values[:, channels:]
         cond = ImageCondition(image) if image.shape[1] else None
         if norm is Norm.L2 and isinstance(denoiser, Wiener):
@@ -214,7 +214,7 @@ def train_fields(config: Config, data: FieldSet) -> Path:
     """
     if config.translate and data.frame.domain is not Domain.PERIODIC:
         raise UsageError("only periodic fields can be moved: leave out --translate")
-    network = fitted(config.uno if config.operator == "uno" else config.fno, data)
+    network = sized_for(config.uno if config.operator == "uno" else config.fno, data)
     network = replace(network, coordinates=network.coordinates and not config.translate)
     if config.n:
         data = data.subset(range(min(config.n, len(data))))
@@ -234,7 +234,7 @@ def train_fields(config: Config, data: FieldSet) -> Path:
     )  # fmt: skip
 
 
-def fitted(network: UNOConfig | FNOConfig, data: FieldSet) -> UNOConfig | FNOConfig:
+def sized_for(network: UNOConfig | FNOConfig, data: FieldSet) -> UNOConfig | FNOConfig:
     """Sizes with as many axes as the data has.
 
     Raises:

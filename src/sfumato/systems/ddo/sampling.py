@@ -20,7 +20,7 @@ from sfumato.process import Process
 from sfumato.sampling import Solver
 from sfumato.solve import DDIM, DEIS, Ancestral, DPMSolverPP, Heun
 from sfumato.systems.ddo.blurred import Modes
-from sfumato.systems.ddo.data.observations import Seen
+from sfumato.systems.ddo.data.observations import Observations
 from sfumato.systems.ddo.langevin import AnnealedLangevin
 from sfumato.systems.ddo.model import FieldModel
 from sfumato.systems.ddo.nn.harmonic import resample
@@ -88,7 +88,7 @@ def field_walk(name: FieldSolver, process: Process, steps: int, inner: int = 20)
 
 
 def observed(
-    denoiser: Wiener, model: FieldModel, seen: Seen, noise: float = 0.0
+    denoiser: Wiener, model: FieldModel, seen: Observations, noise: float = 0.0
 ) -> PointObservations:
     """The denoiser, made to agree with observations.
 
@@ -151,9 +151,9 @@ def draw_fields(
         told = None
         if given is not None:
             own = given[places.start : places.stop].to(device)
-            told = model.told(resample(own, tuple(grid), model.frame.domain))
+            told = model.condition(resample(own, tuple(grid), model.frame.domain))
         elif model.given:
-            told = model.told(None)
+            told = model.condition(None)
         here = [indices[i] for i in places]
         done = from_noise(
             denoiser, rule.solver, rule.times, shape, seed, here,
@@ -193,7 +193,7 @@ class FieldSampler(Model):
         resolution: int | Sequence[int] = (),
         seed: int = 0,
         given: Tensor | None = None,
-        observations: Seen | None = None,
+        observations: Observations | None = None,
         noise: float = 0.0,
         solver: str = "auto",
         steps: int | None = None,

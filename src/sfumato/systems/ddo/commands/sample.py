@@ -23,7 +23,7 @@ from sfumato.systems.ddo.commands.shared import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sfumato.systems.ddo.data.observations import Seen
+    from sfumato.systems.ddo.data.observations import Observations
     from sfumato.systems.ddo.model import FieldModel
 
 _FAR = 8  # deviations from the data's mean: observations beyond are doubted
@@ -156,7 +156,7 @@ def _given(config: FieldSampleConfig, model: FieldModel) -> Tensor | None:
     return given_values(data, source, model, config.n)
 
 
-def _warn_of_far(seen: Seen, model: FieldModel, path: Path) -> None:
+def _warn_of_far(seen: Observations, model: FieldModel, path: Path) -> None:
     """Observations that no field of the data is likely to have: other units, perhaps."""
     q = [q.name for q in model.frame.quantities].index(seen.quantity)
     scale, label = model.scales[q], model.frame.quantities[q].label

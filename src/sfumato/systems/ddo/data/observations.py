@@ -17,7 +17,7 @@ from sfumato.systems.ddo.nn.harmonic import Domain
 
 @final
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Observations:
     """Observations of one quantity at scattered points.
 
     Args:
@@ -31,7 +31,7 @@ class Seen:
     quantity: str
 
 
-def read_observations(path: Path, frame: Frame) -> Seen:
+def read_observations(path: Path, frame: Frame) -> Observations:
     """Read a CSV file with one column for each axis of the frame, and one named as a quantity.
 
     Other columns are passed over, rows without a value left out. Coordinates are in the units of
@@ -88,4 +88,4 @@ def read_observations(path: Path, frame: Frame) -> Seen:
             f"{path}: {int(outside.sum())} of {len(points)} points lie outside the box, {where}; "
             f"the first at {made[outside][0, :-1].tolist()}"
         )
-    return Seen(points, made[:, -1], quantity)
+    return Observations(points, made[:, -1], quantity)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sfumato.systems.ddo.nn.harmonic import Domain
 
-__all__ = ["surrounded"]
+__all__ = ["pad_border"]
 
 Where = tuple[slice, ...]
 
@@ -62,10 +62,10 @@ class _Surround(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        return surrounded(tangents[0], ctx.dims, ctx.domain)
+        return pad_border(tangents[0], ctx.dims, ctx.domain)
 
 
-def surrounded(x: Tensor, dims: int, domain: Domain) -> Tensor:
+def pad_border(x: Tensor, dims: int, domain: Domain) -> Tensor:
     """x (..., *grid) -> (..., *(grid + 2)): values beyond the border on the last ``dims`` axes.
 
     On a periodic box the point before the first is the last; beyond a mirror at the border of a

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from sfumato.nn.dispatch import memory_format
 from sfumato.nn.embed import Conditioning
 from sfumato.nn.norm import GroupNorm
-from sfumato.systems.ddo.nn.border import surrounded
+from sfumato.systems.ddo.nn.border import pad_border
 from sfumato.systems.ddo.nn.harmonic import Domain, coordinates, resample
 from sfumato.systems.ddo.nn.spectral import SpectralConvolution
 
@@ -245,7 +245,7 @@ class _Local(nn.Module):
         if torch.is_autocast_enabled(kind):
             x = x.to(torch.get_autocast_dtype(kind))
         if self.side > 1:
-            x = surrounded(x, dims, self.domain)
+            x = pad_border(x, dims, self.domain)
         if dims == 2:
             x = x.contiguous(memory_format=memory_format(x))
         made: Tensor = self.conv(x)
