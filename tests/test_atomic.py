@@ -97,3 +97,19 @@ def test_leftovers_are_swept_and_old_ones_come_back(tmp_path: Path) -> None:
     assert (names(tmp_path), names(tmp_path / "b")) == (["b", "c"], ["f"])
     remove(tmp_path / "b")
     assert names(tmp_path) == ["c"]
+
+
+def test_links_and_modes_stay(tmp_path: Path) -> None:
+    real = tmp_path / "elsewhere" / "real.txt"
+    write(real, "old")
+    real.chmod(0o640)
+    link = tmp_path / "link.txt"
+    link.symlink_to(real)
+    write(link, "new")
+    assert link.is_symlink() and link.readlink() == real and real.read_text() == "new"
+    assert real.stat().st_mode & 0o777 == 0o640
+    ahead = tmp_path / "ahead.txt"
+    ahead.symlink_to(tmp_path / "elsewhere" / "to-come.txt")
+    write(ahead, "there")
+    assert (tmp_path / "elsewhere" / "to-come.txt").read_text() == "there" and ahead.is_symlink()
+    assert names(tmp_path) == ["ahead.txt", "elsewhere", "link.txt"]

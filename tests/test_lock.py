@@ -71,6 +71,23 @@ def test_a_run_that_is_alive_is_not_gone_on_with(
     assert main(["train", "--resume", str(run), *words]) == 0
 
 
+def test_an_output_that_another_process_draws_is_not_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "many.npz"
+    sample = ["sample", "fashion", "--n", "6", "--batch", "2", "--steps", "1", "--out", str(out)]
+    walks = ["trajectories", "fashion", "--n", "4", "--steps", "12", "--out", str(tmp_path / "t")]
+    for words, place in ((sample, out), (walks, tmp_path / "t")):
+        with holder(beside(place, "lock")) as process:
+            assert main(words) == 1
+            said = capsys.readouterr().err
+            assert f"{place} is being written by process {process.pid} on " in said
+            assert not place.exists()
+            process.kill()
+    assert main([*sample, "--quiet"]) == 0
+    assert out.is_file() and not beside(out, "lock").exists() and not beside(out, "parts").exists()
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
@@ -16,7 +17,9 @@ from sfumato.console.how import SamplingOptions
 from sfumato.console.writers import About, Output, Parts
 from sfumato.data import to_uint8
 from sfumato.errors import UsageError
+from sfumato.files.atomic import beside
 from sfumato.files.cards import folders
+from sfumato.files.lock import held
 from sfumato.model.description import ModelConfig
 from sfumato.model.labels import Labelled, labels
 from sfumato.model.load import load
@@ -116,6 +119,24 @@ def stream(
         advance(n)
         out.write([made], shape, labels, about)
         return StreamResult(n, nfe)
+    with ExitStack() as stack:
+        if state.count == 1:  # several processes hand their parts to each other
+            stack.enter_context(held(beside(out.path, "lock"), out.path))
+        left = _by_parts(chunks, draw, out, labels, about, shape, state, advance)
+    return StreamResult(left, nfe)
+
+
+def _by_parts(
+    chunks: Sequence[range],
+    draw: Callable[[range], NDArray[Any]],
+    out: Output,
+    labels: Labelled,
+    about: About,
+    shape: tuple[int, ...],
+    state: Processes,
+    advance: Callable[[int], None],
+) -> int:
+    """Draw the chunks that are not there yet, write the output; returns how many were drawn."""
     parts = Parts(out.path, {**about, "n": 0, "labels": _digest(labels)})
     if state.index == 0:
         parts.prepare()
@@ -137,7 +158,7 @@ def stream(
         out.write(parts.read(chunks), shape, labels, about)
         parts.remove()
     state.wait()
-    return StreamResult(left, nfe)
+    return left
 
 
 @final

@@ -28,7 +28,8 @@ def whole(
     """A path ``.<name>.tmp-*`` beside ``path`` for the block to write a file or a folder to.
 
     When the block ends, everything in it is flushed to the disk (fsync) and one rename puts it in
-    place; parents are made. If the block raises, what it wrote is removed and ``path`` is as it
+    place; parents are made. Of a link what it leads to is replaced, and a file that is replaced
+    keeps its mode. If the block raises, what it wrote is removed and ``path`` is as it
     was. A folder that is replaced is moved aside to ``.<name>.old-*`` first and deleted last; a
     crash between the two renames leaves it there, complete, and `sweep` puts it back.
 
@@ -44,7 +45,7 @@ def whole(
             exceptions of the block pass through.
         UsageError: something is there and ``existing`` is "refuse".
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     token = secrets.token_hex(4)
     fresh, old = (beside(target, f"{what}-{token}") for what in ("tmp", "old"))
 
@@ -57,6 +58,8 @@ def whole(
         target.parent.mkdir(parents=True, exist_ok=True)
         yield fresh
         check()
+        if fresh.is_file() and target.is_file():
+            shutil.copymode(target, fresh)
         for inside in fresh.rglob("*") if fresh.is_dir() else ():
             _flush(inside)
         _flush(fresh)

@@ -19,25 +19,29 @@ LOCK, OWNER = ".lock", ".lock-owner"
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, what: Path | None = None) -> Iterator[None]:
     """Hold ``folder``, which is made, for the block; the system lets go when the process ends.
 
     The empty file ``.lock`` stays: to delete it would let two in. A folder that was made for the
-    block and is empty after it is removed.
+    block, or stands for another, is removed if it is empty after it.
+
+    Args:
+        folder: what is written, or a folder beside it that stands for it.
+        what: what is written, if that is not ``folder``.
 
     Raises:
         SfumatoError: another process holds it, with its number, machine and since when; or the
             folder cannot be written.
     """
-    owner, fresh = folder / OWNER, not folder.exists()
+    owner, passing = folder / OWNER, what is not None or not folder.exists()
     lock = FileLock(folder / LOCK, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise SfumatoError(
-            f"{folder} is being written by {_told(owner)}; wait for it or stop it, or choose "
-            "another place (nothing was changed)"
+            f"{what or folder} is being written by {_told(owner)}; wait for it or stop it, or "
+            "choose another place (nothing was changed)"
         ) from None
     except OSError as error:
         raise unwritable(folder, error) from error
@@ -48,7 +52,7 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         owner.unlink(missing_ok=True)
-        if fresh and not contents(folder):
+        if passing and folder.is_dir() and not contents(folder):
             (folder / LOCK).unlink(missing_ok=True)
             folder.rmdir()
         lock.release()

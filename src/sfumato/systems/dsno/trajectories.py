@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.files.atomic import sweep
+from sfumato.files.atomic import beside, sweep
+from sfumato.files.lock import held
 from sfumato.model.walk import walk as from_noise
 from sfumato.process import Process
 from sfumato.sampling import Solver
@@ -103,15 +105,18 @@ def generate(
     if (own := in_words(denoiser.process)) != about.process:
         raise UsageError(f"expected a model of {about.process}, got {own}")
     out = Path(out)
-    if share[0] == 0:
-        _open(out, about)
-    wait()
-    for shard in range(share[0], about.shards, share[1]):
-        if not _stands(out, about, shard):
-            states, labels = walk(denoiser, solver, about, about.indices(shard))
-            write_shard(out, about, shard, states, labels)
-        advance(len(about.indices(shard)))
-    wait()
+    with ExitStack() as stack:
+        if share[1] == 1:  # several processes share the folder
+            stack.enter_context(held(beside(out, "lock"), out))
+        if share[0] == 0:
+            _open(out, about)
+        wait()
+        for shard in range(share[0], about.shards, share[1]):
+            if not _stands(out, about, shard):
+                states, labels = walk(denoiser, solver, about, about.indices(shard))
+                write_shard(out, about, shard, states, labels)
+            advance(len(about.indices(shard)))
+        wait()
     return out
 
 

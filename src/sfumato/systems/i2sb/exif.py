@@ -10,6 +10,9 @@ from PIL import Image
 
 _HEAD: Final = b"Exif\0\0"
 _ORIENTATION: Final = 0x0112
+_JPEG: Final = b"\xff\xd8\xff"
+_BYTES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+"""Of a value of each type of TIFF."""
 _PARTS: Final = (0x8769, 0x8825)  # the camera's settings, and where it stood
 # A TIFF's own directory is its EXIF: these are about the picture, the others about the file.
 _ABOUT: Final = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
@@ -46,6 +49,70 @@ def for_tiff(exif: bytes) -> bytes:
     found = Image.Exif()
     found.load(exif)
     return _about(found)
+
+
+def of_other_pixels(exif: bytes, height: int, width: int) -> bytes | None:
+    """EXIF for a picture whose pixels were changed; every other byte as it was.
+
+    The thumbnail shows what was there before, and so may a preview in a camera's own notes: both
+    are blanked. Sizes are those of the picture. None if the EXIF cannot be read.
+    """
+    try:
+        return _HEAD + _renewed(exif.removeprefix(_HEAD), height, width)
+    except (struct.error, LookupError):
+        return None
+
+
+def _renewed(tiff: bytes, height: int, width: int) -> bytes:
+    order, data = {b"II": "<", b"MM": ">"}[tiff[:2]], bytearray(tiff)
+    sizes = {0x0100: width, 0x0101: height, 0xA002: width, 0xA003: height}
+
+    def directory(at: int) -> tuple[dict[int, tuple[int, int, int]], int]:
+        """Of each tag type, number of values, and where they stand; and where the link stands."""
+        (count,) = struct.unpack_from(f"{order}H", data, at)
+        found = {}
+        for place in range(at + 2, at + 2 + 12 * count, 12):
+            tag, kind, n = struct.unpack_from(f"{order}HHI", data, place)
+            small = n * _BYTES.get(kind, 1) <= 4
+            found[tag] = (kind, n, place + 8 if small else number(place + 8))
+        return found, at + 2 + 12 * count
+
+    def number(at: int, kind: int = 4) -> int:
+        return int(struct.unpack_from(order + ("H" if kind == 3 else "I"), data, at)[0])
+
+    def numbers(entry: tuple[int, int, int]) -> list[int]:
+        kind, n, at = entry
+        return [number(at + i * _BYTES[kind], kind) for i in range(n)]
+
+    def blank(start: int, n: int) -> None:
+        stop = min(start + n, len(data))
+        data[start:stop] = bytes(max(stop - start, 0))
+
+    def resize(found: dict[int, tuple[int, int, int]]) -> None:
+        for tag in found.keys() & sizes.keys():
+            kind, n, at = found[tag]
+            if n == 1 and kind in (3, 4) and sizes[tag] < 1 << (8 * _BYTES[kind]):
+                struct.pack_into(order + ("H" if kind == 3 else "I"), data, at, sizes[tag])
+
+    first, link = directory(number(4))
+    resize(first)
+    if 0x8769 in first:
+        camera, _ = directory(numbers(first[0x8769])[0])
+        resize(camera)
+        if 0x927C in camera:
+            _, n, at = camera[0x927C]
+            if _JPEG in data[at : at + n]:
+                blank(at, n)
+    if second := number(link):
+        thumbnail, end = directory(second)
+        for where, length in ((0x0201, 0x0202), (0x0111, 0x0117)):  # a JPEG, or bare strips
+            if where in thumbnail and length in thumbnail:
+                pairs = zip(numbers(thumbnail[where]), numbers(thumbnail[length]), strict=False)
+                for start, n in pairs:
+                    blank(start, n)
+        blank(second, end + 4 - second)
+        struct.pack_into(f"{order}I", data, link, 0)
+    return bytes(data)
 
 
 def _about(found: Image.Exif) -> bytes:

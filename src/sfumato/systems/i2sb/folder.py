@@ -16,6 +16,7 @@ from sfumato.systems.i2sb.write import kind_of
 
 SPREAD: Final = ".spread.png"
 COMPARE: Final = ".compare.png"
+MASK: Final = ".mask.png"
 
 T = TypeVar("T")
 
@@ -34,6 +35,11 @@ class Item:
     def spread(self) -> Path:
         """The uncertainty map, beside the result."""
         return self.target.with_name(self.target.name + SPREAD)
+
+    @property
+    def mask(self) -> Path:
+        """Where pixels were hidden, beside the result."""
+        return self.target.with_name(self.target.stem + MASK)
 
     @property
     def compare(self) -> Path:
@@ -74,6 +80,7 @@ def plan(
     skip_existing: bool = False,
     spread: bool = False,
     compare: bool = False,
+    mask: bool = False,
 ) -> FolderPlan:
     """The pictures of a file or a folder and all below it, and where each result goes.
 
@@ -90,6 +97,7 @@ def plan(
         skip_existing: leave out what has a result already.
         spread: an uncertainty map is written beside each result.
         compare: a comparison is written beside each result.
+        mask: so is a mask.
 
     Raises:
         UsageError: nothing there, no pictures, or a result that exists or would be written twice.
@@ -113,10 +121,10 @@ def plan(
         raise UsageError(f"{source} holds no pictures (files ending in {' '.join(SUFFIXES)})")
     for item in items:
         kind_of(item.target)
-    _check_apart(items, in_place)
+    _check_apart(items, in_place, mask)
     wanted = [i for i in items if not (skip_existing and i.target.exists())]
     if not force:
-        _check_new(wanted, in_place, spread, compare)
+        _check_new(wanted, in_place, spread, compare, mask)
     return FolderPlan(wanted, len(items) - len(wanted))
 
 
@@ -143,7 +151,7 @@ def _is_ours(path: Path) -> bool:
     return contact.described(path).startswith('{"sfumato"')
 
 
-def _check_apart(items: Sequence[Item], in_place: bool) -> None:
+def _check_apart(items: Sequence[Item], in_place: bool, mask: bool) -> None:
     sources = {item.source.resolve(): item for item in items}
     taken: dict[Path, Item] = {}
     for item in items:
@@ -153,6 +161,13 @@ def _check_apart(items: Sequence[Item], in_place: bool) -> None:
                 f"{taken[place].name} and {item.name} would both become {item.target}; rename one"
             )
         taken[place] = item
+        if mask:
+            if (hidden := item.mask.resolve()) in {**taken, **sources}:
+                raise UsageError(
+                    f"the mask of {item.name} would become {item.mask}, like another file; rename "
+                    "one"
+                )
+            taken[hidden] = item
         original = sources.get(place)
         if original is not None and not (in_place and original is item):
             raise UsageError(
@@ -160,11 +175,14 @@ def _check_apart(items: Sequence[Item], in_place: bool) -> None:
             )
 
 
-def _check_new(items: Sequence[Item], in_place: bool, spread: bool, compare: bool) -> None:
+def _check_new(
+    items: Sequence[Item], in_place: bool, spread: bool, compare: bool, mask: bool
+) -> None:
     there = []
     for item in items:
         own = in_place and item.target.exists() and item.target.samefile(item.source)
         places = [item.target] * (not own) + [item.spread] * spread + [item.compare] * compare
+        places += [item.mask] * mask
         there += [p for p in places if p.exists() or p.is_symlink()]
     if there:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""

@@ -18,7 +18,7 @@ from sfumato.data.decode import MAX_BYTES, MAX_PIXELS, BrokenImage, opened
 from sfumato.data.degrade.jpeg import tables
 from sfumato.errors import UsageError
 from sfumato.systems.i2sb import deep
-from sfumato.systems.i2sb.exif import read_exif, turned
+from sfumato.systems.i2sb.exif import of_other_pixels, read_exif, turned
 
 _GREY: Final = ("1", "L", "LA", "La")
 _COLOUR: Final = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr")
@@ -65,10 +65,14 @@ class Picture:
         return self.pixels.shape[1], self.pixels.shape[2]
 
     def replaced(self, pixels: Tensor, alpha: Tensor | None) -> Picture:
-        """The same file with other pixels: a profile for grey is left out where grey became RGB,
-        and the other way round."""
+        """The same file with other pixels.
+
+        A profile for grey is left out where grey became RGB, and the other way round; EXIF keeps no
+        thumbnail of the old pixels, and has the new size.
+        """
         icc = self.icc if len(pixels) == len(self.pixels) else None
-        return dataclasses.replace(self, pixels=pixels, alpha=alpha, icc=icc)
+        exif = self.exif and of_other_pixels(self.exif, pixels.shape[1], pixels.shape[2])
+        return dataclasses.replace(self, pixels=pixels, alpha=alpha, icc=icc, exif=exif)
 
 
 def read_picture(path: Path | str, max_pixels: int = MAX_PIXELS) -> Picture:

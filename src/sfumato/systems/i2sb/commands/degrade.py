@@ -14,7 +14,6 @@ from sfumato.console.options import at_least, parse
 if TYPE_CHECKING:
     from sfumato.data.degrade import Task
     from sfumato.systems.i2sb.folder import Item
-    from sfumato.systems.i2sb.picture import Picture
 
 _ABOUT = """Degrade one picture, or all pictures of a folder and of those below it.
 
@@ -65,13 +64,13 @@ def run(config: DegradeConfig) -> int:
     """
     at_least("max-pixels", config.max_pixels, 1)
     at_least("quality", config.quality, 1)
-    from sfumato.data.degrade import tasks_named
+    from sfumato.data.degrade import CentreMask, FreeForm, tasks_named
     from sfumato.systems.i2sb import folder
 
     (task,) = tasks_named([config.task])
     planned = folder.plan(
-        config.source, config.out, force=config.force, in_place=False, skip_existing=False,
-        spread=False, compare=False,
+        config.source, config.out, force=config.force,
+        mask=isinstance(task.degradation, CentreMask | FreeForm),
     )  # fmt: skip
     outcome = folder.run(planned.items, lambda item: _one(config, task, item))
     for item, reason in outcome.failed:
@@ -81,7 +80,7 @@ def run(config: DegradeConfig) -> int:
     return outcome.status
 
 
-def _one(config: DegradeConfig, task: Task, item: Item) -> Picture:
+def _one(config: DegradeConfig, task: Task, item: Item) -> None:
     """Read, degrade and write one picture; what is random depends on its name too."""
     import torch
     from PIL import Image
@@ -111,13 +110,11 @@ def _one(config: DegradeConfig, task: Task, item: Item) -> Picture:
     if known is not None:
         y = torch.where(known > 0, y, torch.zeros_like(y))
         mask = Image.fromarray(to_uint8(1 - 2 * known)[0, 0].numpy())
-        write(item.target.with_name(item.target.stem + ".mask.png"), pictures.encode(mask))
+        write(item.mask, pictures.encode(mask))
     made = y[0].clamp(-1, 1)
     if isinstance(kind, Grey) or len(picture.pixels) == 1:
         made = made.mean(0, keepdim=True)
     alpha = picture.alpha
     if alpha is not None:
         alpha = alpha[:, : height : kind.scale, : width : kind.scale]
-    result = picture.replaced(made, alpha)
-    write_picture(result, item.target, config.quality)
-    return result
+    write_picture(picture.replaced(made, alpha), item.target, config.quality)

@@ -17,7 +17,7 @@ from sfumato.errors import UsageError
 if TYPE_CHECKING:
     from sfumato.systems.i2sb.folder import Item
     from sfumato.systems.i2sb.restorer import Restorer
-    from sfumato.systems.i2sb.work import RestorationRequest, Restored
+    from sfumato.systems.i2sb.work import RestorationRequest
 
 _ABOUT = """Restore one picture, or all pictures of a folder and of those below it.
 
@@ -178,7 +178,7 @@ def run(config: RestoreConfig) -> int:
             advance(now - shown)
             shown = now
 
-        def one(item: Item) -> Restored:
+        def one(item: Item) -> tuple[float, tuple[int, int]]:
             try:
                 return _one(config, restorer, wish, item, percent if single else None)
             finally:
@@ -188,10 +188,9 @@ def run(config: RestoreConfig) -> int:
         outcome = folder.run(planned.items, one)
     for item, reason in outcome.failed:
         print(f"sfumato restore: {item.name}: {reason}", file=sys.stderr)
-    seconds = sum(restored.seconds for _, restored in outcome.done)
+    seconds = sum(spent for _, (spent, _) in outcome.done)
     if single and outcome.done:
-        item, restored = outcome.done[0]
-        height, width = restored.after.size
+        item, (_, (height, width)) = outcome.done[0]
         _say(config, f"wrote {item.target} ({width}x{height}, {seconds:.1f} s)")
     elif not single:
         words = f"{len(outcome.done)} restored ({seconds:.1f} s), {len(outcome.failed)} failed"
@@ -210,8 +209,8 @@ def _one(
     wish: RestorationRequest,
     item: Item,
     progress: Callable[[int, int], None] | None,
-) -> Restored:
-    """Read, restore and write one picture."""
+) -> tuple[float, tuple[int, int]]:
+    """Read, restore and write one picture; returns the seconds and the size (height, width)."""
     from sfumato.files import pictures
     from sfumato.files.atomic import write
     from sfumato.systems.i2sb import work
@@ -239,4 +238,4 @@ def _one(
     if config.compare:
         image = work.side_by_side(restored.before, restored.after)
         write(item.compare, pictures.encode(image, about=about))
-    return restored
+    return restored.seconds, restored.after.size
