@@ -93,10 +93,11 @@ def test_a_newer_format_is_refused(toy, checkpoint, tmp_path):
 
 
 def test_weights_of_another_model_are_refused(toy, checkpoint, tmp_path):
-    wide = toy.toy_model(32).to_json()
-    other = rewritten(checkpoint, tmp_path / "m", "model.json", {"model": wide})
-    with pytest.raises(SfumatoError, match=r"another model: .*has shape .*expected"):
-        load_model(other)
+    for width, message in ((8, r"another model: .*has shape .*expected"), (32, "more weights")):
+        described = {"model": toy.toy_model(width).to_json()}
+        other = rewritten(checkpoint, tmp_path / f"m{width}", "model.json", described)
+        with pytest.raises(SfumatoError, match=message):
+            load_model(other)
 
 
 def test_no_folder_or_no_checkpoint_is_said(tmp_path):

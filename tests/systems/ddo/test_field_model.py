@@ -148,7 +148,7 @@ def test_misfits_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="with 1 axes"):
         line = Frame(Box.PERIODIC, (Axis("x"),), (Quantity("u"),))
         values = np.zeros((12, 1, 16), np.float32)
-        fields.fitted(
+        fields.sized_for(
             UNOConfig(1, 1, (16, 32)), FieldSet("l", values, line, DataCard("l", "", "", ""))
         )
     with torch.no_grad():

@@ -93,13 +93,13 @@ def test_a_run_can_be_resumed_and_an_fno_trained(tmp_path: Path) -> None:
 
 def test_moving_examples_is_a_translation() -> None:
     x = torch.randn(3, 2, 8, 6)
-    got = fields.moved(x, sf.generators(0, range(3)))
+    got = fields.translated(x, sf.generators(0, range(3)))
     for a, b in zip(got, x, strict=True):
         shifts = [
             (i, j) for i in range(8) for j in range(6) if torch.equal(b.roll((i, j), (1, 2)), a)
         ]
         assert len(shifts) == 1
-    many = fields.moved(torch.arange(8.0).expand(400, 1, 8), sf.generators(0, range(400)))
+    many = fields.translated(torch.arange(8.0).expand(400, 1, 8), sf.generators(0, range(400)))
     counts = torch.bincount(many[:, 0, 0].long(), minlength=8)
     assert int(counts.min()) > 25  # every shift, about as often (50 expected)
 
