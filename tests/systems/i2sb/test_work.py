@@ -40,12 +40,15 @@ def test_a_fake_is_a_restorer() -> None:
 def test_grey_goes_in_as_rgb_and_comes_back_grey(channels: int, depth: int) -> None:
     fake = Fake(step=0.25, noise=0)
     alpha = torch.rand(1, 6, 9)
-    given = picture(channels, alpha=alpha, depth=depth, icc=SRGB, exif=b"Exif", dpi=(3.0, 4.0))
+    about = Image.Exif()
+    about[0x010F] = "a camera"
+    exif = about.tobytes()
+    given = picture(channels, alpha=alpha, depth=depth, icc=SRGB, exif=exif, dpi=(3.0, 4.0))
     got = restore_picture(fake, given, RestorationRequest("deblur", steps=7))
     assert fake.calls == [((3, 6, 9), "deblur", 7, (fold(0, "restore", 0),))]
     torch.testing.assert_close(got.after.pixels, given.pixels - 0.25)
     assert got.after.alpha is alpha
-    assert (got.after.depth, got.after.icc, got.after.exif) == (depth, SRGB, b"Exif")
+    assert (got.after.depth, got.after.icc, got.after.exif) == (depth, SRGB, exif)
     assert got.after.dpi == (3, 4)
     assert got.spread is None
     assert got.before.pixels.equal(given.pixels)
