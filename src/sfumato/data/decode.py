@@ -36,7 +36,7 @@ class BrokenImage(ValueError):
     """A picture that cannot be used, and why."""
 
 
-class Pixels(NamedTuple):
+class DecodedPicture(NamedTuple):
     """A decoded picture, and what it was before.
 
     Args:
@@ -142,7 +142,7 @@ def decode(
     name: str = "",
     fit: Fit = "crop",
     levels: tuple[int, int] = FULL,
-) -> Pixels:
+) -> DecodedPicture:
     """The picture as uint8 (channels, R, R).
 
     Turned as its EXIF orientation says, transparent parts composited on white, 16-bit grey
@@ -171,7 +171,7 @@ def decode(
         picture = flat(upright, "L" if channels == 1 else "RGB", levels)
     square = _square(picture, resolution, fit)
     pixels = np.asarray(square).reshape(resolution, resolution, channels)
-    return Pixels(
+    return DecodedPicture(
         np.ascontiguousarray(pixels.transpose(2, 0, 1)), picture.size, depth, frames, grey
     )
 

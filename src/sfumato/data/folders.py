@@ -17,8 +17,8 @@ from typing import Final, Literal, TypeAlias, cast, final, get_args
 import numpy as np
 from rich.progress import track
 
-from sfumato.data.decode import FULL, Channels, Fit, Pixels, decode, quiet
-from sfumato.data.layouts import Layout, layout_of
+from sfumato.data.decode import FULL, Channels, DecodedPicture, Fit, decode, quiet
+from sfumato.data.layouts import FolderLayout, layout_of
 from sfumato.data.listing import (
     Entry,
     FileSource,
@@ -136,7 +136,7 @@ def folder(
     if not cached.is_dir():
         between = FULL if levels == "full" else _levels(source, wanted)
 
-        def use(entry: Entry) -> Pixels | str:
+        def use(entry: Entry) -> DecodedPicture | str:
             return usable(
                 source,
                 entry,
@@ -202,7 +202,7 @@ def folder_name(path: Path) -> str:
 
 
 def _labels_of(
-    layout: Layout, index: np.ndarray
+    layout: FolderLayout, index: np.ndarray
 ) -> tuple[np.ndarray | None, tuple[LabelAxis, ...], list[str]]:
     """The labels of some pictures, none if one has none; and the notes of the layout."""
     notes = list(layout.notes)
@@ -229,7 +229,7 @@ def _range(sizes: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]]:
     return (w0, h0), (w1, h1)
 
 
-def _others(layout: Layout, read: Sequence[bool], split: str) -> dict[str, int]:
+def _others(layout: FolderLayout, read: Sequence[bool], split: str) -> dict[str, int]:
     """How many pictures are not read, by their part."""
     rest = [p for p, r in zip(layout.parts, read, strict=True) if not r]
     held = "test" if split == "train" else "train"
@@ -242,7 +242,7 @@ def _levels(source: FileSource, wanted: Sequence[Entry]) -> tuple[int, int]:
     found = []
     for entry in wanted:
         seen = usable(source, entry, partial(decode, resolution=1, channels=1, name=entry.name))
-        if isinstance(seen, Pixels) and seen.depth:
+        if isinstance(seen, DecodedPicture) and seen.depth:
             found.append(seen.depth)
     return (min(low for low, _ in found), max(high for _, high in found)) if found else FULL
 
@@ -259,9 +259,12 @@ def _say_dark(path: Path, depth: tuple[int, int] | None, levels: Levels) -> None
 
 
 def _decode_all(
-    use: Callable[[Entry], Pixels | str], wanted: Sequence[Entry], target: Path, progress: bool
+    use: Callable[[Entry], DecodedPicture | str],
+    wanted: Sequence[Entry],
+    target: Path,
+    progress: bool,
 ) -> None:
-    def results() -> Iterator[tuple[Entry, Pixels | str]]:
+    def results() -> Iterator[tuple[Entry, DecodedPicture | str]]:
         with quiet(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             for start in range(0, len(wanted), _BATCH):
                 batch = wanted[start : start + _BATCH]

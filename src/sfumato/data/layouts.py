@@ -33,7 +33,7 @@ _IMAGES: Final = {"image", "images", "imgs", "img", "jpegimages", "photos", "pic
 
 @final
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """How pictures are arranged.
 
     Args:
@@ -53,7 +53,7 @@ class Layout:
 
 def layout_of(
     source: FileSource, entries: Sequence[Entry], names: Sequence[str], labels: str = "auto"
-) -> Layout:
+) -> FolderLayout:
     """How the pictures ``names`` among the files ``entries`` are arranged.
 
     Args:
@@ -71,13 +71,13 @@ def layout_of(
     inside = [name.removeprefix(top) for name in names]
     if labels == "folders":
         found, axes = labels_from_heads([_head(name) for name in inside])
-        return Layout("folders as classes", ("",) * len(inside), found, axes)
+        return FolderLayout("folders as classes", ("",) * len(inside), found, axes)
     parts, rest = parts_of(inside, refuse=labels not in ("none", "names"))
     if labels == "none":
-        return Layout(f"without classes{_around(parts)}", parts)
+        return FolderLayout(f"without classes{_around(parts)}", parts)
     if labels == "names":
         found, axes = labels_from_names(rest)
-        return Layout(f"classes by the files' names{_around(parts)}", parts, found, axes)
+        return FolderLayout(f"classes by the files' names{_around(parts)}", parts, found, axes)
     files = [entry for entry in entries if entry.name.startswith(top)]
     table = find_table(source, files, top, inside, parts, labels)
     notes = table.notes if table else ()
@@ -88,9 +88,9 @@ def layout_of(
             _all_labelled(table, inside, parts)
             rows = [table.rows.get(name) for name in inside]
             found, axes = labels_from_rows(rows, columns, table.all)
-            return Layout(f"{table.name}{_around(parts)}", parts, found, axes, notes)
+            return FolderLayout(f"{table.name}{_around(parts)}", parts, found, axes, notes)
         notes += (f"no classes: {table.name} has texts but no labels",)
-        return Layout(f"without classes{_around(parts)}", parts, notes=notes)
+        return FolderLayout(f"without classes{_around(parts)}", parts, notes=notes)
     if labels != "auto":
         why = "; ".join(notes) or "there is no label file"
         raise UsageError(f"--labels {labels}: {why}; say auto, folders or none")
@@ -114,7 +114,9 @@ def _head(name: str) -> str:
     return name.partition("/")[0] if "/" in name else ""
 
 
-def _by_folders(rest: Sequence[str], parts: tuple[str, ...], notes: tuple[str, ...]) -> Layout:
+def _by_folders(
+    rest: Sequence[str], parts: tuple[str, ...], notes: tuple[str, ...]
+) -> FolderLayout:
     """Classes by the first folder of names from which parts and common folders were removed."""
     heads = [_head(name) for name in rest]
     for part in set(parts):  # train/cat/1.png beside test/images/1.png
@@ -128,7 +130,9 @@ def _by_folders(rest: Sequence[str], parts: tuple[str, ...], notes: tuple[str, .
             "give the path of the pictures, or say --labels folders if they are classes"
         )
     if _are_shards(heads, rest):
-        return Layout(f"without classes, in numbered folders{_around(parts)}", parts, notes=notes)
+        return FolderLayout(
+            f"without classes, in numbered folders{_around(parts)}", parts, notes=notes
+        )
     found, axes = labels_from_heads(heads)
     for part in set(parts):
         lone = [n for n, h, p in zip(rest, heads, parts, strict=True) if p == part and not h]
@@ -138,7 +142,7 @@ def _by_folders(rest: Sequence[str], parts: tuple[str, ...], notes: tuple[str, .
             )
             found, axes = None, ()
     name = "without classes" if found is None else "class folders"
-    return Layout(f"{name}{_around(parts)}", parts, found, axes, notes)
+    return FolderLayout(f"{name}{_around(parts)}", parts, found, axes, notes)
 
 
 def _some(names: Sequence[str]) -> str:
