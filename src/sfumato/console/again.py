@@ -34,15 +34,15 @@ def read_run(folder: Path | str) -> tuple[RecipeEntry, Any]:
         raise SfumatoError(f"there is no run in {folder}: it has no config.json")
     try:
         about = json.loads(path.read_text("utf-8"))
-        name, config = about["recipe"], about["config"]
+        name, config = about["recipe"], dict(about["config"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SfumatoError(f"{path} does not say what was run: {error!r}") from error
     recipe = find("recipe", str(name), recipes())
     source = about.get("source")
-    path = config.get("path")
+    data = config.get("path")
     known = isinstance(source, dict) and "path" in source
-    if known and isinstance(path, str) and not Path(path).exists():
-        config = {**config, "path": source["path"]}  # begun in another working folder
+    if known and isinstance(data, str) and not Path(data).exists():
+        config["path"] = source["path"]  # begun in another working folder
     before = getattr(recipe.config, "before", {})  # what older runs did not say
     config = {**before, **config, "type": recipe.config.__name__}  # the type had another name
     return recipe, decode(config, recipe.config, allowed_types(config), str(path))

@@ -142,6 +142,10 @@ def test_a_damaged_run_description_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"recipe": ')
     with pytest.raises(SfumatoError, match="does not say what was run"):
         read_run(tmp_path)
+    about = {"recipe": "images", "config": {"path": "photos", "channels": 7}}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    with pytest.raises(UsageError, match=r"config\.json\.channels"):  # the file is named
+        read_run(tmp_path)
     (tmp_path / "config.json").write_text('{"recipe": "fashoin", "config": {}}')
     with pytest.raises(UsageError, match="did you mean 'fashion'"):
         read_run(tmp_path)
