@@ -19,6 +19,7 @@ class Fake:
     step: float = 0.0
     noise: float = 0.1
     out: int = 3
+    best_quality: int = 60
     calls: list[tuple[tuple[int, ...], str, int | None, tuple[int, ...]]] = field(
         default_factory=list
     )

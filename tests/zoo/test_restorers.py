@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from sfumato.cli import main
 from sfumato.cli.tour.restoring import photograph
+from sfumato.data import to_uint8
 from sfumato.data.degrade import TASKS, Blur, BlurKernel, FreeForm, Grey, Jpeg, Noisy, Task, posed
 from sfumato.files.cards import folders
 from sfumato.metrics import detail, psnr
@@ -72,6 +76,7 @@ def test_the_usual_answer_is_the_mean_where_there_is_one() -> None:
     work = restorer("restore")
     assert [work.usual_steps(t) for t in work.tasks] == [1, 1, 1, 1, 10, 1]
     assert [work.usual_steps(t, crisp=True) for t in work.tasks] == [10] * 6
+    assert work.best_quality == 60 and restorer("restore-inpaint").best_quality == 100
     assert restorer("restore-inpaint").usual_steps("inpaint") > 1
     for quality in (20, 50, 80):
         x = posed(Task("jpeg", Jpeg((quality, quality))), truth(), generators(0, [0, 1])).beside
@@ -127,3 +132,16 @@ def test_what_is_painted_is_nearer_than_the_mean_colour() -> None:
     flat = torch.where(hole > 0, mean, truth())
     gain = psnr(made, truth(), hole).mean() - psnr(flat, truth(), hole).mean()
     assert float(gain) > 2
+
+
+def test_jpeg_files_better_than_were_learned_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    restorer("restore")
+    pixels = to_uint8(truth()[0][:, :32, :48]).permute(1, 2, 0).numpy()
+    for quality in (40, 60, 61, 95):
+        Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=quality)
+        words = ["restore", str(tmp_path / "a.jpg"), str(tmp_path / "b.png"), "--task", "jpeg"]
+        assert main([*words, "--force"]) == 0
+        said = capsys.readouterr().err
+        assert (f"a JPEG file of quality {quality}; the model learned" in said) == (quality > 60)

@@ -10,7 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfumato.data.degrade import CentreMask, FreeForm, Grey, Noisy, Problem, Task, begin, with_hole
+from sfumato.data.degrade import (
+    CentreMask,
+    FreeForm,
+    Grey,
+    Jpeg,
+    Noisy,
+    Problem,
+    Task,
+    begin,
+    with_hole,
+)
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.guide import Tiled
@@ -259,6 +269,12 @@ class Restorer(Model):
             x1, known = with_hole(x1, hole, g)
         number = 0 if task.name == BLIND else self.description.names.index(task.name)
         return begin(task, x1, known, g, number)
+
+    @property
+    def best_quality(self) -> int:
+        """The greatest quality of JPEG files that the model learned to restore; 100 for none."""
+        learned = (task.degradation for task in self.description.tasks)
+        return max((kind.quality[1] for kind in learned if isinstance(kind, Jpeg)), default=100)
 
     def usual_steps(self, task: str, crisp: bool = False) -> int:
         """Steps of the walk unless told otherwise; a large hole takes several walks.

@@ -36,9 +36,6 @@ examples:
   sfumato restore photo.png whole.png --task inpaint --mask hole.png
 """
 
-BEST = 60
-"""JPEG qualities that the shipped model learned to restore go up to here."""
-
 In = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
 Out = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
 
@@ -220,10 +217,11 @@ def _one(
     from sfumato.systems.i2sb.write import check_kind, check_place, write_picture
 
     picture = read_picture(item.source, config.max_pixels)
-    if config.task in ("jpeg", "blind") and (q := jpeg_quality(item.source)) > BEST:
+    best = restorer.best_quality
+    if config.task in ("jpeg", "blind") and (q := jpeg_quality(item.source)) > best:
         print(
             f"sfumato restore: {item.name}: a JPEG file of quality {q}; the model learned to "
-            f"restore 5 to {BEST}, and better files come out worse",
+            f"restore up to {best}, and better files come out worse",
             file=sys.stderr,
         )
     check_kind(picture, item.target)
