@@ -33,8 +33,8 @@ from sfumato.nn import MLPConfig
 from sfumato.seeds import generator
 from sfumato.systems.dpdm.accounting import Accountant
 from sfumato.systems.dpdm.audit import epsilon_lower_bound, guesses_from_scores
-from sfumato.systems.dpdm.config import PrivacyConfig
 from sfumato.systems.dpdm.descent import private
+from sfumato.systems.dpdm.options import PrivacyConfig
 from sfumato.systems.dpdm.randomness import RandomSource
 from sfumato.train import TrainConfig, diffusion, train
 

@@ -23,8 +23,8 @@ from sfumato.nn import UNet, UNetConfig
 from sfumato.nn.norm import EPSILON, GroupNorm
 from sfumato.seeds import generator
 from sfumato.systems.dpdm.descent import add_clipped
+from sfumato.systems.dpdm.options import Config, preset
 from sfumato.systems.dpdm.per_example import per_example_gradients
-from sfumato.systems.dpdm.recipe import Config, preset
 
 SEED = 0
 CLIP = 1.0

@@ -27,6 +27,16 @@ COMMANDS = {
     "import torch": ["-c", "import torch"],
     "import torch, sfumato": ["-c", "import torch, sfumato"],
     "sfumato --help": ["-m", "sfumato", "--help"],
+    "sfumato train images --help": ["-m", "sfumato", "train", "images", "--help"],
+    "sfumato fields train --help": ["-m", "sfumato", "fields", "train", "--help"],
+    "sfumato private train fashion --help": [
+        "-m",
+        "sfumato",
+        "private",
+        "train",
+        "fashion",
+        "--help",
+    ],
     "sfumato sample fashion --n 16": [*SAMPLE, "--threads", "1", "--out", "sheet.png"],
 }
 

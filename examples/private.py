@@ -16,8 +16,8 @@ from sfumato.model.description import ModelConfig
 from sfumato.nn import MLPConfig
 from sfumato.systems.dpdm.accounting import Accountant
 from sfumato.systems.dpdm.certificate import read_promise
-from sfumato.systems.dpdm.config import PrivacyConfig
 from sfumato.systems.dpdm.descent import private
+from sfumato.systems.dpdm.options import PrivacyConfig
 from sfumato.train import TrainConfig, diffusion, train
 from sfumato.train.rule import Descent, MakeRule
 

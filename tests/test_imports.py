@@ -18,7 +18,7 @@ CORE = {
 }  # fmt: skip
 # From below to above: what each layer may import of ours is itself and all that stands before it.
 LAYERS: tuple[set[str], ...] = (
-    {"errors", "system", "library"},
+    {"errors", "lazy", "system", "library"},
     {"nn"},
     CORE,
     {"solve", "guide"},
@@ -180,9 +180,10 @@ def run(code: str) -> str:
 # Every name of the core and of the systems is touched, so that imports put off until first use are
 # counted as well; the rooms for data and training, and trained models, may need more.
 TOUCH = """import sfumato
+from sfumato.lazy import homes
 models = {"FieldSampler", "Restorer", "TextToImage"}
 rooms = {"guide", "nn", "solve", "times"}
-for name, home in sfumato._HOME.items():
+for name, home in homes("sfumato").items():
     room = home.split(".")[1:2]
     if name in rooms or room and room[0] not in ("model", "files") and name not in models:
         getattr(sfumato, name)
@@ -221,7 +222,45 @@ def test_sample_is_the_verb_however_it_is_imported() -> None:
     assert run(code) == "True True"
 
 
-def test_the_help_does_not_import_torch() -> None:
-    code = "import sys\nsys.argv = ['sfumato', '--help']\nfrom sfumato.cli import main\n"
-    code += "try: main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
-    assert run(code).splitlines()[-1] == "False"
+def helps() -> list[str]:
+    """Every command line that prints a help."""
+    from sfumato.system import commands, recipes
+    from sfumato.systems.dpdm.options import presets
+
+    verbs = {"fields": "train sample evaluate calibrate data", "private": "plan export check train"}
+    verbs |= {"experts": "plan join", "data": ""}
+    lines = ["", *commands()]
+    lines += [f"train {name}" for name, recipe in recipes().items() if recipe.summary]
+    lines += [f"private train {name}" for name in presets()]
+    return lines + [f"{c} {v}" for c, given in verbs.items() for v in given.split()]
+
+
+def test_no_help_imports_torch() -> None:
+    code = f"""
+import contextlib, io, sys
+from sfumato.cli import main
+for line in {helps()!r}:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        status = main([*line.split(), "--help"])
+    print([line, status, "usage" in said.getvalue().lower(), "torch" in sys.modules])
+"""
+    for line, said in zip(helps(), run(code).splitlines(), strict=True):
+        assert said == str([line, 0, True, False])
+
+
+@pytest.mark.parametrize("name", ["data", "nn", "train"])
+def test_lazy_packages_have_the_names_of_their_stubs(name: str) -> None:
+    import importlib
+
+    from sfumato.lazy import homes
+
+    package = importlib.import_module(f"sfumato.{name}")
+    modules = {path.stem for path in (SOURCE / name).glob("*.py")}
+    home = homes(f"sfumato.{name}")
+    assert home and not modules & set(home), "a module's name would hide the attribute"
+    for one, at in home.items():
+        assert getattr(package, one) is getattr(importlib.import_module(at), one)
+    assert set(home) <= set(dir(package)) and package.__all__ == sorted(home)
+    with pytest.raises(AttributeError, match="absent"):
+        _ = package.absent

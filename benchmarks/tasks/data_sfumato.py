@@ -1,5 +1,6 @@
 import sfumato as sf
-from sfumato.systems.edm.images import Images, UNetConfig, run
+from sfumato.nn import UNetConfig
+from sfumato.systems.edm.images import Images, run
 from sfumato.train import TrainConfig
 
 network = UNetConfig(1, 1, channels=32, multipliers=(1, 2), blocks=2, attention=())

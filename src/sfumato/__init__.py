@@ -9,28 +9,8 @@ The names are listed in ``__init__.pyi`` and imported when they are first used, 
 ``sfumato --help`` need not wait for torch.
 """
 
-import importlib
-import re
-from pathlib import Path
+from sfumato.lazy import lazy
 
 __version__ = "0.1.0"
 
-_STUB = Path(__file__).with_suffix(".pyi").read_text("utf-8")
-_HOME = {name: home for home, name in re.findall(r"^from (\S+) import (\w+) as", _STUB, re.M)}
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'sfumato' has no attribute {name!r}")
-    home = _HOME[name]
-    if home == "sfumato":
-        value: object = importlib.import_module(f"sfumato.{name}")
-    else:
-        value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy(__name__)

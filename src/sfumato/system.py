@@ -207,27 +207,27 @@ class RecipeEntry(NamedTuple):
 
     Args:
         name: after ``sfumato train``, and in the ``config.json`` of a run.
-        module: has the frozen dataclass of its options, ``Config``, and ``run(config)``.
+        module: has ``run(config)``, which trains.
         summary: one line for lists; "" leaves it out of ``sfumato train``, because another
             command trains by it.
-        options: the name of the dataclass in the module, where it is another.
+        options: reference to the frozen dataclass of its options, "module:Config" if not given;
+            in a module that does not import torch the help is quick.
     """
 
     name: str
     module: str
     summary: str = ""
-    options: str = "Config"
+    options: str = ""
 
     @property
     def config(self) -> Any:
         """The dataclass of its options."""
-        return resolve(f"{self.module}:{self.options}")
+        return resolve(self.options or f"{self.module}:Config")
 
     @property
     def run(self) -> Callable[[Any], Path]:
         """What trains by a configuration and returns the run folder."""
-        made: Callable[[Any], Path] = resolve(f"{self.module}:run")
-        return made
+        return resolve(f"{self.module}:run")
 
 
 @final

@@ -25,7 +25,7 @@ from sfumato.systems.dpdm.accounting import Accountant, epsilon
 from sfumato.systems.dpdm.certificate import seal
 from sfumato.systems.dpdm.commands.train import RECIPES
 from sfumato.systems.dpdm.ledger import Ledger
-from sfumato.systems.dpdm.recipe import presets
+from sfumato.systems.dpdm.options import presets
 
 QUICK = ["--train.steps", "4", "--train.batch", "16", "--train.sheet-every", "0", "--train.cpu"]
 QUICK += ["--train.checkpoint-every", "2", "--train.quiet", "--network.channels", "4"]

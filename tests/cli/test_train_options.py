@@ -11,8 +11,8 @@ from sfumato.cli import main
 from sfumato.nn import UNet, UNetConfig
 from sfumato.system import recipes
 from sfumato.systems.dpdm.commands.train import RECIPES as PRIVATE
-from sfumato.systems.dpdm.recipe import preset
-from sfumato.systems.edm.images import Images
+from sfumato.systems.dpdm.options import preset
+from sfumato.systems.edm.options import Images
 
 COMMANDS = [
     *(["train", name] for name, recipe in recipes().items() if recipe.summary),

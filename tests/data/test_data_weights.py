@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sfumato.data.fetch import sentence_encoder_folder
+from sfumato.data.download import sentence_encoder_folder
 from sfumato.data.packages import MINILM, PACKAGES, Package
 from sfumato.data.places import data_root
 from sfumato.errors import SfumatoError
@@ -36,7 +36,7 @@ def test_it_is_fetched_only_if_asked_for(tmp_path: Path, monkeypatch: pytest.Mon
             (root / package.key / name).write_bytes(b"x")
         return root / package.key
 
-    monkeypatch.setattr(sys.modules["sfumato.data.fetch"], "fetch", fetch)
+    monkeypatch.setattr(sys.modules["sfumato.data.download"], "fetch", fetch)
     with pytest.raises(SfumatoError, match="sfumato data fetch minilm"):
         sentence_encoder_folder(tmp_path)
     assert sentence_encoder_folder(tmp_path, download=True) == tmp_path / "minilm"

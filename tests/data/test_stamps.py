@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from sfumato.data.decode import BrokenImage
-from sfumato.data.fetch import check, fetch
+from sfumato.data.download import check, fetch
 from sfumato.data.kept import split_of
 from sfumato.data.packages import Client, Package
 from sfumato.data.places import data_root, sha256

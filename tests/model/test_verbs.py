@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import sfumato as sf
-from sfumato.data.fetch import sentence_encoder_folder
+from sfumato.data.download import sentence_encoder_folder
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.seeds import fold
 from sfumato.systems.ediffi.pipeline import ImageRequest, imagine, open_cascade

@@ -17,7 +17,7 @@ from sfumato.loss import LogNormal, Uniform
 from sfumato.process import Scheduled
 from sfumato.schedule import EDM, VPLinear
 from sfumato.train import Ema, Levels, TrainConfig, ema_decay, level, level_edges, read_log
-from sfumato.train.diffusion import DiffusionDraw
+from sfumato.train.denoising import DiffusionDraw
 from sfumato.train.report import duration
 
 

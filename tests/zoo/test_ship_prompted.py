@@ -26,7 +26,7 @@ def tool(monkeypatch: pytest.MonkeyPatch) -> Any:
     return load(ROOT / "tools" / "ship_prompted.py")
 
 
-def trained(folder: Path, config: clip.Config, share: float, before: list[Any]) -> Any:
+def trained(folder: Path, config: clip.Clip, share: float, before: list[Any]) -> Any:
     """The files of a trained dual encoder that the card is made of."""
     of = {"sentence": share, "picture": 1 - share, "n": 20}
     scores = {"pictures": "held out", "of 10": of, "of 100": of}
@@ -43,7 +43,7 @@ def test_a_dual_encoder_that_went_on_has_both_commands(
     tool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tool, "ZOO", tmp_path / "zoo")
-    first = clip.Config(Path("runs/a"), dual=DualConfig(hold=60_000, style=0.0))
+    first = clip.Clip(Path("runs/a"), dual=DualConfig(hold=60_000, style=0.0))
     before = trained(tmp_path / "a", first, 0.25, [])
     tool.encoder(tmp_path / "a", "mine")
     card = json.loads((tmp_path / "zoo" / "mine" / "card.json").read_text())
@@ -56,7 +56,7 @@ def test_a_dual_encoder_that_went_on_has_both_commands(
         for of, share in (("sentence", "25.0 %"), ("picture", "75.0 %"))
     } | {"style, by a linear reading (held out, n=30)": "12.5 %"}
 
-    trained(tmp_path / "b", clip.Config(Path("runs/b"), start="runs/a"), 0.5, [before])
+    trained(tmp_path / "b", clip.Clip(Path("runs/b"), start="runs/a"), 0.5, [before])
     for _ in range(2):  # shipping it again says nothing twice
         tool.encoder(tmp_path / "b", "mine")
         again = json.loads((tmp_path / "zoo" / "mine" / "card.json").read_text())

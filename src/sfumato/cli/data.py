@@ -123,7 +123,7 @@ def _show(config: DataConfig, wish: DataRequest) -> None:
 
 def _fetch(name: str, artefact: Path | None) -> None:
     from sfumato.data import packages
-    from sfumato.data.fetch import fetch
+    from sfumato.data.download import fetch
 
     known = datasets.table()
     if name in known and not known[name].packages:

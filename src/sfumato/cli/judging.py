@@ -16,7 +16,7 @@ from torch import Tensor
 from sfumato import zoo
 from sfumato.console import datasets
 from sfumato.data import ImageSet, LabelAxis, PointSet
-from sfumato.data.fetch import mobilenet_weights_path
+from sfumato.data.download import mobilenet_weights_path
 from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.metrics import (
     ClassifierFeatures,

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from sfumato.data.decode import drawn, planes
-from sfumato.data.fetch import check
+from sfumato.data.download import check
 from sfumato.data.kept import keep, load_kept, split_of
 from sfumato.data.packages import EMOJI
 from sfumato.data.places import data_root

@@ -14,7 +14,7 @@ import numpy as np
 
 from sfumato.data.crops import MAX_SIDE, Crops, check_crops, crop_set, pyramid
 from sfumato.data.decode import BrokenImage, planes, whole
-from sfumato.data.fetch import check
+from sfumato.data.download import check
 from sfumato.data.packages import SCIKIT_IMAGE, WALLPAPERS_16, WALLPAPERS_20, Package
 from sfumato.data.places import data_root
 from sfumato.data.sets import DataCard, ImageSet, Split, check_split

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import enum
 import math
-from typing import Final, final
+from typing import Final
 
 import numpy as np
 
+from sfumato.data.point_names import PointName
 from sfumato.data.sets import DataCard, LabelAxis, PointSet
 from sfumato.errors import UsageError, unknown
-
-
-@final
-class PointName(enum.StrEnum):
-    """The names of the point sets in the plane."""
-
-    GAUSSIANS_8 = "8-gaussians"
-    GAUSSIANS_25 = "25-gaussians"
-    DIAMOND = "diamond"
-    SWISS_ROLL = "swiss-roll"
-    MULTI_SWISS_ROLL = "multi-swiss-roll"
-    CHECKERBOARD = "checkerboard"
-    TWO_MOONS = "two-moons"
-
 
 _RING = tuple((math.cos(k * math.pi / 4), math.sin(k * math.pi / 4)) for k in range(8))
 _GRID = tuple((x / math.sqrt(2), y / math.sqrt(2)) for x in range(-2, 3) for y in range(-2, 3))

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from sfumato.data.decode import BrokenImage, planes, whole
-from sfumato.data.fetch import check
+from sfumato.data.download import check
 from sfumato.data.kept import keep, load_kept, split_of
 from sfumato.data.packages import STAMPS
 from sfumato.data.places import data_root

@@ -1,4 +1,4 @@
-"""The U-Net's configuration, checked at the door."""
+"""What networks are made of, checked at the door; nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -6,9 +6,38 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
-from sfumato.nn.context import ContextConfig
+__all__ = ["ContextConfig", "EncoderWidths", "MLPConfig", "UNetConfig"]
 
-__all__ = ["UNetConfig"]
+
+@final
+@dataclass(frozen=True)
+class EncoderWidths:
+    """Widths D of an encoder's tokens and P of what it says as a whole, 0 if it does not."""
+
+    tokens: int
+    pooled: int = 0
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1 or self.pooled < 0:
+            raise ValueError(
+                f"expected tokens >= 1 and pooled >= 0, got {self.tokens} and {self.pooled}"
+            )
+
+
+@final
+@dataclass(frozen=True)
+class ContextConfig:
+    """The encoders that a network listens to, and the width in which it hears all of them."""
+
+    encoders: tuple[EncoderWidths, ...]
+    channels: int = 128
+
+    def __post_init__(self) -> None:
+        if not self.encoders or self.channels < 1:
+            raise ValueError(
+                "expected at least one encoder and channels >= 1, got "
+                f"{len(self.encoders)} and {self.channels}"
+            )
 
 
 @final
@@ -201,3 +230,30 @@ class UNetConfig:
                     f"head_channels={self.head_channels} and width {width}; "
                     f"head_channels=0 makes one head of all channels"
                 )
+
+
+@final
+@dataclass(frozen=True)
+class MLPConfig:
+    """Sizes of an `MLP`: points have `in_features` coordinates (in phase space 2 x out_features).
+
+    `latent` is the width of the random vector that a generator takes besides.
+
+    Raises ValueError if a size is below 1 or `width` is odd or below 4.
+    """
+
+    in_features: int = 2
+    out_features: int = 2
+    width: int = 128
+    blocks: int = 3
+    labels: tuple[int, ...] = ()
+    embedding: int = 0
+    latent: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(int(n) for n in self.labels))
+        for name in ("in_features", "out_features", "blocks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected {name} >= 1, got {getattr(self, name)}")
+        if self.width < 4 or self.width % 2:
+            raise ValueError(f"expected an even width of at least 4, got {self.width}")

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.nn.attention import attend
+from sfumato.nn.config import ContextConfig, EncoderWidths
 from sfumato.nn.norm import GroupNorm, scaled_linear
 
 __all__ = [
@@ -137,37 +138,6 @@ class Prompt:
     def biased(self, bias: Tensor | None) -> Prompt:
         """With this bias (B, ΣL, H, W) on the attention to its tokens, or with none."""
         return Prompt(self.encoded, bias)
-
-
-@final
-@dataclass(frozen=True)
-class EncoderWidths:
-    """Widths D of an encoder's tokens and P of what it says as a whole, 0 if it does not."""
-
-    tokens: int
-    pooled: int = 0
-
-    def __post_init__(self) -> None:
-        if self.tokens < 1 or self.pooled < 0:
-            raise ValueError(
-                f"expected tokens >= 1 and pooled >= 0, got {self.tokens} and {self.pooled}"
-            )
-
-
-@final
-@dataclass(frozen=True)
-class ContextConfig:
-    """The encoders that a network listens to, and the width in which it hears all of them."""
-
-    encoders: tuple[EncoderWidths, ...]
-    channels: int = 128
-
-    def __post_init__(self) -> None:
-        if not self.encoders or self.channels < 1:
-            raise ValueError(
-                "expected at least one encoder and channels >= 1, got "
-                f"{len(self.encoders)} and {self.channels}"
-            )
 
 
 @final

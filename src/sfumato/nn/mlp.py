@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sfumato.nn.config import MLPConfig
 from sfumato.nn.embed import Conditioning
 
 __all__ = ["MLP", "MLPConfig"]
-
-
-@final
-@dataclass(frozen=True)
-class MLPConfig:
-    """Sizes of an `MLP`: points have `in_features` coordinates (in phase space 2 x out_features).
-
-    `latent` is the width of the random vector that a generator takes besides.
-
-    Raises ValueError if a size is below 1 or `width` is odd or below 4.
-    """
-
-    in_features: int = 2
-    out_features: int = 2
-    width: int = 128
-    blocks: int = 3
-    labels: tuple[int, ...] = ()
-    embedding: int = 0
-    latent: int = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", tuple(int(n) for n in self.labels))
-        for name in ("in_features", "out_features", "blocks"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected {name} >= 1, got {getattr(self, name)}")
-        if self.width < 4 or self.width % 2:
-            raise ValueError(f"expected an even width of at least 4, got {self.width}")
 
 
 @final

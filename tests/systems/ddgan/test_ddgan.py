@@ -72,7 +72,7 @@ def test_a_shifted_process_is_kept(tmp_path: Path) -> None:
 def test_from_a_trained_denoiser(tmp_path: Path, name: PointName) -> None:
     """Before its first step it gives the denoiser's estimate, whatever z."""
     base = points.run(
-        points.Config(out=tmp_path / "a", name=name, n=200, width=8, blocks=1, train=QUICK)
+        points.Points(out=tmp_path / "a", name=name, n=200, width=8, blocks=1, train=QUICK)
     )
     config = replace(POINTS, name=name, out=tmp_path / "b", model=str(base))
     model, generator = ddgan.from_trained(config, ddgan.load_data(config), 0)

@@ -19,9 +19,9 @@ import torch
 from accelerate import PartialState
 
 from sfumato.systems.dpdm.accounting import Accountant, epsilon
-from sfumato.systems.dpdm.config import PrivacyConfig
 from sfumato.systems.dpdm.descent import private
 from sfumato.systems.dpdm.ledger import NAME, Ledger
+from sfumato.systems.dpdm.options import PrivacyConfig
 from sfumato.systems.dpdm.randomness import Randomness, RandomSource
 from sfumato.train import diffusion, train
 

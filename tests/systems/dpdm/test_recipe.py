@@ -22,7 +22,15 @@ from sfumato.nn import UNet
 from sfumato.process import Scheduled
 from sfumato.systems.dpdm import recipe as private
 from sfumato.systems.dpdm.ledger import NAME, Ledger
-from sfumato.systems.dpdm.recipe import Config, Parametrisation, PrivateImages, preset, presets
+from sfumato.systems.dpdm.options import (
+    UNIFORM_PIXELS,
+    Config,
+    Parametrisation,
+    PrivateImages,
+    preset,
+    presets,
+)
+from sfumato.systems.dpdm.recipe import diffusion_of
 
 
 def built(chosen: Parametrisation) -> Preconditioned:
@@ -33,18 +41,20 @@ def built(chosen: Parametrisation) -> Preconditioned:
         for p in network.parameters():
             p.add_(0.1 * torch.randn(p.shape, generator=g))
     vp = chosen in (Parametrisation.V, Parametrisation.VP)
-    sigma = 1.0 if vp else private.UNIFORM_PIXELS
-    return Preconditioned(network, Scheduled(chosen.schedule), chosen.prediction, sigma)
+    sigma = 1.0 if vp else UNIFORM_PIXELS
+    return Preconditioned(
+        network, Scheduled(diffusion_of(chosen).schedule), diffusion_of(chosen).prediction, sigma
+    )
 
 
 @pytest.mark.parametrize("chosen", list(Parametrisation))
 def test_the_loss_is_the_papers(chosen: Parametrisation) -> None:
     """λ(σ) ‖D(x + σε; σ) - x‖² per pixel, with the paper's λ (its table of parametrisations)."""
     denoiser = built(chosen)
-    schedule, g = chosen.schedule, torch.Generator().manual_seed(1)
+    schedule, g = diffusion_of(chosen).schedule, torch.Generator().manual_seed(1)
     x = torch.randn(6, 1, 28, 28, generator=g, dtype=torch.float64).clamp(-1, 1)
     eps = torch.randn(6, 1, 28, 28, generator=g, dtype=torch.float64)
-    t = chosen.law.draw(denoiser.process, 6, g).clamp(0.05, 0.9)
+    t = diffusion_of(chosen).law.draw(denoiser.process, 6, g).clamp(0.05, 0.9)
     alpha, sigma = (f(t)[:, None, None, None] for f in (schedule.alpha, schedule.sigma))
     level = sigma / alpha
     estimate = denoiser(alpha * x + sigma * eps, t)  # of the state α (x + level ε)
@@ -64,8 +74,8 @@ def test_the_laws_of_the_times_are_the_papers() -> None:
     g = torch.Generator().manual_seed(0)
 
     def levels(chosen: Parametrisation) -> torch.Tensor:
-        schedule = chosen.schedule
-        t = chosen.law.draw(Scheduled(schedule), 40_000, g)
+        schedule = diffusion_of(chosen).schedule
+        t = diffusion_of(chosen).law.draw(Scheduled(schedule), 40_000, g)
         return (schedule.sigma(t) / schedule.alpha(t)).log()
 
     edm = levels(Parametrisation.EDM)

@@ -14,9 +14,9 @@ from sfumato.errors import SfumatoError, UsageError
 from sfumato.process import Scheduled
 from sfumato.schedule import EDM
 from sfumato.systems.dpdm.accounting import most_steps
-from sfumato.systems.dpdm.config import PrivacyConfig
 from sfumato.systems.dpdm.coupling import refuse_coupling
 from sfumato.systems.dpdm.ledger import NAME, Ledger
+from sfumato.systems.dpdm.options import PrivacyConfig
 from sfumato.train import Player, TrainConfig
 
 

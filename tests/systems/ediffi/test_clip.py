@@ -63,7 +63,7 @@ def test_from_a_folder_to_encoders(
     assert said[2] == f"run folder: {out}"
     files = read_folder(out)  # complete, and as it was written
     about = json.loads(files["training.json"])
-    assert decode(about["config"], clip.Config) == clip.Config(out, folder, "", TINY)
+    assert decode(about["config"], clip.Clip) == clip.Clip(out, folder, "", TINY)
     assert about["data"]["source"] == str(folder)
     perfect = {"sentence": 1.0, "picture": 1.0, "n": 10}
     assert about["seconds"] > 0 and about["threads"] == torch.get_num_threads()
@@ -87,20 +87,20 @@ def test_what_is_not_possible_is_said_first(
     (full / "a").write_text("kept")
     for out in (full, full / "a"):
         with pytest.raises(UsageError, match="already holds something"):
-            clip.run(clip.Config(out, tmp_path / "gone", dual=TINY))
+            clip.run(clip.Clip(out, tmp_path / "gone", dual=TINY))
     assert (full / "a").read_text() == "kept"
     with pytest.raises(UsageError, match="as many pictures as a batch, 11, got 10"):
-        clip.run(clip.Config(tmp_path / "new", folder, dual=DualConfig(side=16, batch=11)))
+        clip.run(clip.Clip(tmp_path / "new", folder, dual=DualConfig(side=16, batch=11)))
     (folder / "red.txt").unlink()
     with pytest.raises(UsageError, match=r"no text beside the picture for red.png"):
-        clip.run(clip.Config(tmp_path / "new", folder, dual=TINY))
+        clip.run(clip.Clip(tmp_path / "new", folder, dual=TINY))
 
     def absent(module: str, extra: str) -> Any:
         raise MissingExtra(f"pip install 'sfumato[{extra}]'")
 
     monkeypatch.setattr(clip, "require", absent)
     with pytest.raises(MissingExtra, match=r"sfumato\[text\]"):
-        clip.run(clip.Config(tmp_path / "new", folder, dual=TINY))
+        clip.run(clip.Clip(tmp_path / "new", folder, dual=TINY))
 
 
 def test_it_goes_on_from_another_one(
@@ -114,12 +114,12 @@ def test_it_goes_on_from_another_one(
         return squares(10, side)
 
     monkeypatch.setattr(clip, "clip_data", toy)
-    first = clip.run(clip.Config(tmp_path / "zoo" / "first", dual=TINY))
+    first = clip.run(clip.Clip(tmp_path / "zoo" / "first", dual=TINY))
     (first / "card.json").write_text('{"name": "first", "system": "CLIP", "data": "squares"}')
     monkeypatch.setenv("SFUMATO_ZOO", str(tmp_path / "zoo"))
     more = DualConfig(batch=10, steps=5, seed=1, rate=3e-3)
     sides.clear()
-    out = clip.run(clip.Config(tmp_path / "more", start="first", dual=more))  # by its name
+    out = clip.run(clip.Clip(tmp_path / "more", start="first", dual=more))  # by its name
     assert sides == [16, 16]
     said, asked = ["a red square", "a pink one"], squares(10).batch(range(10))[0]
     one, other = (Transformer(where).encode(said).encoded for where in (first, out))
@@ -132,7 +132,7 @@ def test_it_goes_on_from_another_one(
         here = json.loads((out / name).read_text())
         assert here.items() >= json.loads((first / name).read_text()).items()
         assert "local_files_only" not in here
-    third = clip.run(clip.Config(tmp_path / "third", start=str(out), dual=more))
+    third = clip.run(clip.Clip(tmp_path / "third", start=str(out), dual=more))
     files = [first, out, third]
     told = [json.loads((where / "training.json").read_text()) for where in files]
     mine = [{k: one[k] for k in ("config", "seconds", "threads")} for one in told]
@@ -146,7 +146,7 @@ def test_what_cannot_go_on(tmp_path: Path) -> None:
 
     def refused(start: Path, why: str, dual: DualConfig = usual) -> None:
         with pytest.raises(UsageError, match=why):
-            clip.run(clip.Config(tmp_path / "new", start=str(start), dual=dual))
+            clip.run(clip.Clip(tmp_path / "new", start=str(start), dual=dual))
         assert not (tmp_path / "new").exists()
 
     made = tmp_path / "made"
@@ -193,7 +193,7 @@ def test_the_scores_are_of_pictures_that_were_held_out(
         return replace(squares(10, side, shift=int(split == "test")), styles=styles)
 
     monkeypatch.setattr(clip, "clip_data", toy)
-    out = clip.run(clip.Config(tmp_path / "out", dual=TINY))
+    out = clip.run(clip.Clip(tmp_path / "out", dual=TINY))
     scores = json.loads((out / "training.json").read_text())["scores"]
     assert scores["pictures"] == "held out"
     assert scores["of 10"] == {"sentence": 0.0, "picture": 0.0, "n": 10}
@@ -214,10 +214,10 @@ def test_an_interrupted_run_leaves_nothing_half_written(
     monkeypatch.setattr(clip, "clip_data", lambda split, side: squares(10, side))
     monkeypatch.setattr(clip, "save_dual", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        clip.run(clip.Config(tmp_path / "out", dual=TINY))
+        clip.run(clip.Clip(tmp_path / "out", dual=TINY))
     assert not list((tmp_path / "out").iterdir())
     monkeypatch.setattr(clip, "save_dual", plain)
-    clip.run(clip.Config(tmp_path / "out", dual=TINY, resume=True))  # the last step stands
+    clip.run(clip.Clip(tmp_path / "out", dual=TINY, resume=True))  # the last step stands
     assert read_folder(tmp_path / "out")
 
 

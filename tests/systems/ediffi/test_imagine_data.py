@@ -17,9 +17,10 @@ from sfumato.nn import Prompt
 from sfumato.systems.ediffi import recipe as imagine
 from sfumato.systems.ediffi.data import Captioned
 from sfumato.systems.ediffi.experts import Node
+from sfumato.systems.ediffi.options import Config, node_of
 from sfumato.systems.ediffi.prompt_data import DEGRADATION, PromptData, downsampled, upsampled
 from sfumato.systems.ediffi.prompt_encoder import PromptEncoder
-from sfumato.systems.ediffi.recipe import Config, node_of, part_of
+from sfumato.systems.ediffi.recipe import part_of
 from tiny_prompted import configs
 from toy_captioned import COLOURS, squares
 from toy_emoji import write_toy_emoji

@@ -156,7 +156,7 @@ def test_points_learn_their_distribution(kind, tmp_path):
     """After a short training the samples' radii are those of the eight Gaussians on a circle."""
     train = replace(QUICK, steps=250, batch=128, lr=4e-3, warmup=20, sheet_every=0)
     train = replace(train, log_every=50, checkpoint_every=250, ema_half_life=2000.0)
-    config = points.Config(
+    config = points.Points(
         out=tmp_path / "run", name=PointName.GAUSSIANS_8, n=4000, kind=kind, width=64, train=train
     )
     run = points.run(config)

@@ -28,7 +28,7 @@ QUICK = TrainConfig(
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A model of points, and a head for it."""
     folder = tmp_path_factory.mktemp("runs")
-    base = points.run(points.Config(out=folder / "base", n=200, width=8, blocks=1, train=QUICK))
+    base = points.run(points.Points(out=folder / "base", n=200, width=8, blocks=1, train=QUICK))
     head = genie.run(genie.Config(out=folder / "head", model=str(base), width=4, train=QUICK))
     return base, head
 
@@ -69,7 +69,7 @@ def test_a_head_of_other_weights_is_refused(runs: tuple[Path, Path], tmp_path: P
     try:
         with pytest.raises(SfumatoError, match="is not here"):
             load_model(made)
-        points.run(points.Config(out=base, n=200, width=8, blocks=1, train=TrainConfig(
+        points.run(points.Points(out=base, n=200, width=8, blocks=1, train=TrainConfig(
             steps=1, batch=8, sheet_every=0, tensorboard=False, quiet=True, cpu=True
         )))  # fmt: skip
         with pytest.raises(SfumatoError, match="distilled from other weights.*train genie"):
@@ -99,7 +99,7 @@ def test_a_run_is_resumed_to_the_same_weights(runs: tuple[Path, Path], tmp_path:
 def test_models_that_take_no_head(runs: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a DerivativeModel"):
         genie.run(genie.Config(out=tmp_path / "a", model=str(runs[1]), train=QUICK))
-    damped = points.run(points.Config(
+    damped = points.run(points.Points(
         out=tmp_path / "damped", n=50, width=8, blocks=1, kind="DAMPED", train=QUICK
     ))  # fmt: skip
     with pytest.raises(UsageError, match="needs a scheduled process"):

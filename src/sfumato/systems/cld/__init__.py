@@ -13,7 +13,9 @@ SYSTEM = System(
     ),
     recipes=(
         RecipeEntry("cld", "sfumato.systems.cld.recipe",
-            "critically-damped Langevin diffusion, 28x28 images"),
-        RecipeEntry("cld-points", "sfumato.systems.cld.points", "the same in the plane"),
+            "critically-damped Langevin diffusion, 28x28 images",
+            "sfumato.systems.cld.options:Config"),
+        RecipeEntry("cld-points", "sfumato.systems.cld.points", "the same in the plane",
+            "sfumato.systems.cld.options:Points"),
     ),
 )  # fmt: skip

@@ -22,7 +22,6 @@ offset is added to them, which would change the target below t = 1e-3.
 from __future__ import annotations
 
 import math
-from enum import Enum
 
 import torch
 from torch import Tensor
@@ -33,32 +32,19 @@ from sfumato.denoise import Denoiser, Preconditioned, Prediction
 from sfumato.process import Gaussian, columns, mix
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
+from sfumato.systems.cld.options import Matching, Weighting
 
 
-class Matching(Enum):
-    """Which perturbation the score is matched to."""
-
-    HYBRID = "hybrid"
-    PLAIN = "plain"
-
-
-class Weighting(Enum):
-    """λ(t); the module's text has the equations."""
-
-    REWEIGHTED_V2 = "reweightedv2"
-    REWEIGHTED_V1 = "reweightedv1"
-    LIKELIHOOD = "likelihood"
-
-    def weight(self, process: CriticallyDamped, t: Time, q: Gaussian) -> Tensor:
-        """λ, one per time, on the squared error of ε_v for the perturbation ``q``."""
-        power = 2 * math.sqrt(process.mass) * process.beta(t)  # Γβ
-        match self:
-            case Weighting.REWEIGHTED_V2:
-                return torch.ones_like(power)
-            case Weighting.REWEIGHTED_V1:
-                return power
-            case Weighting.LIKELIHOOD:
-                return power / q.root()[..., 1, 1].square()
+def loss_weight(weighting: Weighting, process: CriticallyDamped, t: Time, q: Gaussian) -> Tensor:
+    """λ, one per time, on the squared error of ε_v for the perturbation ``q``."""
+    power = 2 * math.sqrt(process.mass) * process.beta(t)  # Γβ
+    match weighting:
+        case Weighting.REWEIGHTED_V2:
+            return torch.ones_like(power)
+        case Weighting.REWEIGHTED_V1:
+            return power
+        case Weighting.LIKELIHOOD:
+            return power / q.root()[..., 1, 1].square()
 
 
 def damped_loss(
@@ -107,7 +93,7 @@ def damped_loss(
         error = denoiser.residual(x_t, t, x0, eps, told)
     else:
         error, q = _plain(denoiser, process, q, x0, t, told, generator)
-    weight = weighting.weight(process, t, q).to(error)
+    weight = loss_weight(weighting, process, t, q).to(error)
     return weight * error.square().flatten(1).mean(1)
 
 

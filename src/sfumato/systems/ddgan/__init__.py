@@ -9,7 +9,8 @@ SYSTEM = System(
     "docs/ddgan.md",
     recipes=(
         RecipeEntry("ddgan", "sfumato.systems.ddgan.recipe",
-            "a denoising diffusion GAN: few, large steps"),
+            "a denoising diffusion GAN: few, large steps",
+            "sfumato.systems.ddgan.options:Config"),
     ),
     kinds=(KindEntry("sfumato.systems.ddgan.model:ImplicitModel"),),
 )  # fmt: skip

@@ -3,45 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar, cast, final
+from typing import cast, final
 
 import torch
 from torch import Tensor, nn
 
-from sfumato.nn.mlp import MLP, MLPConfig
+from sfumato.nn.mlp import MLP
+from sfumato.systems.ddgan.options import CriticConfig
 
 __all__ = ["Critic", "CriticConfig"]
-
-
-@final
-@dataclass(frozen=True)
-class CriticConfig:
-    """Sizes of a `Critic` of points with `features` coordinates.
-
-    octaves: cosines and sines of each coordinate, of 1/2, 1, 2, ... cycles per unit; 0 has none.
-
-    Raises ValueError if a size is out of range; see `MLPConfig` for those of the perceptron.
-    """
-
-    FOLLOWS: ClassVar = ("features", "labels")
-    features: int = 2
-    width: int = 128
-    blocks: int = 2
-    octaves: int = 4
-    labels: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name, low in (("features", 1), ("octaves", 0)):
-            if getattr(self, name) < low:
-                raise ValueError(f"expected {name} >= {low}, got {getattr(self, name)}")
-        object.__setattr__(self, "labels", self.network.labels)
-
-    @property
-    def network(self) -> MLPConfig:
-        """Sizes of the perceptron: both points and their waves in, one number out."""
-        inputs = 2 * self.features * (1 + 2 * self.octaves)
-        return MLPConfig(inputs, 1, self.width, self.blocks, self.labels)
 
 
 @final

@@ -8,7 +8,8 @@ SYSTEM = System(
         "Lim, Kovachki, Baptista, Beckham, Azizzadenesheli, Kossaifi, Voleti, Song, Kreis, Kautz, "
         "Pal, Vahdat, Anandkumar", 2023, "2302.07400"),
     "docs/ddo.md",
-    recipes=(RecipeEntry("fields", "sfumato.systems.ddo.recipe"),),
+    recipes=(RecipeEntry("fields", "sfumato.systems.ddo.recipe",
+        options="sfumato.systems.ddo.options:Config"),),
     commands=(
         CommandEntry("fields", "sfumato.systems.ddo.commands",
             "functions as data: train at one resolution, sample at any (DDO)"),

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, final
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Covariance(ABC):
@@ -118,6 +118,8 @@ class Laplacian(Covariance):
                 f"expected power > {dims / 2} in {dims} dimensions, where the variance is finite, "
                 f"got {self.power}"
             )
+        import torch
+
         square = (2 * math.pi * waves).square() + self.shift**2
         made = square.clamp_min(torch.finfo(square.dtype).tiny).pow(-self.power)
         return torch.where(square > 0, made, torch.zeros_like(made))
@@ -165,6 +167,8 @@ class Measured(Covariance):
 
     def density(self, waves: Tensor, dims: int) -> Tensor:
         """Interpolated; ValueError if it does not fall fast enough beyond the last wave number."""
+        import torch
+
         x, y = (torch.tensor(v, dtype=torch.float64).log() for v in (self.waves, self.densities))
         if float((y[-1] - y[-2]) / (x[-1] - x[-2])) >= -dims:
             raise ValueError(

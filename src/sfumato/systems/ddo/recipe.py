@@ -11,12 +11,10 @@ The paper's own noise levels, steps and operator sizes are not known to us; thes
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, final
+from typing import final
 
 import numpy as np
 import torch
@@ -32,97 +30,14 @@ from sfumato.model.fit import fit
 from sfumato.seeds import Generators, rand
 from sfumato.systems.ddo.data.base import FieldSet
 from sfumato.systems.ddo.datasets import FieldFileOptions, load_fields
-from sfumato.systems.ddo.kernel import Matern
 from sfumato.systems.ddo.model import FieldModel, field_model
 from sfumato.systems.ddo.nn.harmonic import Domain
 from sfumato.systems.ddo.nn.operator import FNOConfig, UNOConfig
+from sfumato.systems.ddo.options import Config, Norm
 from sfumato.systems.ddo.pictures import frame_sheet
 from sfumato.systems.ddo.sampling import draw_fields
 from sfumato.systems.ddo.wiener import Wiener
-from sfumato.train import Loss, Microbatch, Sheet, TrainConfig
-
-
-class Norm(Enum):
-    """In which norm the estimate's error is measured."""
-
-    USUAL = "usual"
-    L2 = "l2"
-    CAMERON_MARTIN = "cameron-martin"
-
-
-@final
-@dataclass(frozen=True)
-class Config:
-    """A generative model of functions, to be sampled at any resolution.
-
-    Args:
-        out: the run folder.
-        data: a known set of fields (see sfumato fields --help), or a file: npz, HDF5, NetCDF, zarr.
-        variables: of a file; all when empty.
-        domain: of a file: what is beyond the border; "" takes what the file says, or mirrors.
-        fill: of a file: put the mean, or a harmonic function, where values are missing; "" refuses.
-        sample_dim: of a file: the name of the axis that counts samples; "" looks for a usual one.
-        given: quantities or parameters that are told to the network instead of drawn.
-        grid: points along each axis that are trained on; the data's own when empty.
-        n: fields to train on; 0 for all.
-        operator: on a grid of its own, without aliasing (uno), or on the grid of the data (fno).
-        uno, fno: sizes; channels in and out, axes and border follow from the data.
-        noise: the Matérn field that is added; it must be rougher than the data.
-        white: add white noise instead, which is not one field on all grids: for comparison.
-        estimate: what the network is for: the rest of the Wiener filter, or a prediction as in
-            diffusion of pictures (edm, v, x0, epsilon).
-        blur: also blur on the way, by so much at t = 1 (about 0.25; mirrors, and v, x0 or edm).
-        time_mean, time_std: of ln σ in training.
-        norm: of the error: the usual one is the Cameron-Martin norm of the noise behind the
-            Wiener filter, in which a wave counts once it begins to be decided, and L² of what is
-            predicted otherwise; or one of the two (in L² behind the filter long waves are nearly
-            all that counts).
-        translate: move each example by a random vector (periodic data without preferred places);
-            the network is then not told where it is.
-        train: how to train.
-        resume: go on with the run in ``out``.
-    """
-
-    out: Path = Path("runs/fields")
-    data: str = "mixture"
-    variables: tuple[str, ...] = ()
-    domain: Literal["", "periodic", "reflecting"] = ""
-    fill: Literal["", "mean", "harmonic"] = ""
-    sample_dim: str = ""
-    given: tuple[str, ...] = ()
-    grid: tuple[int, ...] = ()
-    n: int = 0
-    operator: Literal["uno", "fno"] = "uno"
-    uno: UNOConfig = field(default_factory=lambda: UNOConfig(1, 1, channels=24, coordinates=True))
-    fno: FNOConfig = field(default_factory=lambda: FNOConfig(1, 1, coordinates=True))
-    noise: Matern = Matern(0.1, 0.75)
-    white: bool = False
-    estimate: Literal["wiener", "edm", "v", "x0", "epsilon"] = "wiener"
-    blur: float = 0.0
-    time_mean: float = -0.5
-    time_std: float = 2.0
-    norm: Norm = Norm.USUAL
-    translate: bool = False
-    train: TrainConfig = TrainConfig(steps=8_000, batch=32, lr=1e-3, warmup=300)
-    resume: bool = False
-
-    def __post_init__(self) -> None:
-        if self.n < 0:
-            raise UsageError(f"--n: expected 0 (all) or more fields, got {self.n}")
-        if self.grid and min(self.grid) < 4:
-            raise UsageError(f"--grid: expected 4 or more points an axis, got {self.grid}")
-        if not math.isfinite(self.time_mean):
-            raise UsageError(f"--time-mean: expected a number, such as -1, got {self.time_mean}")
-        if not 0 < self.time_std < math.inf:
-            raise UsageError(f"--time-std: expected more than 0, such as 1.6, got {self.time_std}")
-        if not 0 <= self.blur < math.inf:
-            raise UsageError(f"--blur: expected 0 (none) or about 0.25, got {self.blur}")
-        if self.white and self.estimate == "wiener":
-            raise UsageError("white noise has no Wiener filter here: add --estimate edm")
-        if self.blur and self.estimate in ("wiener", "epsilon"):
-            raise UsageError("a blurring process needs --estimate v, x0 or edm")
-        if self.blur and self.white:
-            raise UsageError("a blurring process needs a field as noise: leave out --white")
+from sfumato.train import Loss, Microbatch, Sheet
 
 
 @final

@@ -7,7 +7,8 @@ SYSTEM = System(
     Paper("Differentially Private Diffusion Models", "Dockhorn, Cao, Vahdat, Kreis", 2023,
         "2210.09929"),
     "docs/dpdm.md",
-    recipes=(RecipeEntry("private", "sfumato.systems.dpdm.recipe"),),
+    recipes=(RecipeEntry("private", "sfumato.systems.dpdm.recipe",
+        options="sfumato.systems.dpdm.options:Config"),),
     commands=(
         CommandEntry("private", "sfumato.systems.dpdm.commands",
             "train under differential privacy, export with a certificate, check"),

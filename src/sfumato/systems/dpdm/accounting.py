@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from enum import Enum
 from functools import lru_cache
 
 import numpy as np
 
 from sfumato.errors import UsageError, require
+from sfumato.systems.dpdm.options import Accountant
 
 ORDERS = (
     *(1 + x / 10 for x in range(1, 100)),
@@ -33,13 +33,6 @@ ORDERS = (
 """Rényi orders α over which the best is taken."""
 
 DIGITS = 1e-3  # relative width to which a noise multiplier is searched
-
-
-class Accountant(Enum):
-    """Who adds up the cost; both give an upper bound."""
-
-    RDP = "rdp"
-    PRV = "prv"
 
 
 def epsilon(

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
 from sfumato.systems.dpdm.per_example import agree
-from sfumato.train.diffusion import Loss, Microbatch, standard_loss
+from sfumato.train.denoising import Loss, Microbatch, standard_loss
 
 WHY = (
     "examples must not influence each other in private training, or clipping one record's gradient "

@@ -32,13 +32,13 @@ from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
 from sfumato.model.codec import digest
 from sfumato.systems.dpdm.accounting import epsilon, most_steps, noise_for
-from sfumato.systems.dpdm.config import PrivacyConfig
 from sfumato.systems.dpdm.coupling import can_be_watched, refuse_coupling
 from sfumato.systems.dpdm.ledger import NAME, Ledger, Mechanism
+from sfumato.systems.dpdm.options import PrivacyConfig
 from sfumato.systems.dpdm.per_example import one_at_a_time, per_example_gradients
 from sfumato.systems.dpdm.randomness import RandomSource
 from sfumato.train.config import TrainConfig
-from sfumato.train.diffusion import DiffusionDraw, DiffusionTask, Microbatch, examples
+from sfumato.train.denoising import DiffusionDraw, DiffusionTask, Microbatch, examples
 from sfumato.train.draws import Draws
 from sfumato.train.rule import MakeRule, Outcome, Rule
 from sfumato.train.seat import Seat

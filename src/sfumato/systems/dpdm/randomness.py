@@ -22,7 +22,6 @@ import math
 import os
 import secrets
 from collections.abc import Iterable
-from enum import Enum
 from typing import final
 
 import numpy as np
@@ -31,19 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sfumato.seeds import fold, generator
-
-
-class Randomness(Enum):
-    """The source of a run's randomness; the module's text explains the three."""
-
-    FRESH = "fresh"
-    SECURE = "secure"
-    REPRODUCIBLE = "reproducible"
-
-    @property
-    def private(self) -> bool:
-        """Whether nobody else can know it."""
-        return self is not Randomness.REPRODUCIBLE
+from sfumato.systems.dpdm.options import Randomness
 
 
 @final

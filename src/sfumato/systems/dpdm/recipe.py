@@ -22,231 +22,41 @@ uniform but for the share ln 2/(2 ln r) = 3.3 % of the times whose σ lies below
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from enum import Enum
 from pathlib import Path
-from typing import ClassVar, Literal, final
+from typing import NamedTuple
 
-from sfumato.data import ImageSet, folder
 from sfumato.denoise import Prediction
-from sfumato.errors import UsageError, unknown
 from sfumato.files.atomic import remove
 from sfumato.loss import LogNormal, TimeLaw, Uniform
 from sfumato.model.description import ModelConfig, with_labels
 from sfumato.model.fit import fit
-from sfumato.nn import UNetConfig
 from sfumato.process import Scheduled
 from sfumato.schedule import EDM, VE, Schedule, VPCosine, VPLinear
-from sfumato.system import training_set
-from sfumato.systems.dpdm.accounting import Accountant
-from sfumato.systems.dpdm.config import PrivacyConfig
 from sfumato.systems.dpdm.descent import private
-from sfumato.train import TrainConfig
-
-UNIFORM_PIXELS = math.sqrt(1 / 3)
+from sfumato.systems.dpdm.options import Config, Parametrisation
 
 
-class Parametrisation(Enum):
-    """How data becomes noise, what the network predicts, and at which times it learns."""
+class Diffusion(NamedTuple):
+    """α(t) and σ(t), what the network predicts, and the law of the times in training."""
 
-    EDM = "edm"
-    V = "v"
-    VP = "vp"
-    VE = "ve"
+    schedule: Schedule
+    prediction: Prediction
+    law: TimeLaw
 
-    @property
-    def schedule(self) -> Schedule:
-        """α(t) and σ(t)."""
-        made: dict[Parametrisation, Schedule] = {
-            Parametrisation.EDM: EDM(),
-            Parametrisation.V: VPCosine(),
-            Parametrisation.VP: VPLinear(),
-            Parametrisation.VE: VE(0.002, 80.0),
-        }
-        return made[self]
 
-    @property
-    def prediction(self) -> Prediction:
-        """What the network predicts."""
-        return {
-            Parametrisation.EDM: Prediction.EDM,
-            Parametrisation.V: Prediction.V,
-        }.get(self, Prediction.EPSILON)
-
-    @property
-    def law(self) -> TimeLaw:
-        """The law of the times."""
-        if self is Parametrisation.EDM:
-            return LogNormal(-1.2, 1.2)
-        if self is Parametrisation.V:  # σ/α = tan(πt/2), log-SNR = -2 ln tan(πt/2)
+def diffusion_of(chosen: Parametrisation) -> Diffusion:
+    """What a parametrisation is."""
+    uniform = Uniform(start=1e-5)  # in VE's time, ln σ is linear but near 0
+    match chosen:
+        case Parametrisation.EDM:
+            return Diffusion(EDM(), Prediction.EDM, LogNormal(-1.2, 1.2))
+        case Parametrisation.V:  # σ/α = tan(πt/2), log-SNR = -2 ln tan(πt/2)
             ends = [2 / math.pi * math.atan(math.exp(-snr / 2)) for snr in (13.0, -9.0)]
-            return Uniform(start=ends[0], end=ends[1])
-        return Uniform(start=1e-5)  # in VE's time, ln σ is linear but near 0
-
-
-class PrivateImages(Enum):
-    """What a private model may learn from."""
-
-    FASHION = "fashion-mnist"
-    DIGITS = "digits"
-    IMAGES = "images"
-
-
-@final
-@dataclass(frozen=True)
-class Config:
-    """A differentially private, class-conditional model of images.
-
-    Args:
-        out: the run folder; ledger.jsonl in it counts what the training has cost.
-        data: the records to protect, one image each.
-        path: for images: the folder or zip; its part for training if it has parts.
-        root: folder of a known data set's files; the usual places when None.
-        resolution: for images: side in pixels.
-        channels: for images: 3 for colour, 1 for grey.
-        skip_broken: for images: go on without those that cannot be read.
-        labels: for images: auto, none, folders, names, a label file's name, or columns
-            of one.
-        held_out: for images: share that is held out for test, where no folder says which.
-        fit: what becomes of images that are not square: crop, pad or stretch.
-        cache: for images: folder for decoded copies of the records, with their names, readable by
-            their owner alone; that of all data when None.
-        delete_cache: delete these copies when the training is done.
-        levels: of images of 16 bits: full makes 65,535 white, used the greatest value there is,
-            which is then a fact about the records that no noise hides.
-        parametrisation: of the diffusion.
-        sigma_data: root mean square that the preconditioning assumes: a constant. A value
-            measured on the data would be a leak.
-        network: sizes of the U-Net; channels, resolution and labels follow the data.
-        privacy: what is promised.
-        train: how to train; batch is the expected one, clip and accumulate play no part.
-        resume: go on with the run in ``out``.
-    """
-
-    before: ClassVar[dict[str, float]] = {"held_out": 0.0}
-    """What runs did whose ``config.json`` does not say."""
-    out: Path = Path("runs/private")
-    data: PrivateImages = PrivateImages.FASHION
-    path: Path = Path()
-    root: Path | None = None
-    resolution: int = 28
-    channels: Literal[1, 3] = 1
-    skip_broken: bool = False
-    labels: str = "auto"
-    held_out: float = 0.1
-    fit: Literal["crop", "pad", "stretch"] = "crop"
-    levels: Literal["full", "used"] = "full"
-    cache: Path | None = None
-    delete_cache: bool = False
-    parametrisation: Parametrisation = Parametrisation.EDM
-    sigma_data: float = UNIFORM_PIXELS
-    network: UNetConfig = UNetConfig(
-        1,
-        1,
-        channels=16,
-        multipliers=(1, 2),
-        blocks=1,
-        attention=(7,),
-        head_channels=0,
-        resample_blocks=False,
-        patch=2,
-    )
-    privacy: PrivacyConfig = PrivacyConfig(multiplicity=2, physical=64)
-    train: TrainConfig = TrainConfig(
-        steps=600, batch=2048, lr=2e-3, warmup=20, ema_half_life=100_000, log_every=5,
-        checkpoint_every=20, sheet_every=100,
-    )  # fmt: skip
-    resume: bool = False
-
-    def load(self) -> ImageSet:
-        """The records.
-
-        Raises:
-            UsageError: no path.
-            SfumatoError: the data is not there or cannot be read.
-        """
-        if self.data is not PrivateImages.IMAGES:
-            records: ImageSet = training_set(self.data.value, root=self.root)
-            return records
-        if self.path == Path():
-            raise UsageError("which images? give the folder or zip with --path")
-        return folder(
-            self.path,
-            self.resolution,
-            channels=self.channels,
-            skip_broken=self.skip_broken,
-            split="train",
-            held_out=self.held_out,
-            labels=self.labels,
-            root=self.cache,
-            fit=self.fit,
-            levels=self.levels,
-        )
-
-
-def _paper(epsilon: float, parametrisation: Parametrisation) -> Config:
-    """The paper's setting for 28x28: 8 GPUs, 1.75 M parameters, 300 epochs, 32 draws."""
-    steps = 300 * math.ceil(60_000 / 4096)
-    return Config(
-        out=Path(f"runs/fashion-paper-{epsilon:g}"),
-        parametrisation=parametrisation,
-        network=UNetConfig(
-            1, 1, channels=32, multipliers=(1, 2, 2), blocks=2, attention=(7,), head_channels=0
-        ),
-        privacy=PrivacyConfig(
-            epsilon=epsilon, multiplicity=32, physical=4096, accountant=Accountant.RDP
-        ),
-        train=TrainConfig(
-            steps=steps,
-            batch=4000,  # q = 1/⌈60,000/4,096⌉
-            lr=3e-4,
-            warmup=0,
-            decay="constant",
-            betas=(0.9, 0.999),
-            ema_decay=0.999,
-            checkpoint_every=100,
-            sheet_every=500,
-            log_every=10,
-        ),
-    )
-
-
-def presets() -> dict[str, Config]:
-    """The settings by name; `sfumato private train` says what they are about."""
-    small = Config()
-    return {
-        "fashion": small,
-        "digits": replace(
-            small,
-            out=Path("runs/private-digits"),
-            data=PrivateImages.DIGITS,
-            train=replace(small.train, batch=1024),
-        ),
-        "images": replace(
-            small,
-            out=Path("runs/private-images"),
-            data=PrivateImages.IMAGES,
-            resolution=32,
-            channels=3,
-            network=replace(small.network, resolution=32, attention=(8,)),
-            train=replace(small.train, batch=512),
-        ),
-        "fashion-paper-0.2": _paper(0.2, Parametrisation.V),
-        "fashion-paper-1": _paper(1.0, Parametrisation.EDM),
-        "fashion-paper-10": _paper(10.0, Parametrisation.EDM),
-    }
-
-
-def preset(name: str) -> Config:
-    """The settings of a name.
-
-    Raises:
-        UsageError: there is none; the nearest are suggested.
-    """
-    table = presets()
-    if name not in table:
-        raise unknown("private recipe", name, table)
-    return table[name]
+            return Diffusion(VPCosine(), Prediction.V, Uniform(start=ends[0], end=ends[1]))
+        case Parametrisation.VP:
+            return Diffusion(VPLinear(), Prediction.EPSILON, uniform)
+        case Parametrisation.VE:
+            return Diffusion(VE(0.002, 80.0), Prediction.EPSILON, uniform)
 
 
 def run(config: Config) -> Path:
@@ -263,12 +73,13 @@ def run(config: Config) -> Path:
         print(f"decoded copies of the records, with their names: {decoded}; they {last}")
     network = with_labels(config.network, data.axes, data.resolution, data.channels)
     chosen = config.parametrisation
+    diffusion = diffusion_of(chosen)
     vp = chosen in (Parametrisation.V, Parametrisation.VP)
     model = ModelConfig(
         data=data.name,
         network=network,
-        process=Scheduled(chosen.schedule),
-        prediction=chosen.prediction,
+        process=Scheduled(diffusion.schedule),
+        prediction=diffusion.prediction,
         sigma_data=1.0 if vp else config.sigma_data,  # as published: c_in is 1 for VP states
         axes=data.axes,
     )
@@ -277,7 +88,7 @@ def run(config: Config) -> Path:
         config,
         model,
         data,
-        chosen.law,
+        diffusion.law,
         config.train,
         config.out,
         config.resume,

@@ -9,7 +9,8 @@ SYSTEM = System(
     "docs/dsno.md",
     recipes=(
         RecipeEntry("dsno", "sfumato.systems.dsno.recipe",
-            "an operator that learns whole trajectories of a model"),
+            "an operator that learns whole trajectories of a model",
+            "sfumato.systems.dsno.options:Config"),
     ),
     commands=(
         CommandEntry("trajectories", "sfumato.systems.dsno.command",

@@ -9,9 +9,10 @@ SYSTEM = System(
         "Liu", 2022, "2211.01324"),
     "docs/ediffi.md",
     recipes=(
-        RecipeEntry("clip", "sfumato.systems.ediffi.clip", "a small CLIP of captioned pictures"),
+        RecipeEntry("clip", "sfumato.systems.ediffi.clip", "a small CLIP of captioned pictures",
+            "sfumato.systems.ediffi.options:Clip"),
         RecipeEntry("imagine", "sfumato.systems.ediffi.recipe",
-            "text to image, with experts (eDiff-I)"),
+            "text to image, with experts (eDiff-I)", "sfumato.systems.ediffi.options:Config"),
     ),
     commands=(
         CommandEntry("imagine", "sfumato.systems.ediffi.commands.imagine",
@@ -23,6 +24,6 @@ SYSTEM = System(
         KindEntry("sfumato.systems.ediffi.model:PromptedModel", "prompted model",
             "a model of prompts"),
     ),
-    parts=("sfumato.systems.ediffi.model:EncoderConfig", "sfumato.systems.ediffi.experts:Node"),
+    parts=("sfumato.systems.ediffi.model:EncoderConfig", "sfumato.systems.ediffi.options:Node"),
     tab="sfumato.systems.ediffi.studio:open_tab",
 )  # fmt: skip

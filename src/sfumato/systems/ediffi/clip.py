@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from dataclasses import asdict, dataclass
-from dataclasses import field as default
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -32,9 +31,9 @@ from sfumato.systems.ediffi.data import (
     joined_captioned,
     scenes,
 )
+from sfumato.systems.ediffi.options import Clip
 from sfumato.systems.ediffi.prompt_encoder import place_of
 from sfumato.systems.ediffi.text.dual import (
-    DualConfig,
     load_dual,
     picture_vectors,
     save_dual,
@@ -44,44 +43,6 @@ from sfumato.systems.ediffi.text.dual_training import train_dual
 from sfumato.train.checkpoint import pack_json
 
 _AVATARS = {"train": 12_000, "test": 2_000}
-
-
-@final
-@dataclass(frozen=True)
-class Config:
-    """A dual encoder of pictures and sentences.
-
-    Args:
-        out: the folder it is written to, as transformers keep a CLIPModel.
-        path: a folder of your own pictures with captions instead of the built-in sets.
-        start: a trained dual encoder, by folder or name, whose side of pictures is trained further;
-            it has its own sizes, and its text tower stays as it is.
-        dual: sizes and training.
-        device: cpu or cuda.
-        resume: go on with the checkpoints in OUT-run, where the training keeps them and its log.
-    """
-
-    out: Path = Path("runs/clip")
-    path: Path | None = None
-    start: str = ""
-    dual: DualConfig = default(default_factory=lambda: DualConfig(hold=60_000))
-    device: str = "cpu"
-    resume: bool = False
-
-    def __post_init__(self) -> None:
-        usual = DualConfig()
-        given = [name for name in SIZES if getattr(self.dual, name) != getattr(usual, name)]
-        if self.start and given:
-            raise UsageError(
-                f"--dual.{given[0].replace('_', '-')}: {self.start}, which is to go on, has its own"
-            )
-
-
-SIZES = (
-    "side", "patch", "width", "heads", "picture_layers", "text_layers", "shared", "vocabulary",
-    "length",
-)  # fmt: skip
-"""Options of `DualConfig` that a dual encoder given by ``start`` has already."""
 
 
 def clip_data(split: Literal["train", "test"], side: int) -> Captioned:
@@ -97,7 +58,7 @@ def clip_data(split: Literal["train", "test"], side: int) -> Captioned:
     )  # fmt: skip
 
 
-def run(config: Config) -> Path:
+def run(config: Clip) -> Path:
     """Train; returns the folder, in which training.json tells how often it is right.
 
     That is measured on held-out pictures, or, with ``path``, on those it was trained on.

@@ -28,42 +28,7 @@ from sfumato.loss import Between, LogNormal
 from sfumato.process import Process
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators, NumberSource
-
-
-@final
-@dataclass(frozen=True)
-class Node:
-    """E^l_i: the interval [i/2^l, (i + 1)/2^l) of the quantiles of the noise levels.
-
-    Raises:
-        ValueError: no such node.
-    """
-
-    level: int
-    index: int
-
-    def __post_init__(self) -> None:
-        if self.level < 0 or not 0 <= self.index < 2**self.level:
-            raise ValueError(
-                f"expected a node (l, i) with l >= 0 and 0 <= i < 2^l, got "
-                f"({self.level}, {self.index})"
-            )
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """The shares of the law below its ends."""
-        width = 0.5**self.level
-        return self.index * width, (self.index + 1) * width
-
-    @property
-    def above(self) -> Node:
-        """The node that this is a half of; the whole law is its own."""
-        return Node(self.level - 1, self.index // 2) if self.level else self
-
-    @property
-    def path(self) -> tuple[Node, ...]:
-        """From the whole law down to this node."""
-        return (*self.above.path, self) if self.level else (self,)
+from sfumato.systems.ediffi.options import Node
 
 
 @final

@@ -18,6 +18,7 @@ from sfumato.model.load import read_saved
 from sfumato.systems.ediffi import recipe as imagine
 from sfumato.systems.ediffi.experts import Split
 from sfumato.systems.ediffi.model import PromptedModel
+from sfumato.systems.ediffi.options import Node
 from sfumato.train import checkpoint as ck
 
 
@@ -106,7 +107,7 @@ def match_experts(runs: Sequence[Path | str]) -> tuple[Split, tuple[ExpertRun, .
     return split, tuple(parts[i] for i in range(split.experts))
 
 
-def _named(nodes: Sequence[imagine.Node]) -> str:
+def _named(nodes: Sequence[Node]) -> str:
     return " ".join(f"{n.level}.{n.index}" for n in nodes)
 
 

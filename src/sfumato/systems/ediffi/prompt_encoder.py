@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sfumato.data.fetch import sentence_encoder_folder
+from sfumato.data.download import sentence_encoder_folder
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files import cards
 from sfumato.nn import Encoded, EncoderWidths, Prompt

@@ -12,9 +12,9 @@ it gives the style and not the contents; else, as published, the picture itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal, final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from sfumato.guide import ClassifierFree
 from sfumato.loss import LogNormal, TimeLaw, denoising_loss, edm_times
 from sfumato.model.fit import fit
 from sfumato.model.load import load_model
-from sfumato.nn import ContextConfig, UNetConfig
+from sfumato.nn import ContextConfig
 from sfumato.sampling import sample
 from sfumato.seeds import generator, generators
 from sfumato.solve import DEIS
@@ -41,8 +41,9 @@ from sfumato.systems.ediffi.data import (
     joined_captioned,
     scenes,
 )
-from sfumato.systems.ediffi.experts import Node, Split
+from sfumato.systems.ediffi.experts import Split
 from sfumato.systems.ediffi.model import PromptedModel, sized
+from sfumato.systems.ediffi.options import Config
 from sfumato.systems.ediffi.prompt_data import (
     DEGRADATION,
     PromptData,
@@ -51,102 +52,11 @@ from sfumato.systems.ediffi.prompt_data import (
 )
 from sfumato.systems.ediffi.prompt_encoder import PromptEncoder, encoder_config
 from sfumato.times import karras
-from sfumato.train import Loss, Microbatch, Sheet, TrainConfig
+from sfumato.train import Loss, Microbatch, Sheet
 
 CACHE: Final = 2_500_000_000
 """Bytes of each text encoder's cache in training: for MiniLM about 190,000 of the 240,000 sentences
 of 40,000 scenes."""
-
-
-@final
-@dataclass(frozen=True)
-class Config:
-    """A model that draws what a sentence says.
-
-    Args:
-        out: the run folder.
-        path: a folder of pictures with captions instead of the scenes of emoji.
-        resolution: side of the pictures it makes.
-        low: side of the pictures it enlarges; 0 for a base model.
-        n: pictures in memory; 0 for all.
-        encoders: of prompts: sentence:SOURCE or picture:SOURCE, where SOURCE is minilm, a
-            folder such as that of `sfumato train clip`, or a name on the hub (with --download).
-        hide: for each of them, how often it is hidden on its own.
-        download: ask the Hugging Face hub for encoders that are no folders.
-        context: width to which all encoders are projected.
-        sigma_data: root mean square of the data; 0 measures it.
-        log_noise: mean of ln σ in training where sigma_data is 1/2 (its deviation is 1.2). EDM's is
-            -1.2; what a sentence says is decided at more noise than that.
-        start: a trained run or model to go on from: its network, encoders, sizes and law of noise,
-            and not those that are given here.
-        split: nodes L.I of the tree of noise levels that have experts of their own, such as 3.7 3.0
-            (the eighths of most and of least noise).
-        expert: which part is trained: 0, 1, ... of the split; one more is all the rest. -1 trains
-            on all noise levels.
-        network: sizes of the U-Net, by default for 32 pixels; its inputs, outputs, resolution and
-            context follow from the rest.
-        train: how to train; label_dropout is how often the whole prompt is hidden.
-        resume: go on with the run in ``out``.
-    """
-
-    out: Path = Path("runs/imagine")
-    path: Path | None = None
-    resolution: int = 32
-    low: int = 0
-    n: int = 40_000
-    encoders: tuple[str, ...] = ("sentence:minilm", "sentence:scenes-clip", "picture:scenes-clip")
-    hide: tuple[float, ...] = (0.1, 0.1, 0.3)
-    download: bool = False
-    context: int = 96
-    sigma_data: float = 0.0
-    log_noise: float = -0.5
-    start: Path | None = None
-    split: tuple[str, ...] = ()
-    expert: int = -1
-    network: UNetConfig = UNetConfig(
-        3, 3, channels=48, multipliers=(1, 2), blocks=(1, 2), attention=(8, 16), head_channels=48,
-        resolution=32, patch=2, resample_blocks=False,
-    )  # fmt: skip
-    train: TrainConfig = TrainConfig(steps=15_000, batch=32, optimizer="muon", lr=1e-3, warmup=300)
-    resume: bool = False
-
-    def __post_init__(self) -> None:
-        if len(self.hide) != len(self.encoders) or not all(0 <= h <= 1 for h in self.hide):
-            raise UsageError(
-                f"--hide: expected a number in [0, 1] for each of the {len(self.encoders)} "
-                f"encoders, got {self.hide}"
-            )
-        if not self.encoders:
-            raise UsageError("--encoders: expected at least one, such as sentence:minilm")
-        if self.n < 0:
-            raise UsageError(f"--n: expected 0 (all) or more pictures, got {self.n}")
-        if not self.sigma_data >= 0:
-            raise UsageError(f"--sigma-data: expected 0 or more, got {self.sigma_data}")
-        if not abs(self.log_noise) <= 5:
-            raise UsageError(f"--log-noise: expected -5 to 5, got {self.log_noise}")
-        if self.low and not 0 < self.low < self.resolution:
-            raise UsageError(f"--low: expected less than {self.resolution}, got {self.low}")
-        if self.expert < -1 or (self.expert < 0 and self.split):
-            raise UsageError(f"--split needs --expert: 0, 1, ... of it; got {self.expert}")
-        if self.expert >= 0 and (not self.split or self.start is None):
-            raise UsageError("an expert needs --split, and --start: a model to go on from")
-        part_of(self, LogNormal())  # say now what is wrong with it
-
-    @property
-    def nodes(self) -> tuple[Node, ...]:
-        """Nodes of the split."""
-        return tuple(node_of(text) for text in self.split)
-
-
-def node_of(text: str) -> Node:
-    """A node from "3.7". Raises UsageError: no such node."""
-    level, _, index = text.partition(".")
-    try:
-        return Node(int(level), int(index))
-    except ValueError as error:
-        raise UsageError(
-            f"--split: expected nodes LEVEL.INDEX such as 3.7, got {text!r}"
-        ) from error
 
 
 def imagine_data(config: Config, split: Literal["train", "test"] = "train") -> Captioned:

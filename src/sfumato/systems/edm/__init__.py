@@ -3,6 +3,7 @@
 from sfumato.system import Paper, RecipeEntry, System
 
 _IMAGES = "sfumato.systems.edm.images"
+_OPTIONS = "sfumato.systems.edm.options"
 
 SYSTEM = System(
     "edm", "EDM",
@@ -10,11 +11,14 @@ SYSTEM = System(
         "Karras, Aittala, Aila, Laine", 2022, "2206.00364"),
     "docs/core.md",
     recipes=(
-        RecipeEntry("fashion", _IMAGES, "Fashion-MNIST 28x28, class-conditional EDM", "Fashion"),
-        RecipeEntry("avatars", _IMAGES, "illustrated faces, conditional on attributes", "Avatars"),
-        RecipeEntry("digits", _IMAGES, "handwritten digits 28x28, class-conditional EDM", "Digits"),
-        RecipeEntry("images", _IMAGES, "your own folder or zip of images", "Images"),
+        RecipeEntry("fashion", _IMAGES, "Fashion-MNIST 28x28, class-conditional EDM",
+            f"{_OPTIONS}:Fashion"),
+        RecipeEntry("avatars", _IMAGES, "illustrated faces, conditional on attributes",
+            f"{_OPTIONS}:Avatars"),
+        RecipeEntry("digits", _IMAGES, "handwritten digits 28x28, class-conditional EDM",
+            f"{_OPTIONS}:Digits"),
+        RecipeEntry("images", _IMAGES, "your own folder or zip of images", f"{_OPTIONS}:Images"),
         RecipeEntry("points", "sfumato.systems.edm.points",
-            "points in the plane, under a process you choose"),
+            "points in the plane, under a process you choose", f"{_OPTIONS}:Points"),
     ),
 )  # fmt: skip

@@ -5,12 +5,9 @@ The process is chosen from the table, each with the prediction and the law of ti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, final
 
-from sfumato.console.options import choice
-from sfumato.data import PointName, PointSet, points
+from sfumato.data import PointSet, points
 from sfumato.denoise import Prediction
 from sfumato.loss import TimeLaw
 from sfumato.model.description import ModelConfig
@@ -19,35 +16,7 @@ from sfumato.nn import MLPConfig
 from sfumato.process import Process, Scheduled
 from sfumato.schedule import Schedule
 from sfumato.system import find, processes, resolve
-from sfumato.train import TrainConfig
-
-
-@final
-@dataclass(frozen=True)
-class Config:
-    """A model of a point set in the plane.
-
-    Args:
-        out: the run folder.
-        name: name of the point set.
-        n: number of points.
-        kind: the process.
-        width: width of the perceptron.
-        blocks: residual blocks of the perceptron.
-        train: how to train.
-        resume: go on with the run in ``out``.
-    """
-
-    out: Path = Path("runs/points")
-    name: PointName = PointName.SWISS_ROLL
-    n: int = 20_000
-    kind: Annotated[str, choice(processes(), "process")] = "EDM"
-    width: int = 128
-    blocks: int = 3
-    train: TrainConfig = TrainConfig(
-        steps=5_000, batch=256, lr=2e-3, warmup=100, log_every=100, sheet_every=1_000
-    )
-    resume: bool = False
+from sfumato.systems.edm.options import Points
 
 
 def point_model(data: PointSet, kind: str, width: int, blocks: int) -> tuple[ModelConfig, TimeLaw]:
@@ -76,7 +45,7 @@ def point_model(data: PointSet, kind: str, width: int, blocks: int) -> tuple[Mod
     return model, law
 
 
-def run(config: Config) -> Path:
+def run(config: Points) -> Path:
     """Train; returns the run folder. Raises as `sfumato.train.train`."""
     data = points(config.name, config.n, seed=config.train.seed)
     model, law = point_model(data, config.kind, config.width, config.blocks)

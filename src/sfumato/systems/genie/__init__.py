@@ -21,7 +21,8 @@ SYSTEM = System(
     ),
     recipes=(
         RecipeEntry("genie", "sfumato.systems.genie.recipe",
-            "a derivative head for a trained model (GENIE)"),
+            "a derivative head for a trained model (GENIE)",
+            "sfumato.systems.genie.options:Config"),
     ),
     kinds=(KindEntry("sfumato.systems.genie.model:DerivativeModel"),),
     parts=("sfumato.systems.genie.model:Base",),

@@ -26,7 +26,6 @@ and for every `Scheduled` process.
 from __future__ import annotations
 
 from abc import abstractmethod
-from enum import Enum
 from typing import NamedTuple, Self, cast, final
 
 import torch
@@ -40,6 +39,7 @@ from sfumato.process import Process, Scheduled, columns, matrix, mix
 from sfumato.schedule import Time, as_time
 from sfumato.seeds import Generators
 from sfumato.systems.genie.head import DerivativeHead
+from sfumato.systems.genie.options import Target
 
 
 class Differentiable(Denoiser):
@@ -247,14 +247,6 @@ def along(
     ends = [denoiser(x_t + s * h * dx, time + s * h * dt, cond) for s in (1, -1)]
     power = -1 / (2 * h * gamma(process, time).square())
     return mix(power[..., None, None], ends[0] - ends[1])
-
-
-@final
-class Target(Enum):
-    """How the derivative that a head learns is computed."""
-
-    EXACT = "exact"
-    DIFFERENCE = "difference"
 
 
 def derivative_loss(

@@ -9,7 +9,8 @@ SYSTEM = System(
     "docs/i2sb.md",
     recipes=(
         RecipeEntry("i2sb", "sfumato.systems.i2sb.recipe",
-            "a restorer of pictures: a Schrödinger bridge (I²SB)"),
+            "a restorer of pictures: a Schrödinger bridge (I²SB)",
+            "sfumato.systems.i2sb.options:Config"),
     ),
     commands=(
         CommandEntry("restore", "sfumato.systems.i2sb.commands.restore",

@@ -11,7 +11,7 @@ import scipy.sparse as sparse
 import torch
 from scipy.sparse.linalg import spsolve
 
-from sfumato.data.fetch import SUMS
+from sfumato.data.download import SUMS
 from sfumato.data.packages import NEURALOPERATOR
 from sfumato.data.places import data_root, sha256
 from sfumato.errors import SfumatoError, UsageError

@@ -23,9 +23,8 @@ examples:
 
 def main(argv: list[str]) -> None:
     """Run ``sfumato fields train``; raises whatever the training raises."""
-    from sfumato.systems.ddo import recipe as fields
-
-    config = settings(recipes()["fields"], "fields train", argv, about=_ABOUT)
-    out = fields.run(config)
+    recipe = recipes()["fields"]
+    config = settings(recipe, "fields train", argv, about=_ABOUT)
+    out = recipe.run(config)
     place = shlex.quote(str(out))
     print(f"run folder: {out}; next: sfumato fields sample {place} --n 4 --out fields.nc")

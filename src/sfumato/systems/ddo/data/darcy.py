@@ -36,7 +36,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.data.fetch import check
+from sfumato.data.download import check
 from sfumato.data.packages import NEURALOPERATOR
 from sfumato.data.places import data_root
 from sfumato.data.sets import DataCard, Split, check_split

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from enum import Enum
 from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from sfumato.systems.ddo.options import Domain
 
 __all__ = [
     "Domain",
@@ -34,13 +35,6 @@ __all__ = [
     "to_modes",
     "wave_numbers",
 ]
-
-
-class Domain(Enum):
-    """Boundary of the box: periodic, or reflecting (even extension, zero normal slope)."""
-
-    PERIODIC = "periodic"
-    REFLECTING = "reflecting"
 
 
 def places(n: int, domain: Domain) -> Tensor:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import torch
 import torch.nn.functional as F
@@ -22,118 +21,14 @@ from sfumato.nn.dispatch import memory_format
 from sfumato.nn.embed import Conditioning
 from sfumato.nn.norm import GroupNorm
 from sfumato.systems.ddo.nn.border import pad_border
-from sfumato.systems.ddo.nn.harmonic import Domain, coordinates, resample
+from sfumato.systems.ddo.nn.harmonic import coordinates, resample
 from sfumato.systems.ddo.nn.spectral import SpectralConvolution
+from sfumato.systems.ddo.options import Domain, FNOConfig, UNOConfig
 
 __all__ = ["FNO", "UNO", "FNOConfig", "UNOConfig"]
 
 _CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 EMBEDDING_WIDTH = 4  # width of the conditioning vector in units of channels
-
-
-@final
-@dataclass(frozen=True)
-class FNOConfig:
-    """What an `FNO` is made of.
-
-    in_channels, out_channels: of the functions.  dims: axes of space.
-    channels, layers: width, and number of Fourier layers.
-    modes: waves that the spectral convolutions keep on each axis.
-    domain: what is beyond the border.
-    coordinates: give the network the lowest harmonics, so that it knows where it is.
-    labels: classes per label axis.  embedding: width of a vector condition.
-
-    Raises ValueError for values outside their range.
-    """
-
-    FOLLOWS: ClassVar = ("in_channels", "out_channels", "dims", "domain", "labels", "embedding")
-    in_channels: int
-    out_channels: int
-    dims: int = 2
-    channels: int = 32
-    layers: int = 4
-    modes: int = 12
-    domain: Domain = Domain.PERIODIC
-    coordinates: bool = False
-    labels: tuple[int, ...] = ()
-    embedding: int = 0
-
-    def __post_init__(self) -> None:
-        _check(self, ("in_channels", "out_channels", "layers", "modes"))
-
-
-@final
-@dataclass(frozen=True)
-class UNOConfig:
-    """What a `UNO` is made of. Level i has channels * multipliers[i] channels on grid / 2^i.
-
-    in_channels, out_channels: of the functions.
-    grid: points along each axis of the network's own grid; shorter waves do not reach it.
-    channels, multipliers: width.
-    blocks: per level (one number, or one per level), on the way down and on the way up.
-    modes: waves that the first level's spectral convolutions keep; halved with each level.
-    local: side of the stencil of local convolutions, which are integral operators on the network's
-        own grid; 1 leaves only products at each point.
-    domain, coordinates, labels, embedding: as of `FNOConfig`.
-
-    Raises ValueError for values outside their range.
-    """
-
-    FOLLOWS: ClassVar = ("in_channels", "out_channels", "dims", "domain", "labels", "embedding")
-    in_channels: int
-    out_channels: int
-    grid: tuple[int, ...] = (32, 32)
-    channels: int = 32
-    multipliers: tuple[int, ...] = (1, 2, 2)
-    blocks: int | tuple[int, ...] = 1
-    modes: int = 8
-    local: int = 3
-    domain: Domain = Domain.PERIODIC
-    coordinates: bool = False
-    labels: tuple[int, ...] = ()
-    embedding: int = 0
-
-    def __post_init__(self) -> None:
-        _check(self, ("in_channels", "out_channels", "modes"))
-        if not isinstance(self.blocks, int):
-            object.__setattr__(self, "blocks", tuple(int(n) for n in self.blocks))
-        per = self.blocks_per_level
-        if len(per) != len(self.multipliers) or min(per, default=0) < 1:
-            raise ValueError(
-                f"expected blocks >= 1, one number or one for each of {len(self.multipliers)} "
-                f"levels, got {self.blocks}"
-            )
-        if not self.multipliers or min(self.multipliers) < 1:
-            raise ValueError(f"expected multipliers >= 1, one per level, got {self.multipliers}")
-        if self.local not in (1, 3):
-            raise ValueError(f"expected local = 1 or 3, got {self.local}")
-        least = 4 * 2 ** (len(self.multipliers) - 1)
-        if min(self.grid) < least:
-            raise ValueError(
-                f"expected a grid of at least {least} points along each axis for "
-                f"{len(self.multipliers)} levels, got {self.grid}"
-            )
-
-    @property
-    def dims(self) -> int:
-        """Axes of space."""
-        return len(self.grid)
-
-    @property
-    def blocks_per_level(self) -> tuple[int, ...]:
-        """On the way down, and as many on the way up."""
-        b = self.blocks
-        return (b,) * len(self.multipliers) if isinstance(b, int) else b
-
-
-def _check(config: FNOConfig | UNOConfig, counts: Sequence[str]) -> None:
-    for name in counts:
-        if getattr(config, name) < 1:
-            raise ValueError(f"expected {name} >= 1, got {getattr(config, name)}")
-    if config.dims not in (1, 2, 3):
-        raise ValueError(f"expected 1, 2 or 3 axes of space, got {config.dims}")
-    if config.channels < 4 or config.channels % 2:
-        raise ValueError(f"expected channels even and at least 4, got {config.channels}")
 
 
 def _door(x: Tensor, noise_level: Tensor, channels: int, dims: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sfumato.console.again import named_run, settings
 from sfumato.console.verbs import chosen, listing
 from sfumato.system import recipes
+from sfumato.systems.dpdm.options import preset
 
 RECIPES = {
     "fashion": "Fashion-MNIST for two cores, about an hour",
@@ -14,7 +15,7 @@ RECIPES = {
     "fashion-paper-1": "Fashion-MNIST as published, epsilon 1 (for GPUs)",
     "fashion-paper-10": "Fashion-MNIST as published, epsilon 10 (for GPUs)",
 }
-"""The settings of `dpdm.recipe` by name, each with its line in the list."""
+"""The settings of `dpdm.options` by name, each with its line in the list."""
 
 _EXAMPLES = """\
 examples:
@@ -50,9 +51,8 @@ def main(argv: list[str]) -> None:
     if named_run(argv) is not None:
         argv = [next(iter(RECIPES)), *argv]  # all settings are those of the run
     chosen(argv, "private recipe", RECIPES)
-    from sfumato.systems.dpdm import recipe as private
-
-    command, preset = f"private train {argv[0]}", private.preset(argv[0])
-    config = settings(recipes()["private"], command, argv[1:], preset)
-    out = private.run(config)
+    command, default = f"private train {argv[0]}", preset(argv[0])
+    recipe = recipes()["private"]
+    config = settings(recipe, command, argv[1:], default)
+    out = recipe.run(config)
     print(f"run folder: {out}; next: sfumato private export {out} --out synthetic.npz")

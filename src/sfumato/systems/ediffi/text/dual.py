@@ -6,11 +6,9 @@ The model is a `CLIPModel` of transformers. `ediffi.text.dual_training` trains i
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,67 +17,10 @@ from torch import Tensor
 
 from sfumato.errors import UsageError, require
 from sfumato.seeds import fold
+from sfumato.systems.ediffi.options import DualConfig
 from sfumato.systems.ediffi.text.encoders import picture_values, quiet
 
 START, END, PAD, UNKNOWN = "<start>", "<end>", "<pad>", "<unknown>"
-
-
-@final
-@dataclass(frozen=True)
-class DualConfig:
-    """Sizes of a dual encoder, and how it is trained.
-
-    Args:
-        side, patch: of the pictures it sees, and of the squares that are its visual tokens.
-        width, heads: of both transformers.
-        picture_layers, text_layers: their depths.
-        shared: width of the vectors that are compared.
-        vocabulary: sub-words, at most.
-        length: tokens of a sentence, at most.
-        steps, batch, rate, decay: AdamW, with a warm-up over a twentieth and a cosine decay to 0.
-        hold: train on so many of the pictures, chosen once and kept in memory; 0 for all.
-        style: weight of the term of styles, where the data knows them; 0 for none.
-        seed: of everything random.
-
-    Raises:
-        UsageError: a number out of range, or a size that the patch or the heads do not divide.
-    """
-
-    side: int = 64
-    patch: int = 8
-    width: int = 128
-    heads: int = 4
-    picture_layers: int = 6
-    text_layers: int = 4
-    shared: int = 128
-    vocabulary: int = 4096
-    length: int = 48
-    steps: int = 2500
-    batch: int = 160
-    rate: float = 1e-3
-    decay: float = 0.1
-    hold: int = 0
-    style: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        least = dict.fromkeys(("side", "patch", "width", "heads", "shared", "steps"), 1)
-        least |= {"picture_layers": 1, "text_layers": 1, "hold": 0}
-        least |= {"batch": 2, "vocabulary": 260, "length": 4}
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise UsageError(f"expected {name} >= {value}, got {getattr(self, name)}")
-        others = self.decay, self.style
-        if not (0 < self.rate < math.inf and all(0 <= x < math.inf for x in others)):
-            raise UsageError(
-                "expected a rate above 0, and a decay and a weight of styles of 0 or more, got "
-                f"{self.rate}, {self.decay} and {self.style}"
-            )
-        if self.side % self.patch or self.width % self.heads:
-            raise UsageError(
-                f"expected a side that {self.patch} divides and a width that {self.heads} divides, "
-                f"got {self.side} and {self.width}"
-            )
 
 
 def train_tokenizer(sentences: Iterable[str], config: DualConfig) -> Any:

@@ -66,7 +66,7 @@ def run(config: PlanConfig) -> None:
     from sfumato.schedule import EDM
     from sfumato.systems.ediffi.experts import Split
     from sfumato.systems.ediffi.model import PromptedModel
-    from sfumato.systems.ediffi.recipe import node_of
+    from sfumato.systems.ediffi.options import node_of
     from sfumato.times import karras
 
     law, process = LogNormal(config.mean, config.std), Scheduled(EDM())

@@ -1,0 +1,12 @@
+from sfumato.nn.classifier import Classifier as Classifier
+from sfumato.nn.classifier import ClassifierConfig as ClassifierConfig
+from sfumato.nn.config import ContextConfig as ContextConfig
+from sfumato.nn.config import EncoderWidths as EncoderWidths
+from sfumato.nn.config import MLPConfig as MLPConfig
+from sfumato.nn.config import UNetConfig as UNetConfig
+from sfumato.nn.context import Encoded as Encoded
+from sfumato.nn.context import Prompt as Prompt
+from sfumato.nn.dispatch import best_dtype as best_dtype
+from sfumato.nn.mapping import Mapping as Mapping
+from sfumato.nn.mlp import MLP as MLP
+from sfumato.nn.unet import UNet as UNet
