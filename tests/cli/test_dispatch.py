@@ -67,16 +67,16 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         (["sample", "tiny-grey", "--eta", "1"], 2,
          "sfumato sample: --eta belongs to --solver ddim, got --solver auto"),
         (["sample", "tiny-grey", "--label", "10"], 2,
-         "sfumato sample: --label: 'class' has the values 0 to 9 (a, b, c, d, e, f, g, h, i, j), "
+         "sfumato sample: the label 'class' has the values 0 to 9 (a, b, c, d, e, f, g, h, i, j), "
          "got 10"),
         (["sample", "tiny-faces", "--label", "stile=micah"], 2,
          "sfumato sample: unknown label axis 'stile'; did you mean 'style'?"),
         (["sample", "tiny-faces", "--label", "style=mica"], 2,
          "sfumato sample: unknown value of the label 'style' 'mica'; did you mean 'micah'?"),
         (["sample", "tiny-points", "--label", "3"], 2,
-         "sfumato sample: this model was trained without labels, got --label 3"),
+         "sfumato sample: this model was trained without labels, got the label '3'"),
         (["sample", "tiny-points", "--guidance", "2"], 2,
-         "sfumato sample: --guidance needs a model with labels; this one has none"),
+         "sfumato sample: guidance needs a model with labels; this one has none"),
         (["sample", "tiny-points", "--out", "folder"], 2,
          "sfumato sample: points are written as .png, .webp or .npz, not as a folder"),
         (["sample", "tiny-grey", "--solver", "genie"], 2,
@@ -87,8 +87,8 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
          "sfumato sample: a derivative along γ = σ/α needs a scheduled process, got "
          "CriticallyDamped(beta0=4.0, beta1=0.0, mass_inv=4.0, gamma=0.04, noise=White())"),
         (["sample", "tiny-phase", "--solver", "deis"], 2,
-         "sfumato sample: --solver deis needs a model with a noise level σ/α, which this one has "
-         "not: take dpmpp2m, or sscs for a model with a velocity"),
+         "sfumato sample: the solver 'deis' needs a model with a noise level σ/α, which this one "
+         "has not: take dpmpp2m, or sscs for a model with a velocity"),
         (["sample", "tiny-grey", "--solver", "sscs"], 2,
          "sfumato sample: splitting (SSCS) is for critically damped Langevin diffusion, got "
          "Scheduled(schedule=EDM(sigma_max=80.0), noise=White()): use EulerMaruyama or Ancestral"),

@@ -1,6 +1,7 @@
 """``sfumato evaluate``: figures for models and for pictures, and the record of them."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -209,6 +210,37 @@ def test_grey_arrays_are_compared_with_grey_pictures(
     assert main(["evaluate", "grey.npz", "--data", str(grey), "--resolution", "16"]) == 0
     out = capsys.readouterr().out
     assert "pixels 1x16x16" in out and "precision" in out
+
+
+def test_pictures_in_a_zip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures = folder_of(tmp_path / "grey", 30, 16, "L", 3)
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", pictures)
+    words = ["--data", str(pictures), "--resolution", "16", "--split", "all", "--n", "25"]
+    assert main(["evaluate", packed, *words]) == 0
+    of_zip = capsys.readouterr().out
+    assert main(["evaluate", str(pictures), *words]) == 0
+    assert _figures(of_zip) == _figures(capsys.readouterr().out) != []
+    assert "the first 25 of 30 are measured; --n takes more" in of_zip
+    assert main(["evaluate", str(tmp_path / "absent.zip"), *words]) == 2
+    assert "there is no" in capsys.readouterr().err
+
+
+def _figures(said: str) -> list[str]:
+    return [" ".join(line.split()) for line in said.splitlines() if "(pixels" in line]
+
+
+def test_what_takes_long_is_announced(
+    real: ImageSet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "_LONG", -1.0)
+    np.savez("same.npz", images=real.images)
+    words = ["evaluate", "same.npz", "--data", "fashion-mnist", "--features", "pixels"]
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert "pixels 1x28x28 of 120 real pictures: about 0.0 minutes" in said
+    assert said.count("about") == 2
+    assert main([*words, "--quiet"]) == 0
+    assert "about" not in capsys.readouterr().err
 
 
 def test_labels_are_matched_by_name() -> None:

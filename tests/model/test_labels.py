@@ -41,6 +41,54 @@ def test_values_named_by_numbers_come_before_numbers() -> None:
     assert labels("age=1", FACE, 1).labels[0, 2] == 0
 
 
+ODD = [("class", ("R+D", "a, b", "x=y", "C", "C++", "back\\slash"))]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("R+D", [0]),
+        ("a, b", [1]),
+        ("x=y", [2]),
+        ("C++", [4]),
+        ("class=C", [3]),
+        (r"R\+D+x\=y", [0, 2]),
+        (r"class=a\, b+C", [1, 3]),
+        ('"R+D"', [0]),
+        ('["R+D", "C++", "a, b"]', [0, 4, 1]),
+        ('{"class": ["x=y", "any"]}', [2, 6]),
+        ("back\\slash", [5]),
+        ("r d+RD", [0, 0]),
+    ],
+)
+def test_names_with_signs_in_them(text: str, expected: list[int]) -> None:
+    assert labels(text, ODD, len(expected)).labels[:, 0].tolist() == expected
+    assert labels([text], ODD, 1).labels[0, 0] == expected[0]
+
+
+def test_several_axes_as_json() -> None:
+    found = labels('{"style": "micah", "glasses": ["none", "any"], "age": 2}', FACE, 2)
+    assert found.labels.tolist() == [[1, 0, 1], [1, 2, 1]]
+
+
+def test_a_name_that_may_be_two_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"'C' or 'C\+\+'"):
+        labels("c", ODD, 1)
+
+
+@pytest.mark.parametrize("text", ["0", "4", "-1", "01"])
+def test_where_names_are_numbers_a_number_is_a_name(text: str) -> None:
+    with pytest.raises(UsageError, match="value of the label 'grade'"):
+        labels(text, [("grade", ("1", "2", "3"))], 1)
+    assert labels(0, [("grade", ("1", "2", "3"))], 1).labels.tolist() == [[0]]  # a place
+
+
+@pytest.mark.parametrize("text", ['{"class": ', "[1"])
+def test_half_a_json(text: str) -> None:
+    with pytest.raises(UsageError, match="no JSON"):
+        labels(text, CLASS, 1)
+
+
 @pytest.mark.parametrize("text", ["3", "-1", "boot", "klass=1", "class=1,class=2"])
 def test_labels_that_do_not_exist(text: str) -> None:
     with pytest.raises(UsageError):

@@ -40,7 +40,7 @@ class EvaluateConfig:
     """What to measure, and against what."""
 
     name: Name
-    """A shipped model, the folder of a checkpoint or run, an .npz of images, or their folder."""
+    """A shipped model, the folder of a checkpoint or run, an .npz of images, a folder or a zip."""
     data: str = ""
     """The real data: a data set, or a folder of images; by default what the model learned from."""
     n: int = 10_000
@@ -140,7 +140,7 @@ def run(config: EvaluateConfig, argv: list[str]) -> None:
 
 def is_pictures(path: Path) -> bool:
     """Whether ``path`` holds pictures, and is not the folder of a model."""
-    if path.suffix == ".npz":
+    if path.suffix.lower() in (".npz", ".zip"):
         return True
     model = (path / "model.json").exists() or (path / "checkpoints").exists()
     return path.is_dir() and not model
@@ -159,7 +159,9 @@ def _channels(path: Path) -> int:
 def _judge(config: EvaluateConfig, data: str, wish: datasets.DataRequest) -> Reference:
     from sfumato.cli.judging import Reference
 
-    return Reference.of(data, wish, config.features, config.accuracy, config.downstream)
+    return Reference.of(
+        data, wish, config.features, config.accuracy, config.downstream, config.quiet
+    )
 
 
 def _pictures(config: EvaluateConfig, judge: Reference) -> dict[str, Any]:
@@ -170,6 +172,8 @@ def _pictures(config: EvaluateConfig, judge: Reference) -> dict[str, Any]:
     images = read.x[: config.n]
     labels = None if labels is None else labels[: config.n]
     judge.check(labels, len(images))
+    if not config.quiet and len(images) < len(read.x):
+        print(f"the first {len(images):,} of {len(read.x):,} are measured; --n takes more")
     return {"steps": None, "n": len(images), "scores": judge.scores(images, labels)}
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +17,10 @@ from torch import Tensor
 
 from sfumato import zoo
 from sfumato.console import datasets
+from sfumato.console.progress import bar
 from sfumato.data import ImageSet, LabelAxis, PointSet
 from sfumato.data.download import mobilenet_weights_path
+from sfumato.data.summary import quantity
 from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.metrics import (
     ClassifierFeatures,
@@ -46,6 +50,9 @@ _MEMORY = 4e9
 
 _MATRICES = 15
 """Covariance matrices that a Fréchet distance with its jackknife holds at once."""
+
+_LONG = 20.0
+"""Seconds of features that are announced."""
 
 _LEAST = 20
 """Pictures that a comparison needs."""
@@ -107,6 +114,7 @@ class Reference:
     reader: LabelledClassifier | None
     accuracy: bool
     downstream: bool = False
+    quiet: bool = False
 
     @classmethod
     def of(
@@ -116,6 +124,7 @@ class Reference:
         name: str,
         accuracy: bool,
         downstream: bool = False,
+        quiet: bool = False,
     ) -> Reference:
         """Load the real data, and what it is compared by.
 
@@ -134,14 +143,14 @@ class Reference:
             have = ", ".join(axis.name for axis in found.axes) or "none"
             raise UsageError(f"--downstream needs exactly one label axis, and {data} has {have}")
         chosen = features(name, found)
-        return cls(found, chosen, classifier_for(found.name), accuracy, downstream)
+        return cls(found, chosen, classifier_for(found.name), accuracy, downstream, quiet)
 
     @cached_property
     def real(self) -> Tensor:
         """The features (N, F) of the real data; points as they are."""
         if isinstance(self.data, PointSet) or self.features is None:
             return self.data.batch(range(len(self.data)))[0]
-        return extract(self.features, self.data.images, batch=256)
+        return self._features(self.features, self.data.images, "real")
 
     @property
     def resolution(self) -> int:
@@ -195,7 +204,7 @@ class Reference:
             raise UsageError(f"{self.data.name} are images, but points came")
         if self.features is None:
             raise ValueError("a judge of images needs features")
-        seen = extract(self.features, x, batch=256)
+        seen = self._features(self.features, x, "drawn")
         scores = list(compare_features(self.real, seen, self.features.name).scores)
         if labels is not None and self.reader is not None and _same(self.reader, self.data, labels):
             scores += label_accuracy(self.reader, x, labels)
@@ -204,6 +213,26 @@ class Reference:
         if self.downstream:
             scores += downstream_accuracy(*self._trial(x, labels))
         return scores
+
+    def _features(self, features: Features, images: NDArray[Any], which: str) -> Tensor:
+        """(N, F), with a bar; what will take long is said after the first of them."""
+        n, began = len(images), time.monotonic()
+        with bar(f"features, {which}", n, quiet=self.quiet) as advance:
+            before = 0
+
+            def progress(done: int) -> None:
+                nonlocal before
+                left = (time.monotonic() - began) * (n / done - 1)
+                if before == 0 and left > _LONG and not self.quiet:
+                    print(
+                        f"{features.name} of {quantity(n, which + ' picture')}: about "
+                        f"{left / 60:.1f} minutes",
+                        file=sys.stderr,
+                    )
+                advance(done - before)
+                before = done
+
+            return extract(features, images, batch=256, progress=progress)
 
     def _trial(
         self, x: NDArray[Any], labels: Labels

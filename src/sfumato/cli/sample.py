@@ -18,11 +18,13 @@ the work under `accelerate launch`. A long run that is interrupted goes on where
 the same command is given again.
 
 Without --label the classes take turns; of several label axes each is drawn at random.
+A name with , = or + in it is given whole, with a backslash before the sign, or as JSON.
 
 examples:
   sfumato sample fashion --n 64 --steps 18 --out sheet.png
   sfumato sample fashion --label sneaker+bag --guidance 2 --out sheet.png
   sfumato sample avatars --label style=micah,glasses=yes --n 8 --out faces/
+  sfumato sample runs/staff --label '["R+D", "Sales"]' --n 8 --out sheet.png
   sfumato sample runs/fashion --n 10000 --solver heun --out samples.npz
 """
 

@@ -1,4 +1,4 @@
-"""Images that are on the disk already: an .npz file, a folder of pictures, or one picture."""
+"""Images on the disk already: an .npz file, a folder or zip of pictures, or one picture."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Read:
 
 
 def read_images(path: Path, resolution: int = 0, channels: int = 3) -> Read:
-    """Images (or points) from an .npz that ``sfumato sample`` wrote, a folder, or one picture.
+    """Images (or points) from an .npz of ``sfumato sample``, a folder or zip, or one picture.
 
     Args:
         path: what to read.
@@ -69,12 +69,14 @@ def read_images(path: Path, resolution: int = 0, channels: int = 3) -> Read:
         raise UsageError(
             f"{path}: expected an array 'images' or 'points', got {', '.join(arrays) or 'none'}"
         )
-    if path.is_dir():
+    if path.is_dir() or (path.suffix.lower() == ".zip" and path.is_file()):
         from sfumato.data import folder
         from sfumato.data.summary import announce
 
         if not resolution:
-            raise UsageError(f"{path} is a folder: say the --resolution its images should have")
+            raise UsageError(
+                f"{path} is a folder or zip: say the --resolution its images should have"
+            )
         data = folder(path, resolution, channels=1 if channels == 1 else 3)
         announce(data)
         axes = tuple((axis.name, axis.values) for axis in data.axes)

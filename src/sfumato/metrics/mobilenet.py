@@ -13,6 +13,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sfumato.data.places import sha256
 from sfumato.errors import SfumatoError, UsageError
@@ -103,6 +104,10 @@ class MobileNetV2(nn.Module):
         return self.classifier(self.pooled(x))
 
 
+_PART = 16
+"""Pictures that are computed at once, few enough for the cache of a CPU."""
+
+
 @final
 class MobileNet(Features):
     """1280 ImageNet features of images of any size, resized to ``resolution`` with antialiasing.
@@ -122,7 +127,7 @@ class MobileNet(Features):
     def __init__(self, weights: str | Path, *, resolution: int = 224, device: str = "cpu") -> None:
         if resolution < 32:
             raise UsageError(f"expected resolution >= 32, got {resolution}")
-        self.network = load_mobilenet(weights).to(device)
+        self.network = _fused(load_mobilenet(weights)).to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.resolution = resolution
         self.device = device
@@ -132,7 +137,7 @@ class MobileNet(Features):
         """Images of any size -> (B, 1280)."""
         x = self.prepare(images)
         with torch.inference_mode():
-            return torch.cat([self.network.pooled(part).float().cpu() for part in x.split(32)])
+            return torch.cat([self.network.pooled(part).float().cpu() for part in x.split(_PART)])
 
     def prepare(self, images: Images) -> Tensor:
         """Images to what the network takes: RGB, resized, normalised by ImageNet's statistics."""
@@ -142,6 +147,17 @@ class MobileNet(Features):
             x = interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
         x = imagenet_normalised(x)
         return x.to(self.device).contiguous(memory_format=torch.channels_last)
+
+
+def _fused(network: MobileNetV2) -> MobileNetV2:
+    """In evaluation mode, with each batch norm in the convolution before it, to rounding."""
+    for part in network.modules():
+        if isinstance(part, nn.Sequential):
+            for i in range(len(part) - 1):
+                here, there = part[i], part[i + 1]
+                if isinstance(here, nn.Conv2d) and isinstance(there, nn.BatchNorm2d):
+                    part[i], part[i + 1] = fuse_conv_bn_eval(here, there), nn.Identity()
+    return network
 
 
 def imagenet_normalised(x: Tensor) -> Tensor:

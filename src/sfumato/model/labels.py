@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -44,7 +46,10 @@ def labels(wanted: Any, axes: Axes, n: int, seed: int | None = None) -> Labelled
             * a text that names one value per axis, by name or by number:
               ``axis=value,axis=value``, or only ``value`` where there is one axis. "any" tells
               the model nothing about the axis; "yes" and "no" do for an axis of "none" and
-              something. Values joined by ``+`` take turns.
+              something. Values joined by ``+`` take turns. A name that has one of ``,=+`` in it
+              is given whole, with a backslash before the sign, or as JSON: ``"R+D"``,
+              ``["R+D", "other"]`` for turns, ``{"axis": "value"}``. Where names are numbers,
+              numbers are names.
             * a number, where there is one axis; the number of its values is "no label".
             * a list, array or tensor: (n,) or (1,) of numbers or of texts, or (n, A) or (1, A) of
               numbers.
@@ -83,7 +88,7 @@ def labels(wanted: Any, axes: Axes, n: int, seed: int | None = None) -> Labelled
 
 def _from_text(text: str, axes: Axes, n: int, seed: int | None) -> NDArray[np.int64]:
     if text and not axes:
-        raise UsageError(f"this model was trained without labels, got --label {text}")
+        raise UsageError(f"this model was trained without labels, got the label {text!r}")
     from sfumato.seeds import fold  # torch: not needed to read or write labels
 
     wanted = _wanted(text, axes)
@@ -99,36 +104,74 @@ def _from_text(text: str, axes: Axes, n: int, seed: int | None) -> NDArray[np.in
 
 
 def _wanted(text: str, axes: Axes) -> dict[str, list[int]]:
+    """For each axis that a text names, the values that take turns."""
     table = dict(axes)
     wanted: dict[str, list[int]] = {}
-    for word in filter(None, (w.strip() for w in text.split(","))):
-        axis, equals, value = word.partition("=")
-        if not equals:
-            if word == ANY:
-                wanted.update({name: [len(values)] for name, values in axes})
-                continue
+    for axis, words in _parsed(text, axes):
+        if axis is None and words == [ANY]:
+            wanted.update({name: [len(values)] for name, values in axes})
+            continue
+        if axis is None:
             if len(axes) > 1:
-                names = ", ".join(table)
-                raise UsageError(f"--label {word}: expected axis=value, with an axis of {names}")
-            axis, value = axes[0][0], word
-        axis = axis.strip()
+                raise UsageError(
+                    f"the label {text!r}: expected axis=value, with an axis of {', '.join(table)}"
+                )
+            axis = axes[0][0]
         if axis not in table:
             raise unknown("label axis", axis, table)
-        if axis in wanted and value != ANY:
-            raise UsageError(f"--label {text}: {axis!r} is given twice; join values by +")
-        wanted[axis] = [_index(axis, part.strip(), table[axis]) for part in value.split("+")]
+        if axis in wanted and words != [ANY]:
+            raise UsageError(f"the label {text!r}: {axis!r} is given twice; join values by +")
+        wanted[axis] = [_index(axis, word, table[axis]) for word in words]
     return wanted
 
 
+def _parsed(text: str, axes: Axes) -> list[tuple[str | None, list[str]]]:
+    """(axis, values that take turns) as a text names them; None for an axis it does not name."""
+    text = text.strip()
+    if len(axes) == 1 and text in axes[0][1]:
+        return [(None, [text])]  # a name, whatever it is made of
+    if text[:1] in ("{", "[", '"'):
+        try:
+            given = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"the label {text!r} is no JSON: {error}") from error
+        rows = given.items() if isinstance(given, dict) else [(None, given)]
+        return [(a, [str(v) for v in (w if isinstance(w, list) else [w])]) for a, w in rows]
+    found: list[tuple[str | None, list[str]]] = []
+    for part in filter(str.strip, _split(text, ",")):
+        axis, *rest = _split(part, "=", 1)
+        values = [_unescaped(word) for word in _split(rest[0] if rest else part, "+")]
+        found.append((_unescaped(axis) if rest else None, values))
+    return found
+
+
+def _split(text: str, mark: str, most: int = 0) -> list[str]:
+    """Cut at each ``mark`` that no backslash stands before."""
+    return re.split(rf"(?<!\\){re.escape(mark)}", text, maxsplit=most)
+
+
+def _unescaped(word: str) -> str:
+    return re.sub(r"\\([,=+])", r"\1", word.strip())
+
+
 def _index(axis: str, word: str, values: tuple[str, ...]) -> int:
-    plain = {_plain(v): i for i, v in enumerate(values)}
-    if _plain(word) in plain:
-        return plain[_plain(word)]
+    """The place of a value: by its name, by what the name is without case and signs, by number."""
+    if word in values:
+        return values.index(word)
+    letters = any(c.isalpha() for c in word)
+    near = [i for i, value in enumerate(values) if letters and _plain(value) == _plain(word)]
+    if len(near) > 1:
+        names = " or ".join(repr(values[i]) for i in near)
+        raise UsageError(f"the label {axis!r}: is {word!r} {names}? Give the name as it is")
+    if near:
+        return near[0]
     if word == ANY:
         return len(values)
     if len(values) == 2 and _plain(values[0]) in ("no", "none") and word in ("yes", "no"):
         return int(word == "yes")
     if word.lstrip("-").isdigit():
+        if any(value.isdigit() for value in values):  # a place would be taken for a name
+            raise unknown(f"value of the label {axis!r}", word, values)
         if 0 <= int(word) < len(values):
             return int(word)
         raise _outside(axis, values, word)
@@ -137,7 +180,7 @@ def _index(axis: str, word: str, values: tuple[str, ...]) -> int:
 
 def _outside(axis: str, values: tuple[str, ...], got: str) -> UsageError:
     return UsageError(
-        f"--label: {axis!r} has the values 0 to {len(values) - 1} ({', '.join(values)}), got {got}"
+        f"the label {axis!r} has the values 0 to {len(values) - 1} ({', '.join(values)}), got {got}"
     )
 
 

@@ -124,8 +124,8 @@ def make_plan(
     steps = usual.steps if steps is None else steps
     if not fits(entry, process):
         raise UsageError(
-            f"--solver {entry.name} needs a model with a noise level σ/α, which this one has not: "
-            "take dpmpp2m, or sscs for a model with a velocity"
+            f"the solver {entry.name!r} needs a model with a noise level σ/α, which this one has "
+            "not: take dpmpp2m, or sscs for a model with a velocity"
         )
     return SamplingPlan(
         entry.build(steps, **options), entry, grid, make_times(grid, process, steps)

@@ -188,7 +188,7 @@ class Sampler(Model):
         if not isinstance(solver, str):
             plan = replace(plan, solver=solver)
         if guidance != 1.0 and not self.description.axes:
-            raise UsageError("--guidance needs a model with labels; this one has none")
+            raise UsageError("guidance needs a model with labels; this one has none")
         denoiser = plan.prepare(self.denoiser, guidance)
         return Drawer(denoiser, self.description, plan, seed, self.device, dtype)
 
