@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+import sfumato as sf
 from sfumato.cli import main
 from sfumato.console import datasets
 from sfumato.data import PointName
@@ -33,6 +35,32 @@ def test_models_table_and_card(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "tiny-faces"]) == 0
     card = capsys.readouterr().out
     assert "a score: 1.25" in card and "style: lorelei, micah, pixel-art" in card
+
+
+def test_the_model_of_a_run_in_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["--n", "64", "--width", "8", "--train.steps", "2", "--train.batch", "8"]
+    assert main(["train", "points", "--out", "run", *words, "--train.quiet"]) == 0
+    assert main(["models", "run"]) == 2
+    assert "--out FOLDER writes its model" in capsys.readouterr().err
+    assert main(["models", "run", "--out", "mine"]) == 0
+    assert "wrote mine: Sampler" in capsys.readouterr().out
+    ours, theirs = (sf.load(name).sample(5, seed=3, steps=4) for name in ("mine", "run"))
+    assert torch.equal(ours, theirs)
+    assert {p.name for p in Path("mine").iterdir()} == {
+        "model.safetensors", "model.json", "card.json", "SHA256SUMS",
+    }  # fmt: skip
+    assert main(["models", "mine"]) == 0
+    assert "swiss-roll" in capsys.readouterr().out
+    before = (Path("mine") / "model.safetensors").read_bytes()
+    assert main(["models", "run", "--out", "mine", "--half"]) == 2  # never over what is there
+    assert (Path("mine") / "model.safetensors").read_bytes() == before
+    assert main(["models", "run", "--out", "mine", "--half", "--force"]) == 0
+    assert len((Path("mine") / "model.safetensors").read_bytes()) < 0.7 * len(before)
+    torch.testing.assert_close(sf.load("mine").sample(5, seed=3, steps=4), ours, atol=0.02, rtol=0)
+    assert main(["models", "--out", "nothing"]) == 2 and not Path("nothing").exists()
 
 
 IMAGES = {"fashion-mnist", "digits", "avatars", "emoji", "photographs", "stamps"}

@@ -16,9 +16,18 @@ from sfumato.errors import UsageError
 from sfumato.loss import LogNormal, Uniform
 from sfumato.process import Scheduled
 from sfumato.schedule import EDM, VPLinear
-from sfumato.train import Ema, Levels, TrainConfig, ema_decay, level, level_edges, read_log
+from sfumato.train import (
+    Ema,
+    Levels,
+    TrainConfig,
+    checkpoint_folders,
+    ema_decay,
+    level,
+    level_edges,
+    read_log,
+)  # fmt: skip
 from sfumato.train.denoising import DiffusionDraw
-from sfumato.train.report import duration
+from sfumato.train.report import Report, duration
 
 
 def test_rate_follows_its_formula():
@@ -144,7 +153,48 @@ def test_a_log_cut_short_by_a_kill_is_readable(tmp_path):
 
 
 def test_durations_read_well():
-    assert [duration(s) for s in (7, 65, 3900)] == ["7 s", "1 min 05 s", "1 h 05 min"]
+    assert [duration(s) for s in (7, 65, 3900, 302_400)] == [
+        "7 s", "1 min 05 s", "1 h 05 min", "3.5 days",
+    ]  # fmt: skip
+
+
+def test_a_slow_run_says_early_how_long_it_will_take(tmp_path, capsys, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("sfumato.train.report.time.monotonic", lambda: clock[0])
+    report = Report(tmp_path, 3, 20_000, 128, quiet=False, tensorboard=False, main=True)
+    for step in range(4, 12):
+        clock[0] += 25.0
+        report.advance(step)
+    report.close()
+    first, *others = "".join(capsys.readouterr().err).splitlines()
+    assert first.startswith("25 s a step: 19,996 more steps take 5.8 days; Ctrl-C stops, --resume")
+    assert others == [f"step {n} of 20,000  5.8 days left" for n in (7, 10)]
+
+
+def test_a_quick_run_says_nothing_of_its_length(tmp_path, capsys, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("sfumato.train.report.time.monotonic", lambda: clock[0])
+    report = Report(tmp_path, 0, 50, 128, quiet=False, tensorboard=False, main=True)
+    for step in range(1, 51):
+        clock[0] += 1.0
+        report.advance(step)
+    report.close()
+    assert capsys.readouterr().err == ""
+
+
+def test_slow_steps_have_checkpoints_by_time(toy, tmp_path, monkeypatch):
+    settings = replace(toy.SETTINGS, steps=4, checkpoint_every=100, keep=10)
+    toy.toy_train(tmp_path / "usual", settings)
+    monkeypatch.setattr("sfumato.train.run._KEEP", 0.0)
+    toy.toy_train(tmp_path / "slow", settings)
+    names = [[p.name for p in checkpoint_folders(tmp_path / r)] for r in ("usual", "slow")]
+    assert sorted(names[0]) == ["step-00000004"]
+    assert sorted(names[1]) == [f"step-0000000{n}" for n in (1, 2, 3, 4)]
+    weights = [
+        (tmp_path / r / "checkpoints" / "step-00000004" / "model.safetensors").read_bytes()
+        for r in ("usual", "slow")
+    ]
+    assert weights[0] == weights[1]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""``sfumato models``: what is shipped, and the card of one model."""
+"""``sfumato models``: what is shipped, the card of one model, and a folder of one to pass on."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any, final
 
 from sfumato import zoo
-from sfumato.console.options import Name, parse
-from sfumato.files.hub import download, is_hub_id
+from sfumato.console.options import Name, model_folder, parse
+from sfumato.errors import UsageError
+from sfumato.files.hub import download
 
-_ABOUT = """List the shipped models, or show the card of one; fetch one from the Hugging Face hub.
+_ABOUT = """List the shipped models, or show the card of one; fetch one from the Hugging Face hub;
+or write the model of a run, without what only its training needs, to a folder of its own.
 
 examples:
   sfumato models
   sfumato models fashion
   sfumato models --json | python3 -m json.tool
   sfumato models ORG/NAME --download
+  sfumato models runs/faces --out faces --half            to pass on: averaged weights, a card
 """
 
 
@@ -28,11 +31,18 @@ class ModelsConfig:
     """What to list."""
 
     name: Name = ""
-    """A shipped or fetched model whose card is shown; all of them are listed without it."""
+    """A shipped or fetched model, or the folder of a run; all that are shipped are listed without
+    it."""
     json: bool = False
     """Print JSON: a list of objects, or one object where a name is given."""
     download: bool = False
     """Fetch ORG/NAME from the Hugging Face hub first."""
+    out: Path | None = None
+    """Write the model to this folder, which every command takes in place of a name."""
+    half: bool = False
+    """In --out, keep the weights in float16."""
+    force: bool = False
+    """Write over a model folder that is there."""
 
 
 def main(argv: list[str]) -> None:
@@ -44,8 +54,16 @@ def run(config: ModelsConfig) -> None:
     """Print the list or the card."""
     if config.download:
         download(config.name)
+    if config.out is not None:
+        _write(config, config.out)
+        return
     if config.name:
-        folder = zoo.find(config.name) if is_hub_id(config.name) else None
+        known = config.name in zoo.folders()
+        folder = None if known else zoo.find(config.name)
+        if folder is not None and not (folder / "card.json").is_file():
+            raise UsageError(
+                f"{config.name} is a run and has no card; --out FOLDER writes its model with one"
+            )
         card = zoo.ModelCard.read(folder) if folder else zoo.card(config.name)
         if config.json:
             print(json.dumps(describe(card, folder), indent=2))
@@ -57,6 +75,20 @@ def run(config: ModelsConfig) -> None:
         print(json.dumps([describe(c) for c in cards], indent=2))
     else:
         _table(cards)
+
+
+def _write(config: ModelsConfig, out: Path) -> None:
+    """The model on its own, in a folder of its own."""
+    if not config.name:
+        raise UsageError("which model? give a name or the folder of a run before --out")
+    model_folder(out, force=config.force)
+    from sfumato.model.load import load
+
+    model = load(config.name)
+    model.save(out, half=config.half, replace=config.force)
+    kind = "float16" if config.half else "float32"
+    print(f"wrote {out}: {model!r}, {_size(out) / 1e6:.1f} MB of {kind}")
+    print(f'sfumato {model.description.command} {out} --help, or sfumato.load("{out}")')
 
 
 def describe(card: zoo.ModelCard, folder: Path | None = None) -> dict[str, Any]:

@@ -46,7 +46,8 @@ class TrainConfig:
         log_every: steps between lines of log.jsonl.
         levels: noise-level bins in which the loss is logged.
         sheet_every: steps between sample sheets; 0 draws none.
-        checkpoint_every: steps between checkpoints; the last step always has one.
+        checkpoint_every: steps between checkpoints; the last step always has one. One process alone
+            also writes one when ten minutes have gone by without.
         keep: newest checkpoints that are kept.
         tensorboard: also write TensorBoard files where tensorboard is installed.
         quiet: no progress on the terminal.

@@ -21,8 +21,10 @@ LOG = "log.jsonl"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as "1 h 02 min", "3 min 05 s" or "7 s"."""
+    """Seconds as "3.5 days", "1 h 02 min", "3 min 05 s" or "7 s"."""
     s = round(seconds)
+    if s >= 48 * 3600:
+        return f"{s / 86400:.1f} days"
     if s >= 3600:
         return f"{s // 3600} h {s % 3600 // 60:02d} min"
     return f"{s // 60} min {s % 60:02d} s" if s >= 60 else f"{s} s"
@@ -38,6 +40,10 @@ def read_log(run: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return lines
+
+
+_EARLY, _MINUTE = 10.0, 60.0
+"""Seconds until the first news, and between news, where lines of the log are further apart."""
 
 
 @final
@@ -71,6 +77,7 @@ class Report:
         self.main, self._progress = main, progress
         self._console = Console(stderr=True, quiet=quiet or not main, highlight=False)
         self._began = self._last = time.monotonic()
+        self._start, self._told = step, False
         self._paused = 0.0
         self._printed = -1e9
         self._bar: Bar | None = None
@@ -101,9 +108,25 @@ class Report:
         self._paused += seconds
 
     def advance(self, step: int) -> None:
-        """A step is done."""
+        """A step is done. A run that will take long says so early, and each minute where it is."""
         if self._bar is not None:
             self._bar.update(self._task, completed=step)
+        now = time.monotonic()
+        since = now - self._printed if self._told else now - self._began
+        if not self.main or since < (_MINUTE if self._told else _EARLY):
+            return
+        each = (now - self._began) / (step - self._start)
+        rest = each * (self.steps - step)
+        if not self._told and rest > _MINUTE:
+            self.say(
+                f"{each:.2g} s a step: {self.steps - step:,} more steps take {duration(rest)}; "
+                f"Ctrl-C stops, --resume {self.run} goes on"
+            )
+        elif self._told and self._bar is None and step < self.steps:
+            self.say(f"step {step:,} of {self.steps:,}  {duration(rest)} left")
+        self._told, self._printed = True, now
+        if self._bar is not None:
+            self._bar.update(self._task, news=f"{duration(rest)} left")
 
     def line(self, step: int, values: dict[str, Any]) -> None:
         """Write one line of the log, with images per second and the time left."""

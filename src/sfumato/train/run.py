@@ -57,6 +57,10 @@ def refuse_used(out: Path, resume: bool) -> None:
         )
 
 
+_KEEP = 600.0
+"""Seconds after which a process that is alone writes a checkpoint, however slow its steps are."""
+
+
 @final
 class Run:
     """A run: its players, the step, and the folder it writes to.
@@ -185,7 +189,7 @@ class Run:
         """Train to the last step; returns the last checkpoint."""
         config = self.config
         began = self.step
-        saved = self.saved or self.out
+        saved, kept = self.saved or self.out, time.monotonic()
 
         def due(every: int) -> bool:
             return self.step % every == 0
@@ -209,8 +213,9 @@ class Run:
                 pause = time.monotonic()
                 if self.sheet and config.sheet_every and (due(config.sheet_every) or done):
                     self.draw_sheet(self.sheet)
-                if due(config.checkpoint_every) or done or stop:
-                    saved = self.save()
+                late = time.monotonic() - kept > _KEEP and self.accelerator.num_processes == 1
+                if due(config.checkpoint_every) or done or stop or late:
+                    saved, kept = self.save(), time.monotonic()
                 report.pause(time.monotonic() - pause)
                 if stop and not done:
                     raise Stopped(
