@@ -83,7 +83,7 @@ def test_what_exists_is_kept_or_refused_if_asked(tmp_path: Path) -> None:
 
 def test_the_error_says_where_why_and_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    message = r"file/a cannot be written \(File exists\); ask"
+    message = r"file/a cannot be written \(something else has this name already\); ask"
     with pytest.raises(SfumatoError, match=message), whole(tmp_path / "file" / "a", hint="ask"):
         pass
 

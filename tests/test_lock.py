@@ -125,7 +125,7 @@ def test_a_place_that_cannot_be_written_is_found_out_first(
     (tmp_path / "file").write_text("in the way")
     out = str(tmp_path / "file" / "inside")
     assert main([word.replace("OUT", out) for word in words]) == 1
-    assert "cannot be written (Not a directory)" in capsys.readouterr().err
+    assert "cannot be written (a file stands where a folder is needed)" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "in the way"
 
 
@@ -136,8 +136,8 @@ def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_text() == "was"
     for path, why in (
-        (tmp_path / ("n" * 256), "File name too long"),
-        (tmp_path / "a" / "b", "Not a directory"),
+        (tmp_path / ("n" * 256), "the name is too long"),
+        (tmp_path / "a" / "b", "a file stands where a folder is needed"),
     ):
         with pytest.raises(SfumatoError, match=f"cannot be written .{why}"):
             probe(path)

@@ -152,6 +152,11 @@ def raises(error: BaseException) -> CommandEntry:
     return CommandEntry("broken", "tests_broken_command", "")
 
 
+def noted(error: BaseException, note: str) -> BaseException:
+    error.add_note(note)
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
@@ -159,10 +164,13 @@ def raises(error: BaseException) -> CommandEntry:
         (MissingExtra("pip install 'sfumato[data]'"), 1,
          "sfumato tour: pip install 'sfumato[data]'\n"),
         (FileNotFoundError(2, "No such file or directory", "a.png"), 1,
-         "sfumato tour: a.png: No such file or directory\n"),
+         "sfumato tour: a.png: no such file or folder\n"),
         (RuntimeError("odd"), 1, "sfumato tour: RuntimeError: odd (this may be a bug; --debug "
                                  "shows where it happened)\n"),
-        (KeyboardInterrupt(), 130, "\nsfumato: interrupted\n"),
+        (KeyboardInterrupt(), 130, "\nsfumato: interrupted; nothing that was there has changed; "
+                                   "the same command begins again\n"),
+        (noted(KeyboardInterrupt(), "half is kept"), 130, "\nsfumato: interrupted; half is kept\n"),
+        (noted(SfumatoError("full"), "half is kept"), 1, "sfumato tour: full; half is kept\n"),
     ],
 )  # fmt: skip
 def test_failures(

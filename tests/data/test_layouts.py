@@ -216,7 +216,7 @@ def test_linked_folders_and_files_are_followed_without_loops(tmp_path: Path) -> 
     (top / "dog" / "circle").symlink_to(top / "dog" / "circle")
     assert len(load(top)) == 2
     (top / "dog" / "2.png").symlink_to(tmp_path / "gone.png")
-    with pytest.raises(SfumatoError, match=r"1 of 3 pictures(.|\n)*dog/2.png: No such file|2.png"):
+    with pytest.raises(SfumatoError, match=r"1 of 3 pictures(.|\n)*dog/2.png: no such file|2.png"):
         load(top)
 
 

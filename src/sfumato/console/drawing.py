@@ -16,7 +16,7 @@ from torch import Tensor
 from sfumato.console.how import SamplingOptions
 from sfumato.console.writers import About, Output, Parts
 from sfumato.data import to_uint8
-from sfumato.errors import UsageError
+from sfumato.errors import UsageError, noting
 from sfumato.files.atomic import beside
 from sfumato.files.cards import folders
 from sfumato.files.lock import held
@@ -143,20 +143,17 @@ def _by_parts(
     state.wait()
     left = sum(len(indices) for indices in chunks if not parts.has(indices))
     state.wait()
-    try:
+    with noting(parts.kept):
         for number, indices in enumerate(chunks):
             if number % state.count != state.index:
                 continue
             if not parts.has(indices):
                 parts.write(indices, draw(indices))
             advance(len(indices) * state.count)
-    except KeyboardInterrupt as stop:
-        stop.add_note(f"finished batches are kept in {parts.folder}; the same command goes on")
-        raise
-    state.wait()
-    if state.index == 0:
-        out.write(parts.read(chunks), shape, labels, about)
-        parts.remove()
+        state.wait()
+        if state.index == 0:
+            out.write(parts.read(chunks), shape, labels, about)
+            parts.remove()
     state.wait()
     return left
 

@@ -21,9 +21,10 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.errors import UsageError
+from sfumato.errors import SfumatoError, UsageError
 from sfumato.files import pictures
-from sfumato.files.atomic import beside, whole, write
+from sfumato.files.atomic import beside, filled, whole, write
+from sfumato.files.words import many, size
 from sfumato.model.labels import Labelled
 
 _SHEET = 1e9
@@ -56,7 +57,7 @@ class Output(ABC):
             )
 
     def room(self, shape: tuple[int, ...]) -> None:
-        """Raise UsageError when samples of this shape (N, ...) do not fit where they are written.
+        """Raise SfumatoError when samples of this shape (N, ...) do not fit where they go.
 
         Kept twice for a while: as finished parts and as the output.
         """
@@ -65,9 +66,10 @@ class Output(ABC):
             place = place.parent
         need, free = 2 * _bytes(shape), shutil.disk_usage(place).free
         if need > free:
-            raise UsageError(
-                f"{shape[0]:,} samples take {need / 1e9:.1f} GB while they are drawn, and "
-                f"{free / 1e9:.1f} GB are free at {place}; draw fewer by --n"
+            raise SfumatoError(
+                f"{many(shape[0], 'sample')} {'takes' if shape[0] == 1 else 'take'} {size(need)} "
+                f"while being drawn, and {size(free)} are free at {place}; free some space, choose "
+                "another place, or draw fewer by --n"
             )
 
 
@@ -147,25 +149,24 @@ class Folder(Output):
 
     def write(self, chunks: Chunks, shape: tuple[int, ...], labels: Labelled, about: About) -> None:
         """Write the files; pictures of an earlier, longer run of this command are removed."""
-        self.path.mkdir(parents=True, exist_ok=True)
         digits, i = max(6, len(str(shape[0] - 1))), 0
-        write(self.path / "sample.json", json.dumps(about, indent=2).encode())
-        for chunk in chunks:
-            for pixels in chunk:
-                (self.path / f"{i:0{digits}}.png").write_bytes(
-                    pictures.encode(pictures.image(pixels))
-                )
-                i += 1
+        with filled(self.path) as fresh:
+            (fresh / "sample.json").write_text(json.dumps(about, indent=2), "utf-8")
+            for chunk in chunks:
+                for pixels in chunk:
+                    data = pictures.encode(pictures.image(pixels))
+                    (fresh / f"{i:0{digits}}.png").write_bytes(data)
+                    i += 1
+            if labels.axes:
+                text = io.StringIO()
+                rows = csv.writer(text, lineterminator="\n")
+                rows.writerow(["file", *(name for name, _ in labels.axes)])
+                for j in range(shape[0]):
+                    rows.writerow([f"{j:0{digits}}.png", *labels.words(j)])
+                (fresh / "labels.csv").write_text(text.getvalue(), "utf-8", newline="\n")
         while (stale := self.path / f"{i:0{digits}}.png").exists():
             stale.unlink()
             i += 1
-        if labels.axes:
-            text = io.StringIO()
-            rows = csv.writer(text, lineterminator="\n")
-            rows.writerow(["file", *(name for name, _ in labels.axes)])
-            for j in range(shape[0]):
-                rows.writerow([f"{j:0{digits}}.png", *labels.words(j)])
-            write(self.path / "labels.csv", text.getvalue().encode())
 
 
 @final
@@ -227,8 +228,14 @@ class Parts:
         plan = self.folder / "plan.json"
         if not plan.is_file() or plan.read_text() != self._plan:
             shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write(plan, self._plan.encode())
+        write(plan, self._plan)
+
+    def kept(self) -> str:
+        """What there is to go on with, in a phrase; without any finished chunk it is removed."""
+        if any(self.folder.glob("*.npy")):
+            return f"finished batches are kept in {self.folder}; the same command goes on"
+        self.remove()
+        return ""
 
     def _file(self, indices: range) -> Path:
         return self.folder / f"{indices.start:09}-{indices.stop:09}.npy"

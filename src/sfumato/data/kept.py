@@ -60,6 +60,35 @@ def unseal(folder: Path) -> dict[str, Any]:
     return info
 
 
+def write_array(
+    path: Path, shape: tuple[int, ...], dtype: type[np.generic], rows: Iterable[np.ndarray]
+) -> None:
+    """Write an array to a .npy file row by row, so that it is never held.
+
+    Not through a memory map, in which a full disk ends the process without a word.
+
+    Args:
+        path: the file.
+        shape: (N, ...).
+        dtype: of what is written.
+        rows: N of them, (...) each.
+
+    Raises:
+        OSError: the disk refuses.
+        ValueError: another number of rows, or another shape.
+    """
+    n, *rest = shape
+    with open(path, "wb") as out:
+        np.lib.format.write_array_header_1_0(
+            out,
+            {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape},
+        )
+        for _, row in zip(range(n), rows, strict=True):
+            if row.shape != tuple(rest):
+                raise ValueError(f"expected rows of shape {tuple(rest)}, got {row.shape}")
+            out.write(np.ascontiguousarray(row, dtype).tobytes())
+
+
 def keep(
     folder: Path,
     images: Iterable[np.ndarray],
@@ -86,12 +115,8 @@ def keep(
     n = len(labels)
     with new_folder(folder) as work:
         shape = (n, 3, resolution, resolution)
-        written = np.lib.format.open_memmap(work / "images.npy", "w+", np.uint8, shape)
         shown = track(images, what, total=n, disable=not progress, transient=True)
-        for k, image in enumerate(shown):
-            written[k] = image
-        written.flush()
-        del written
+        write_array(work / "images.npy", shape, np.uint8, shown)
         np.save(work / "labels.npy", labels)
         seal(work, dict(info))
 

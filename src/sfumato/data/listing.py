@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar, final
 
 from sfumato.data.decode import MAX_BYTES, BrokenImage
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.errors import SfumatoError, UsageError, reason
 
 SUFFIXES: Final = (
     ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
@@ -92,7 +92,7 @@ class FolderSource(FileSource):
             try:
                 here = list(os.scandir(folder))
             except OSError as error:
-                raise SfumatoError(f"{folder} cannot be opened: {error.strerror}") from error
+                raise SfumatoError(f"{folder} cannot be opened: {reason(error)}") from error
             for item in here:
                 path = Path(item.path)
                 name = path.relative_to(self.path).as_posix()

@@ -9,13 +9,14 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.errors import DISK, SfumatoError, UsageError, reason
 
 _HINT = "choose a place that can be"
+_FULL = {DISK[errno.ENOSPC], DISK[errno.EDQUOT]}
 
 
 @contextmanager
@@ -29,9 +30,10 @@ def whole(
 
     When the block ends, everything in it is flushed to the disk (fsync) and one rename puts it in
     place; parents are made. Of a link what it leads to is replaced, and a file that is replaced
-    keeps its mode. If the block raises, what it wrote is removed and ``path`` is as it
-    was. A folder that is replaced is moved aside to ``.<name>.old-*`` first and deleted last; a
-    crash between the two renames leaves it there, complete, and `sweep` puts it back.
+    keeps its mode. If the block raises, what it wrote is removed, with parents that were made for
+    it, and ``path`` is as it was. A folder that is replaced is moved aside to ``.<name>.old-*``
+    first and deleted last; a crash between the two renames leaves it there, complete, and `sweep`
+    puts it back.
 
     Args:
         path: the file or folder that is to be.
@@ -53,6 +55,7 @@ def whole(
         if existing == "refuse" and target.exists():
             raise UsageError(f"{target} exists already; choose another name, or replace it")
 
+    missing = absent(target)
     try:
         check()
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +84,33 @@ def whole(
                 shutil.rmtree(left, ignore_errors=True)
             elif left.exists():
                 left.unlink()
+        unmake(missing)
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside ``folder`` whose files go into ``folder`` when the block ends.
+
+    ``folder`` may hold other files, which stay. If the block raises, or the disk refuses, what it
+    wrote is removed and ``folder`` is as it was. The files are not flushed one by one.
+
+    Raises:
+        SfumatoError: the disk refuses, and why.
+    """
+    folder = Path(os.path.realpath(folder))
+    fresh = beside(folder, f"tmp-{secrets.token_hex(4)}")
+    missing = absent(folder)
+    try:
+        fresh.mkdir(parents=True)
+        yield fresh
+        folder.mkdir(exist_ok=True)
+        for made in sorted(fresh.iterdir()):
+            os.replace(made, folder / made.name)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        unmake(missing)
 
 
 def beside(path: Path, ending: str) -> Path:
@@ -98,8 +128,8 @@ def write(path: str | os.PathLike[str], data: bytes | str) -> None:
 def probe(path: Path) -> None:
     """Find out now, and not after the work, whether ``path`` can be written; nothing is left.
 
-    What is there is not touched, and no folder is made: a file is tried in the nearest folder
-    that exists.
+    What is there is not touched, and no folder is made: a few bytes are written to a file without
+    a name in the nearest folder that exists.
 
     Raises:
         SfumatoError: it cannot, and why.
@@ -110,15 +140,23 @@ def probe(path: Path) -> None:
             place = place.parent
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        with tempfile.NamedTemporaryFile(dir=place, prefix=".sfumato.tmp-"):
-            pass
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".sfumato.tmp-", buffering=0) as file:
+            file.write(bytes(64))
     except OSError as error:
         raise unwritable(path, error) from error
 
 
 def unwritable(path: Path, error: OSError, hint: str = _HINT) -> SfumatoError:
     """The error for a place that cannot be written to."""
-    return SfumatoError(f"{path} cannot be written ({error.strerror or error}); {hint}")
+    why = reason(error)
+    room = "free some space, or " if why in _FULL else ""
+    return SfumatoError(f"{path} cannot be written ({why}); {room}{hint}")
+
+
+def full(error: BaseException) -> bool:
+    """Whether an error, or what it comes from, is a disk that takes nothing more."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(cause, OSError) and reason(cause) in (*_FULL, DISK[errno.EROFS])
 
 
 def remove(folder: Path) -> None:
@@ -148,6 +186,18 @@ def sweep(parent: str | os.PathLike[str]) -> list[Path]:
             entry.unlink()
         done.append(entry)
     return done
+
+
+def absent(path: Path) -> list[Path]:
+    """The folders above ``path`` that are not there, the nearest first."""
+    return [place for place in path.parents if not os.path.lexists(place)]
+
+
+def unmake(folders: list[Path]) -> None:
+    """Remove those of the folders that are empty, up to the first that is not."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _flush(path: Path) -> None:

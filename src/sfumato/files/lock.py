@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sfumato.errors import SfumatoError
-from sfumato.files.atomic import unwritable
+from sfumato.files.atomic import absent, unmake, unwritable
 
 LOCK, OWNER = ".lock", ".lock-owner"
 
@@ -34,6 +34,7 @@ def held(folder: Path, what: Path | None = None) -> Iterator[None]:
             folder cannot be written.
     """
     owner, passing = folder / OWNER, what is not None or not folder.exists()
+    missing = absent(folder)
     lock = FileLock(folder / LOCK, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,13 +49,17 @@ def held(folder: Path, what: Path | None = None) -> Iterator[None]:
     try:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         me = {"process": os.getpid(), "machine": socket.gethostname(), "since": now}
-        owner.write_text(json.dumps(me), "utf-8")
+        try:
+            owner.write_text(json.dumps(me), "utf-8")
+        except OSError as error:
+            raise unwritable(folder, error) from error
         yield
     finally:
         owner.unlink(missing_ok=True)
         if passing and folder.is_dir() and not contents(folder):
             (folder / LOCK).unlink(missing_ok=True)
             folder.rmdir()
+            unmake(missing)
         lock.release()
 
 

@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from sfumato.errors import SfumatoError
+from sfumato.errors import SfumatoError, reason
 from sfumato.files.atomic import whole
 
 SUMS = "SHA256SUMS"
@@ -91,7 +91,7 @@ def read_folder(path: str | os.PathLike[str]) -> dict[str, bytes]:
         files = {name: (folder / name).read_bytes() for name in listed}
     except OSError as error:
         where = error.filename or folder
-        raise SfumatoError(f"could not read {where}: {error.strerror or error}") from error
+        raise SfumatoError(f"could not read {where}: {reason(error)}") from error
     for name, data in files.items():
         if hashlib.sha256(data).hexdigest() != listed[name]:
             raise SfumatoError(

@@ -13,7 +13,7 @@ from importlib.resources import files
 from ipaddress import ip_address
 from typing import Any, Final
 
-from sfumato.errors import UsageError, require
+from sfumato.errors import UsageError, reason, require
 from sfumato.studio.gate import App, gate
 from sfumato.studio.limits import Limits
 from sfumato.studio.tab import Tab
@@ -66,7 +66,7 @@ def listening(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family)
     except OSError as error:
         raise UsageError(
-            f"cannot listen on {host} port {port} ({error.strerror or error}); choose another "
+            f"cannot listen on {host} port {port} ({reason(error)}); choose another "
             "by --port, or another --host"
         ) from error
 

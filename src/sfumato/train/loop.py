@@ -12,7 +12,6 @@ Parallel processes, devices and precision are accelerate's; everything random is
 from __future__ import annotations
 
 import atexit
-import errno
 import gc
 import os
 import tempfile
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from sfumato.errors import SfumatoError
+from sfumato.errors import DISK, SfumatoError, reason
 from sfumato.files.lock import held
 from sfumato.files.progress import Progress
 from sfumato.train.config import TrainConfig
@@ -36,8 +35,6 @@ from sfumato.train.task import Data, Player, ordered
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}
 
 
 def train(
@@ -111,11 +108,15 @@ def train(
             finally:
                 report.close()
         except OSError as error:
-            if error.errno not in _DISK:
+            if error.errno not in DISK:
                 raise
-            raise SfumatoError(
-                f"could not write to {out}: {error.strerror}; {run.last_checkpoint()}"
-            ) from error
+            refused = SfumatoError(f"{out} cannot be written ({reason(error)})")
+            refused.add_note(run.last_checkpoint(resumable=about is not None))
+            raise refused from error
+        except (KeyboardInterrupt, SfumatoError) as stop:
+            if isinstance(stop, KeyboardInterrupt) or isinstance(stop.__cause__, OSError):
+                stop.add_note(run.last_checkpoint(resumable=about is not None))
+            raise
 
 
 def _accelerator(config: TrainConfig) -> Accelerator:

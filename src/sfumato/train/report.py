@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import math
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +46,19 @@ def read_log(run: Path) -> list[dict[str, Any]]:
 
 _EARLY, _MINUTE = 10.0, 60.0
 """Seconds until the first news, and between news, where lines of the log are further apart."""
+
+
+@functools.cache
+def _quiet_threads() -> None:
+    """A full disk ends TensorBoard's thread; its next flush raises why, so no traceback too."""
+    say = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        theirs = type(args.thread).__name__ == "_AsyncWriterThread"
+        if not (theirs and isinstance(args.exc_value, OSError)):
+            say(args)
+
+    threading.excepthook = hook
 
 
 @final
@@ -90,6 +105,7 @@ class Report:
         if tensorboard and importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
+            _quiet_threads()
             self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
         if self._console.is_terminal and not quiet:
             self._bar = Bar(

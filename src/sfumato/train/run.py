@@ -247,9 +247,10 @@ class Run:
         self.step += 1
         return asked
 
-    def last_checkpoint(self) -> str:
-        """A phrase that says which checkpoint stands."""
-        return f"the last good checkpoint is {self.saved}" if self.saved else "no checkpoint yet"
+    def last_checkpoint(self, resumable: bool = False) -> str:
+        """A phrase that says which checkpoint stands, and how to go on from it."""
+        stands = f"the last good checkpoint is {self.saved}" if self.saved else "no checkpoint yet"
+        return f"{stands}; go on with --resume {self.out}" if resumable else stands
 
     def draw_sheet(self, sheet: Sheet) -> None:
         """A sample sheet from the averaged weights."""

@@ -118,7 +118,7 @@ def test_a_ledger_that_cannot_be_written_takes_no_step(runs, tmp_path, monkeypat
     settings = replace(runs.toy.SETTINGS, checkpoint_every=1, steps=12)
     privacy = replace(explicit(runs, 50.0), physical=1000, randomness=Randomness.REPRODUCIBLE)
     data = Blocked(runs.toy.three_points(), out / NAME, 7)
-    with pytest.raises(SfumatoError, match="could not write to .*the step was not taken"):
+    with pytest.raises(SfumatoError, match="cannot be written .*the step was not taken"):
         runs.private_train(out, privacy, settings, data=data)
     assert drawn == list(range(6))
     newest = sorted((out / "checkpoints").iterdir())[-1]

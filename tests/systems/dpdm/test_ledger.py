@@ -33,7 +33,7 @@ def test_it_is_read_as_it_was_written(ledger) -> None:
 def test_two_runs_have_two_names(tmp_path) -> None:
     a, b = (Ledger.create(tmp_path / n, MADE) for n in "ab")
     assert a.run != b.run and a.head != b.head
-    with pytest.raises(SfumatoError, match="could not begin"):
+    with pytest.raises(SfumatoError, match="cannot be begun"):
         Ledger.create(tmp_path / "a", MADE)
 
 

@@ -152,7 +152,7 @@ def test_what_fails_stops_nothing_but_bugs_do() -> None:
     items = [Item(n, Path(n), Path(n)) for n in "abcdef"]
     errors = {
         "a": SfumatoError("clear words"),
-        "c": OSError(28, "No space left on device"),
+        "c": OSError(13, "Permission denied"),
         "d": MemoryError(),
         "e": RuntimeError("out of memory on the card"),
     }
@@ -166,12 +166,21 @@ def test_what_fails_stops_nothing_but_bugs_do() -> None:
     assert [(i.name, made) for i, made in outcome.done] == [("b", "bb"), ("f", "ff")]
     assert [(i.name, why) for i, why in outcome.failed] == [
         ("a", "clear words"),
-        ("c", "No space left on device"),
+        ("c", "no permission"),
         ("d", "not enough memory"),
         ("e", "out of memory on the card"),
     ]
     assert outcome.status == 1
     assert run(items[1:2], do).status == 0
+    for stops in (OSError(28, "No space left on device"), KeyboardInterrupt()):
+        errors["f"] = stops  # type: ignore[assignment]
+        with pytest.raises(type(stops)) as stopped:
+            run(items, do, "how to go on")
+        assert stopped.value.__notes__ == ["1 of 6 pictures done and kept, 4 failed; how to go on"]
+        stops.__notes__.clear()
+        with pytest.raises(type(stops)) as stopped:
+            run(items[5:], do)
+        assert not stopped.value.__notes__  # of one picture there is nothing to say
     errors["f"] = TypeError("a bug")  # type: ignore[assignment]
     with pytest.raises(TypeError, match="a bug"):
         run(items, do)

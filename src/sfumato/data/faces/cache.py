@@ -19,8 +19,8 @@ from sfumato.data.faces.styles import AVATAR_AXES, STYLES
 from sfumato.data.kept import keep, load_kept
 from sfumato.data.places import HINT, data_root
 from sfumato.data.sets import DataCard, ImageSet, Split, check_between, check_split
-from sfumato.errors import require
-from sfumato.files.atomic import unwritable, whole
+from sfumato.errors import noting, require
+from sfumato.files.atomic import whole
 
 FIRST_INDEX: Final = {"train": 0, "test": 100_000_000}
 _MOST = 100_000_000
@@ -48,7 +48,7 @@ def _draw_chunk(resolution: int, job: tuple[Path, range]) -> int:
     target, indices = job
     if not target.is_file():
         images = np.stack([rasterise(svg_of(i, attributes_of(i)), resolution) for i in indices])
-        with whole(target) as fresh, fresh.open("wb") as file:
+        with whole(target, hint=HINT) as fresh, fresh.open("wb") as file:
             np.save(file, images)
     return len(indices)
 
@@ -83,10 +83,6 @@ def _generate(
     for module in ("dicebear", "dicebear_styles", "resvg_py"):
         require(module, "data")
     chunks = folder.parent / f"{split}-{resolution}px-g{GENERATION}.chunks"
-    try:
-        chunks.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder.parent, error, HINT) from error
     first = FIRST_INDEX[split]
     jobs = [
         (chunks / f"{a:08d}-{min(a + _CHUNK, n):08d}.npy",
@@ -94,9 +90,32 @@ def _generate(
         for a in range(0, n, _CHUNK)
     ]  # fmt: skip
     what = f"drawing {n:,} avatars at {resolution} px"
-    with _counted(_run(jobs, resolution, workers), n, what, show) as counts:
-        for _ in counts:
-            pass
+    with noting(lambda: _kept(chunks)):
+        with _counted(_run(jobs, resolution, workers), n, what, show) as counts:
+            for _ in counts:
+                pass
+        _join(folder, jobs, split, resolution, n, show)
+    for chunk, _ in jobs:
+        chunk.unlink(missing_ok=True)
+    with suppress(OSError):  # another process may still draw into it
+        chunks.rmdir()
+
+
+def _kept(chunks: Path) -> str:
+    """What there is to go on with, in a phrase."""
+    there = chunks.is_dir() and any(chunks.glob("*.npy"))
+    return f"what was drawn is kept in {chunks}; the same command goes on" if there else ""
+
+
+def _join(
+    folder: Path,
+    jobs: list[tuple[Path, range]],
+    split: Split,
+    resolution: int,
+    n: int,
+    show: bool,
+) -> None:
+    first = FIRST_INDEX[split]
     labels = labels_of(range(first, first + n))
     info = {
         "generation": GENERATION, "first_index": first, "n": n, "resolution": resolution,
@@ -104,10 +123,6 @@ def _generate(
     }  # fmt: skip
     images = (image for chunk, _ in jobs for image in np.load(chunk))
     keep(folder, images, labels, resolution, "joining them", show, info)
-    for chunk, _ in jobs:
-        chunk.unlink(missing_ok=True)
-    with suppress(OSError):  # another process may still draw into it
-        chunks.rmdir()
 
 
 def _found(parent: Path, split: Split, resolution: int, n: int) -> Path | None:

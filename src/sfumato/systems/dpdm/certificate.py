@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.errors import SfumatoError, UsageError, reason
 from sfumato.model.load import SavedModel
 from sfumato.systems.dpdm.accounting import Accountant, epsilon
 from sfumato.systems.dpdm.ledger import NAME, Ledger
@@ -189,7 +189,7 @@ def read_certificate(path: Path) -> dict[str, Any]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise SfumatoError(f"cannot read the certificate {path}: {error.strerror}") from error
+        raise SfumatoError(f"cannot read the certificate {path}: {reason(error)}") from error
     try:
         value = json.loads(data)
         version = value["certificate"]

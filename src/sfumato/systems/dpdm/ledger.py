@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, final
 
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.errors import SfumatoError, UsageError, reason
 
 NAME = "ledger.jsonl"
 FORMAT = 1
@@ -101,7 +101,7 @@ class Ledger:
                 out.flush()
                 os.fsync(out.fileno())
         except OSError as error:
-            raise SfumatoError(f"could not begin {path}: {error.strerror or error}") from error
+            raise SfumatoError(f"{path} cannot be begun ({reason(error)})") from error
         return cls(path, mechanism, run, [head])
 
     @classmethod
@@ -120,7 +120,7 @@ class Ledger:
             data = path.read_bytes()
         except OSError as error:
             raise SfumatoError(
-                f"there is no readable ledger {path} ({error.strerror}): without it nobody can "
+                f"there is no readable ledger {path} ({reason(error)}): without it nobody can "
                 "say what the run has cost"
             ) from error
         whole, _, torn = data.rpartition(b"\n")
@@ -160,7 +160,7 @@ class Ledger:
                 os.fsync(out.fileno())
         except OSError as error:
             raise SfumatoError(
-                f"could not write to {self.path}: {error.strerror or error}; the step was not taken"
+                f"{self.path} cannot be written ({reason(error)}); the step was not taken"
             ) from error
         self.hashes.append(head)
 

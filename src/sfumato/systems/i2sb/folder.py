@@ -10,8 +10,10 @@ from typing import Final, Generic, TypeVar, final
 
 from sfumato.data.listing import SUFFIXES, FolderSource
 from sfumato.data.listing import pictures as only_pictures
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.errors import SfumatoError, UsageError, noting, reason
 from sfumato.files import pictures as contact
+from sfumato.files.atomic import absent, full, unmake
+from sfumato.files.words import many
 from sfumato.systems.i2sb.write import kind_of
 
 SPREAD: Final = ".spread.png"
@@ -45,6 +47,11 @@ class Item:
     def compare(self) -> Path:
         """Before and after, beside the result."""
         return self.target.with_name(self.target.name + COMPARE)
+
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """Every file that may be written of it."""
+        return self.target, self.spread, self.mask, self.compare
 
 
 @final
@@ -210,23 +217,56 @@ def mask_for(mask: Path | None, item: Item) -> Path | None:
     raise UsageError(f"there is no mask for it, such as {stem.with_name(stem.name + '.png')}")
 
 
-def run(items: Sequence[Item], do: Callable[[Item], T]) -> FolderOutcome[T]:
-    """Do all; what fails is noted, and the rest is done.
+def run(items: Sequence[Item], do: Callable[[Item], T], rest: str = "") -> FolderOutcome[T]:
+    """Do all; what fails is noted and leaves no file behind, and the rest is done.
 
     What is noted are errors of the picture, of the files and of memory. Whatever else is raised
-    is a bug, and goes on up.
+    is a bug, and goes on up; so do an interruption and a disk that takes nothing more, which say
+    how many are done.
+
+    Args:
+        items: what is to be done.
+        do: does one of them.
+        rest: how to do the rest, if it is stopped.
     """
     done: list[tuple[Item, T]] = []
     failed: list[tuple[Item, str]] = []
-    for item in items:
-        try:
-            done.append((item, do(item)))
-        except (SfumatoError, ValueError, OSError, RuntimeError, MemoryError) as error:
-            if isinstance(error, OSError) and error.strerror:
-                reason = error.strerror
-            elif isinstance(error, MemoryError):
-                reason = "not enough memory"
-            else:
-                reason = str(error) or type(error).__name__
-            failed.append((item, reason))
+
+    def kept() -> str:
+        said = f"{len(done)} of {many(len(items), 'picture')} done and kept"
+        said += f", {len(failed)} failed" if failed else ""
+        return "; ".join([said, *([rest] if rest else [])]) if len(items) > 1 else ""
+
+    with noting(kept):
+        for item in items:
+            new = [path for path in item.results if not os.path.lexists(path)]
+            missing = absent(item.target)
+            try:
+                done.append((item, do(item)))
+            except BaseException as error:
+                for path in new:
+                    path.unlink(missing_ok=True)
+                unmake(missing)
+                if not isinstance(error, _NOTED) or full(error):
+                    raise
+                failed.append((item, _why(error)))
     return FolderOutcome(done, failed)
+
+
+def rest(force: bool = False, in_place: bool = False) -> str:
+    """How to do the rest of a folder, in a phrase."""
+    if in_place:
+        return "the same command would do those once more"
+    instead = " in place of --force" if force else ""
+    return f"the same command with --skip-existing{instead} does the rest"
+
+
+_NOTED = (SfumatoError, ValueError, OSError, RuntimeError, MemoryError)
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return reason(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    return str(error) or type(error).__name__

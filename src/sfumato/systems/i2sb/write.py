@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.files.atomic import unwritable, write
+from sfumato.files.atomic import probe, unwritable, write
 from sfumato.systems.i2sb import deep
 from sfumato.systems.i2sb.exif import for_tiff
 from sfumato.systems.i2sb.picture import Picture
@@ -117,19 +117,14 @@ def write_picture(picture: Picture, path: Path | str, quality: int = 95) -> None
 
 
 def check_place(path: Path) -> None:
-    """Whether a file can be put there, before there is work to lose; its folder is made.
+    """Whether a file can be put there, before there is work to lose.
 
     Raises:
         SfumatoError: it cannot.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not os.access(path.parent, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-    except OSError as error:
-        raise unwritable(path, error) from error
+    if path.is_dir():
+        raise unwritable(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    probe(path)
 
 
 def levels_of(picture: Picture, depth: int) -> np.ndarray:

@@ -186,7 +186,7 @@ def test_nothing_is_overwritten_unasked_and_a_failure_leaves_the_old(
 
     monkeypatch.setattr(containers, name, failing)
     for target in (path, tmp_path / f"b{ending}"):
-        with pytest.raises(SfumatoError, match=r"cannot be written \(No space left on device\)"):
+        with pytest.raises(SfumatoError, match=r"cannot be written \(the disk is full\)"):
             write_fields(target, new, overwrite=True)
     with pytest.raises(UsageError, match="exists already"):  # before the work of writing
         write_fields(path, new)
@@ -208,7 +208,7 @@ def test_a_zarr_that_cannot_be_put_in_place_gives_the_old_one_back(
         raise OSError(13, "Permission denied")
 
     monkeypatch.setattr(os, "replace", refused)
-    with pytest.raises(SfumatoError, match="Permission denied"):
+    with pytest.raises(SfumatoError, match="no permission"):
         write_fields(path, made(2), overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
     assert read_fields(path).values.tobytes() == made(1).values.tobytes()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from sfumato.data.kept import seal, unseal
+from sfumato.data.kept import seal, unseal, write_array
 from sfumato.data.places import new_folder
 from sfumato.data.sets import DataCard, Split
 from sfumato.errors import SfumatoError
@@ -51,12 +51,8 @@ def cached_fields(
         n, fields = make()
         shape = (n, len(frame.quantities), *grid)
         with new_folder(folder) as work:
-            written = np.lib.format.open_memmap(work / "values.npy", "w+", np.float32, shape)
             shown = track(fields, what, total=n, disable=not progress, transient=True)
-            for k, field in zip(range(n), shown, strict=True):
-                written[k] = field
-            written.flush()
-            del written
+            write_array(work / "values.npy", shape, np.float32, shown)
             info: dict[str, Any] = {
                 "domain": frame.domain.value,
                 "axes": [asdict(axis) for axis in frame.axes],

@@ -10,6 +10,7 @@ NetCDF 3. An .npz holds each array under its name, and under `ABOUT` a JSON text
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 import zipfile
@@ -260,7 +261,9 @@ def _dataset(content: Content) -> Any:
 
 def _write_netcdf(part: Path, content: Content) -> None:
     require("h5netcdf", _EXTRA)
-    _dataset(content).to_netcdf(part, engine="h5netcdf")
+    held = io.BytesIO()  # HDF5 crashes the process where the disk is full
+    _dataset(content).to_netcdf(held, engine="h5netcdf")
+    part.write_bytes(held.getbuffer())
 
 
 def _write_zarr(part: Path, content: Content) -> None:

@@ -10,7 +10,7 @@ from typing import final
 
 import numpy as np
 
-from sfumato.errors import UsageError
+from sfumato.errors import UsageError, reason
 from sfumato.systems.ddo.data.base import Frame
 from sfumato.systems.ddo.nn.harmonic import Domain
 
@@ -47,10 +47,10 @@ def read_observations(path: Path, frame: Frame) -> Observations:
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
+        why: object = reason(error) if isinstance(error, OSError) else error
         if isinstance(error, UnicodeDecodeError):
-            reason = "expected a text in UTF-8"
-        raise UsageError(f"cannot read the observations {path}: {reason}") from None
+            why = "expected a text in UTF-8"
+        raise UsageError(f"cannot read the observations {path}: {why}") from None
     names = list(rows[0]) if rows else []
     axes = [axis.name for axis in frame.axes]
     known = [q.name for q in frame.quantities]

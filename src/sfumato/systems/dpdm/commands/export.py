@@ -11,7 +11,7 @@ from typing import Annotated, Any, final
 
 from sfumato.console.how import SamplingOptions
 from sfumato.console.options import Name, at_least, choice, parse
-from sfumato.errors import UsageError
+from sfumato.errors import UsageError, noting
 from sfumato.files.store import SUMS, sums
 from sfumato.system import AUTO
 
@@ -139,21 +139,22 @@ def run(config: ExportConfig) -> None:
         drawn = stream(drawer, wanted, out, about, how.batch, advance)
     if not first:
         return
-    write(beside(config.out, LEDGER), promise.ledger.path.read_bytes())
-    listed = listing(config.out)
-    if config.out.suffix != ".npz":
-        write(config.out / SUMS, listed)
-        listed = sums({SUMS: listed})
-    told = _origin(config.label, len(wanted.axes))
-    export = {
-        **about,
-        "model": Path(config.name).name,
-        "labels": told,
-        "files": by_name(listed),
-    }
     certificate = beside(config.out, CERTIFICATE)
-    text = seal(make_certificate(promise, str(about["weights"]), export, told))
-    write(certificate, text)
+    with noting(lambda: f"{config.out} has no certificate yet; the same command begins again"):
+        write(beside(config.out, LEDGER), promise.ledger.path.read_bytes())
+        listed = listing(config.out)
+        if config.out.suffix != ".npz":
+            write(config.out / SUMS, listed)
+            listed = sums({SUMS: listed})
+        told = _origin(config.label, len(wanted.axes))
+        export = {
+            **about,
+            "model": Path(config.name).name,
+            "labels": told,
+            "files": by_name(listed),
+        }
+        text = seal(make_certificate(promise, str(about["weights"]), export, told))
+        write(certificate, text)
     if not config.quiet:
         spent = time.perf_counter() - began
         made = promise.ledger.mechanism

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, final
 import tyro
 
 from sfumato.console.options import Device, DeviceName, at_least, parse
-from sfumato.errors import UsageError
+from sfumato.errors import UsageError, reason
 
 if TYPE_CHECKING:
     import numpy as np
@@ -223,7 +223,7 @@ def _pixels(path: Path, option: str, mode: str) -> np.ndarray:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{option} {path}: {error.strerror or error}") from error
+        raise UsageError(f"{option} {path}: {reason(error)}") from error
     try:
         with opened(data) as found:
             found.load()

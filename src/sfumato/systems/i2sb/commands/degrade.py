@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, final
 import tyro
 
 from sfumato.console.options import at_least, parse
+from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
     from sfumato.data.degrade import Task
@@ -44,6 +45,8 @@ class DegradeConfig:
     """The seed of all randomness."""
     force: bool = False
     """Overwrite results that exist."""
+    skip_existing: bool = False
+    """Leave out pictures whose result exists."""
     max_pixels: int = 64_000_000
     """Larger pictures are refused unread."""
     quality: int = 95
@@ -64,19 +67,28 @@ def run(config: DegradeConfig) -> int:
     """
     at_least("max-pixels", config.max_pixels, 1)
     at_least("quality", config.quality, 1)
+    if config.force and config.skip_existing:
+        raise UsageError("--force and --skip-existing contradict each other; give one")
     from sfumato.data.degrade import CentreMask, FreeForm, tasks_named
     from sfumato.systems.i2sb import folder
 
     (task,) = tasks_named([config.task])
     planned = folder.plan(
-        config.source, config.out, force=config.force,
+        config.source, config.out, force=config.force, skip_existing=config.skip_existing,
         mask=isinstance(task.degradation, CentreMask | FreeForm),
     )  # fmt: skip
-    outcome = folder.run(planned.items, lambda item: _one(config, task, item))
+    if not planned.items:
+        if not config.quiet:
+            print(f"nothing to do: all {planned.skipped} results exist")
+        return 0
+    outcome = folder.run(
+        planned.items, lambda item: _one(config, task, item), folder.rest(config.force)
+    )
     for item, reason in outcome.failed:
         print(f"sfumato degrade: {item.name}: {reason}", file=sys.stderr)
     if not config.quiet:
-        print(f"{len(outcome.done)} degraded ({task.degradation.card.what}), {config.out}")
+        left = f", {planned.skipped} left out" if planned.skipped else ""
+        print(f"{len(outcome.done)} degraded ({task.degradation.card.what}){left}, {config.out}")
     return outcome.status
 
 

@@ -182,7 +182,7 @@ def run(config: RestoreConfig) -> int:
                 if not single:
                     advance(1)
 
-        outcome = folder.run(planned.items, one)
+        outcome = folder.run(planned.items, one, folder.rest(config.force, config.in_place))
     for item, reason in outcome.failed:
         print(f"sfumato restore: {item.name}: {reason}", file=sys.stderr)
     seconds = sum(spent for _, (spent, _) in outcome.done)
