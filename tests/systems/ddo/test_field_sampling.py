@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,18 @@ import sfumato as sf
 from sfumato.denoise import Prediction
 from sfumato.errors import UsageError
 from sfumato.systems.ddo import recipe as fields
-from sfumato.systems.ddo.data.base import Domain
+from sfumato.systems.ddo.data.base import Axis, Domain, Frame, Quantity
 from sfumato.systems.ddo.data.observations import Observations, read_observations
 from sfumato.systems.ddo.model import field_model
 from sfumato.systems.ddo.nn.harmonic import Domain as Box
 from sfumato.systems.ddo.nn.harmonic import evaluate, resample
-from sfumato.systems.ddo.sampling import FieldSolver, draw_fields, field_walk, observed
+from sfumato.systems.ddo.sampling import (
+    FieldSolver,
+    draw_fields,
+    field_walk,
+    grid_of_longest,
+    observed,
+)
 from small_fields import SMALL, built, columns, gaussian_set, weather
 
 
@@ -114,12 +121,73 @@ def test_observations_are_met_in_units(tmp_path: Path) -> None:
     assert isinstance(denoiser, sf.Wiener)
     path = tmp_path / "wells.csv"
     path.write_text("station,x,y,T\na,0.5,1.0,9.0\nb,1.9,0.2,2.0\nc,1.0,1.0,\n")
-    seen = read_observations(path, model.frame)
+    (seen,) = read_observations(path, model.frame)
     assert seen.points.tolist() == [[0.5, 0.25], [0.1, 0.95]] and seen.quantity == "T"
     guided = observed(denoiser, model, seen, 0.05)
     drawn = draw_fields(guided, model, (24, 24), 0, range(3)).x
     at = evaluate(drawn[:, 0].double(), torch.from_numpy(seen.points), Box.REFLECTING)
     assert float((at - torch.tensor([9.0, 2.0])).abs().max()) < 0.6
+
+
+def test_observations_of_several_quantities_in_any_spelling(tmp_path: Path) -> None:
+    data = weather(100)
+    frame = replace(data.frame, quantities=data.frame.quantities[1:])
+    path = tmp_path / "o.csv"
+    for text in (
+        "X,Y, t [K] ,Q\n0.5,0.25,6,0.01\n1.5,0.75,,0.03\n",
+        "x;y;T;q\n0,5;0,25;6;0,01\n1,5;0,75;;0,03\n",
+    ):
+        path.write_text(text, encoding="utf-16")
+        warm, moist = read_observations(path, frame)
+        assert (warm.quantity, warm.values.tolist(), warm.lines) == ("T", [6], (2,))
+        assert (moist.quantity, moist.values.tolist(), moist.lines) == ("q", [0.01, 0.03], (2, 3))
+        assert moist.points.tolist() == [[0.25, 0.25], [0.75, 0.75]]
+    path.write_text("x,y,T,t\n0,0,1,2\n")
+    assert read_observations(path, frame)[0].values.tolist() == [1]
+    path.write_text("x,y,t [K],T (K)\n0,0,1,2\n")
+    with pytest.raises(UsageError, match=r"2 columns are called T \(t \[K\], T \(K\)\)"):
+        read_observations(path, frame)
+    model = field_model(data, SMALL, sf.Matern(0.1, 0.75), ["h"])
+    denoiser = model.build(0)
+    assert isinstance(denoiser, sf.Wiener)
+    guided = observed(denoiser, model, (warm, moist))
+    given = columns(data, "h")[:2].float()
+    drawn = draw_fields(guided, model, (16, 32), 0, range(2), given=given).x.double()
+    for c, one in enumerate((warm, moist)):
+        at = evaluate(drawn[:, c], torch.from_numpy(one.points), Box.PERIODIC)
+        off = (at - torch.from_numpy(one.values)) / model.scales[c].deviation
+        assert float(off.abs().max()) < 0.05
+
+
+def test_longitudes_of_observations_go_round_the_globe(tmp_path: Path) -> None:
+    axes = (Axis("lat", 40, 60, "degrees_north"), Axis("lon", 350, 370, "degrees_east"))
+    frame = Frame(Box.REFLECTING, axes, (Quantity("T", "K"),))
+    (tmp_path / "o.csv").write_text("Lat,LON,T\n50,5,1\n50,-5,2\n50,355,3\n")
+    (seen,) = read_observations(tmp_path / "o.csv", frame)
+    assert seen.points[:, 1].tolist() == [0.75, 0.25, 0.25]
+    (tmp_path / "o.csv").write_text("lat,lon,T\n50,15,1\n")
+    with pytest.raises(UsageError, match="1 of 1 points lie outside the box"):
+        read_observations(tmp_path / "o.csv", frame)
+
+
+def test_two_values_at_one_place_are_refused_unless_errors_explain_them(tmp_path: Path) -> None:
+    denoiser, model = built(Box.REFLECTING)
+    assert isinstance(denoiser, sf.Wiener)
+    path = tmp_path / "o.csv"
+    path.write_text("x,y,T\n1,1,9\n0.5,1,4\n1.0,1.00,12\n0.5,1,4\n")
+    seen = read_observations(path, model.frame)
+    with pytest.raises(UsageError, match=r"o.csv: T is both 9 and 12 at one place \(lines 2 and 4"):
+        observed(denoiser, model, seen, 0.1)
+    with pytest.raises(UsageError, match=r"error \(noise\) of about 2.12"):
+        observed(denoiser, model, seen)
+    guided = observed(denoiser, model, seen, 2.12)
+    assert bool(draw_fields(guided, model, (8, 8), 0, [0]).x.isfinite().all())
+
+
+def test_one_number_keeps_the_aspect_of_the_grid() -> None:
+    assert grid_of_longest(128, (16, 32)) == (64, 128)
+    assert grid_of_longest(20, (16, 16)) == (20, 20)
+    assert grid_of_longest(50, (9, 13)) == (35, 50)
 
 
 @pytest.mark.parametrize(("c", "name", "noise"), [(0, "T", 1.5), (1, "q", 0.01)])

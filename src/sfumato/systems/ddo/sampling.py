@@ -88,20 +88,38 @@ def field_walk(name: FieldSolver, process: Process, steps: int, inner: int = 20)
 
 
 def observed(
-    denoiser: Wiener, model: FieldModel, seen: Observations, noise: float = 0.0
-) -> PointObservations:
+    denoiser: Wiener,
+    model: FieldModel,
+    seen: Observations | Sequence[Observations],
+    noise: float = 0.0,
+) -> Denoiser:
     """The denoiser, made to agree with observations.
+
+    The filter's errors of different quantities are not correlated, so each quantity's observations
+    are met one after the other.
 
     Args:
         denoiser, model: of the fields.
-        seen: values at points, in their units.
+        seen: values at points, in their units; of one quantity, or for each of several.
         noise: deviation of their error, in their units; at least a thousandth of the data's.
+
+    Raises:
+        UsageError: two values at one place that errors of this size do not explain.
     """
-    c = [q.name for q in model.frame.quantities].index(seen.quantity)
-    scale = model.scales[c]
-    values = (torch.from_numpy(seen.values) - scale.mean) / scale.deviation
-    floor = max(noise / scale.deviation, 1e-3)
-    return PointObservations(denoiser, torch.from_numpy(seen.points), values, floor, c)
+    made: Denoiser = denoiser
+    for one in (seen,) if isinstance(seen, Observations) else seen:
+        c = [q.name for q in model.frame.quantities].index(one.quantity)
+        scale = model.scales[c]
+        values = (torch.from_numpy(one.values) - scale.mean) / scale.deviation
+        floor = max(noise / scale.deviation, 1e-3)
+        one.refuse_contradictions(floor * scale.deviation)
+        made = PointObservations(made, torch.from_numpy(one.points), values, floor, c, denoiser)
+    return made
+
+
+def grid_of_longest(longest: int, usual: Sequence[int]) -> tuple[int, ...]:
+    """A grid of the aspect of the usual one, with so many points along its longest side."""
+    return tuple(max(1, round(longest * n / max(usual))) for n in usual)
 
 
 def draw_fields(
@@ -193,7 +211,7 @@ class FieldSampler(Model):
         resolution: int | Sequence[int] = (),
         seed: int = 0,
         given: Tensor | None = None,
-        observations: Observations | None = None,
+        observations: Observations | Sequence[Observations] | None = None,
         noise: float = 0.0,
         solver: str = "auto",
         steps: int | None = None,
@@ -205,11 +223,12 @@ class FieldSampler(Model):
 
         Args:
             n: number of fields.
-            resolution: points along each axis, at least 4, or one number for all axes; () is the
-                grid it was trained on.
+            resolution: points along each axis, at least 4, or those along the longest side of the
+                grid it was trained on, whose aspect is kept; () is that grid.
             seed: field i depends on it and on i alone.
             given: (n, G, *any grid) or (1, G, ...), what a conditional model is told.
-            observations: values at points that the fields must agree with.
+            observations: values at points that the fields must agree with; of one quantity, or for
+                each of several.
             noise: deviation of their error, in their units.
             solver, steps, inner: see `field_walk`; "auto" and None take what suits the model.
             device: to move the model to first.
@@ -222,7 +241,8 @@ class FieldSampler(Model):
         model = self.description
         if device is not None:
             self.to(device)
-        sides = (resolution,) * model.frame.dims if isinstance(resolution, int) else resolution
+        if isinstance(resolution, int):
+            resolution = grid_of_longest(resolution, model.grid)
         denoiser = self.denoiser
         if observations is not None:
             if not isinstance(denoiser, Wiener):
@@ -231,7 +251,7 @@ class FieldSampler(Model):
         if given is not None and len(given) == 1:
             given = given.expand(n, *given.shape[1:])
         rule = self.walk(solver, steps, inner)
-        grid = tuple(sides) or model.grid
+        grid = tuple(resolution) or model.grid
         return draw_fields(
             denoiser, model, grid, seed, range(n), rule, given=given, progress=progress
         ).x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, final
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, final
 from sfumato.console.options import Name, at_least, parse
 from sfumato.errors import UsageError
 from sfumato.systems.ddo.commands.shared import (
-    ENDINGS,
     PICTURES,
     Drawing,
     FileOptions,
@@ -19,6 +19,7 @@ from sfumato.systems.ddo.commands.shared import (
     load_field_model,
     reading_of,
 )
+from sfumato.systems.ddo.options import ENDINGS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,8 +35,8 @@ Field i depends on the seed and on i alone; at a finer resolution it is the same
 detail. A .nc, .h5, .zarr or .npz file carries names, units and coordinates; beside it, or alone, a
 picture is written.
 
-Observations are a CSV file with a column for each axis, in its units, and one for the quantity,
-named in the first line: lat,lon,rain.
+Observations are a CSV file with a column for each axis, in its units, and one for each quantity
+that was observed, named in the first line: lat,lon,rain.
 
 What a model is told (--given) are the test fields of a known set, or all those of a file, in their
 order and from the first again where there are fewer than --n.
@@ -58,7 +59,8 @@ class FieldSampleConfig:
     n: int = 8
     """How many fields."""
     resolution: str = ""
-    """Points along each axis, such as 256x256; by default those it was trained on."""
+    """Points along each axis, such as 256x128, or along the longest (256), with the aspect of the
+    grid it was trained on; by default that grid."""
     seed: int = 0
     """The seed of all randomness."""
     out: Path = Path("fields.png")
@@ -69,7 +71,7 @@ class FieldSampleConfig:
     observations: Path | None = None
     """A CSV file of values at scattered points that the fields must agree with."""
     noise: float = 0.0
-    """Deviation of the observations' error, in the quantity's units."""
+    """Deviation of the observations' error, in the quantity's units (in those of each quantity)."""
     force: bool = False
     """Overwrite what exists."""
     quiet: bool = False
@@ -115,8 +117,11 @@ def run(config: FieldSampleConfig) -> None:
         seen = read_observations(config.observations, model.frame)
         if not isinstance(denoiser, Wiener):
             raise UsageError(f"{config.name} cannot be conditioned on observations")
-        _warn_of_far(seen, model, config.observations)
+        for one in seen:
+            _warn_of_far(one, model, config.observations)
         denoiser = observed(denoiser, model, seen, config.noise)
+        if not config.quiet:
+            print(_counts(seen, model, config))
     drawn = config.drawing.draw(
         opened, denoiser, config.resolution, config.n, config.seed, _given(config, model),
         config.quiet,
@@ -169,6 +174,18 @@ def _warn_of_far(seen: Observations, model: FieldModel, path: Path) -> None:
             UserWarning,
             stacklevel=2,
         )
+
+
+def _counts(seen: Sequence[Observations], model: FieldModel, config: FieldSampleConfig) -> str:
+    """How many observations of what, with which error."""
+    units = {q.name: q.units for q in model.frame.quantities}
+    error = f"error {config.noise:g} " if config.noise else "a thousandth of the deviation as error"
+    parts = [
+        f"{len(one.values):,} of {one.quantity} "
+        f"({(error + units[one.quantity]).strip() if config.noise else error})"
+        for one in seen
+    ]
+    return f"observations in {config.observations}: {', '.join(parts)}"
 
 
 def _about(config: FieldSampleConfig, solver: str, steps: int) -> dict[str, str]:
