@@ -151,7 +151,7 @@ def test_data_is_listed_shown_and_written(
             ["sample", "tiny-rain", "--out", "a.jpg"],
             2,
             "--out a.jpg: expected a name that ends in "
-            ".png, .webp, .npz, .nc, .h5, .hdf5, .zarr, got '.jpg'",
+            ".png, .webp, .npz, .h5, .hdf5, .nc, .nc4, .zarr, got '.jpg'",
         ),
         (["sample", "tiny-rain", "--out", "a"], 2, "got 'no ending'"),
         (["sample", "tiny-rain", "--resolution", "99999"], 2, "lower --n or --resolution"),
@@ -296,11 +296,9 @@ def test_a_file_that_has_to_be_explained(
     monkeypatch.chdir(tmp_path)
     days().to_netcdf("days.nc")
     assert main(["fields", "data", "days.nc"]) == 2
-    assert "counts the samples? Say so with sample_dim='time'" in capsys.readouterr().err
+    assert "counts the samples? Say so with --sample-dim time" in capsys.readouterr().err
     assert main(["fields", "data", "days.nc", "--sample-dim", "time"]) == 2
-    assert "land (lat, lon); choose some of them with variables=[...] (--variables" in (
-        capsys.readouterr().err
-    )
+    assert "land (lat, lon); choose some of them with --variables" in capsys.readouterr().err
     how = ["--variables", "rain", "--sample-dim", "time"]
     assert main(["fields", "data", "days.nc", *how, "--n", "12", "--out", "some.nc"]) == 0
     said = capsys.readouterr().out
@@ -341,7 +339,8 @@ def test_observations_in_other_units_are_doubted(
     assert "1 of 2 observations of rain [mm] are more than 8 deviations" in err
     assert "the first 283; are they in these units?" in err
     for text, message in (
-        ("lat;lon;rain\n45;5;283\n", "with commas between them"),
+        ("lat lon rain\n45 5 283\n", "with commas between them"),
+        ("lat;lon;rain\n45;5,5;x\n", "line 2: expected numbers"),
         ("", "got no rows"),
         ("lat,lon,rain\n45,5,wet\n", "line 2: expected numbers"),
         ("lat,lon,rain\n45,5,\n", "has no observation of rain"),
@@ -383,5 +382,8 @@ def test_resolutions() -> None:
     assert grid_of("", 2, (32, 16)) == (32, 16)
     assert grid_of("64", 3, (8, 8, 8)) == (64, 64, 64)
     assert grid_of("64X48", 2, (8, 8)) == (64, 48)
+    assert grid_of("64", 2, (16, 32)) == (32, 64)  # the aspect of the grid
+    with pytest.raises(UsageError, match="got '16', which is 2x16"):
+        grid_of("16", 2, (8, 64))
     with pytest.raises(UsageError, match="got '64,48'"):
         grid_of("64,48", 2, (8, 8))

@@ -74,7 +74,12 @@ def renewed(value: Any) -> Any:
 def encode(value: Any) -> Any:
     """A value made of dataclasses, tuples, enums, paths and plain scalars, as JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        later = getattr(type(value), "LATER", ())  # left out where they have their default
+        pairs = {
+            f.name: encode(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if f.name not in later or getattr(value, f.name) != f.default
+        }
         return {"type": type(value).__name__, **pairs}
     if isinstance(value, tuple | list):
         return [encode(v) for v in value]

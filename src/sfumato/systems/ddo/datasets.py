@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, final
+import numpy as np
 
 from sfumato.data.sets import Split
 from sfumato.errors import UsageError, unknown
 from sfumato.systems.ddo.data.base import FieldSet
-from sfumato.systems.ddo.nn.harmonic import Domain
+from sfumato.systems.ddo.data.reading import FieldFileOptions
+
+__all__ = ["NAMED", "FieldFileOptions", "Grid", "described", "is_there", "load_fields", "load_file"]
 
 Grid = tuple[int, ...]
 
@@ -45,29 +45,13 @@ def _named(name: str, split: Split, grid: Grid) -> FieldSet:
             return distance.icons_sdf(split)
 
 
-@final
-@dataclass(frozen=True)
-class FieldFileOptions:
-    """How a file is read; see `ddo.data.files.read_fields`.
-
-    Args:
-        variables: all when empty.
-        domain, fill, sample_dim: "" for what `read_fields` does by itself.
-    """
-
-    variables: tuple[str, ...] = ()
-    domain: Literal["", "periodic", "reflecting"] = ""
-    fill: Literal["", "mean", "harmonic"] = ""
-    sample_dim: str = ""
-
-
 def load_fields(
     data: str, split: Split = "train", grid: Grid = (), how: FieldFileOptions | None = None
 ) -> FieldSet:
     """A set by its name, or the fields in a file, of which every tenth is for tests.
 
     Args:
-        data: a name of `NAMED`, or the path of a file.
+        data: a name of `NAMED`, or the path of a file or of several.
         split: which part.
         grid: points along each axis that are wanted; only sets that are made by a rule heed it.
         how: a file is read.
@@ -89,21 +73,59 @@ def load_fields(
 
 
 def load_file(path: str, how: FieldFileOptions | None = None) -> FieldSet:
-    """All the fields in a file.
+    """All the fields in a file, or in several (`ddo.data.several.files_of`).
 
     Raises:
         UsageError: no such file, or one that does not fit.
         SfumatoError: a file that cannot be read.
     """
-    if not Path(path).exists():
-        raise unknown("data set or file", path, NAMED)
-    from sfumato.systems.ddo.data.files import read_fields
+    from sfumato.systems.ddo.data.files import read_file
+    from sfumato.systems.ddo.data.several import files_of, joined
 
+    files = files_of(path)
+    for file in files:
+        if not file.exists():
+            raise unknown("data set or file", str(file), NAMED)
     how = how or FieldFileOptions()
-    return read_fields(
-        path,
-        how.variables or None,
-        sample_dim=how.sample_dim or None,
-        domain=Domain(how.domain) if how.domain else None,
-        fill=how.fill or None,
+    return joined(path, files, lambda file: read_file(file, how))
+
+
+def described(data: FieldSet) -> list[str]:
+    """What was read, in lines: how many, what, where, and what was chosen in reading it."""
+    frame, size = data.frame, "x".join(map(str, data.grid))
+    border = (
+        "periodic (what leaves on one side enters on the other)"
+        if frame.domain.value == "periodic"
+        else "reflecting (mirrors at the border)"
     )
+    count = "1 field" if len(data) == 1 else f"{len(data):,} fields"
+    lines = [f"{data.name}: {count} of {size} points, {border}"]
+    for quantity, values in zip(frame.quantities, data.values.swapaxes(0, 1), strict=True):
+        lines.append(f"  {quantity.label}: {_numbers(values)}")
+    for quantity, column in zip(
+        data.parameter_names, () if data.parameters is None else data.parameters.T, strict=True
+    ):
+        lines.append(f"  {quantity.label}, one number for each field: {_numbers(column)}")
+    for axis, points in zip(frame.axes, frame.coordinates(data.grid), strict=True):
+        box = f"{axis.start:g} to {axis.stop:g} {axis.units}".rstrip()
+        lines.append(f"  along {axis.name}: {box}, points from {points[0]:g} to {points[-1]:g}")
+    return lines + [f"  {note}" for note in data.notes]
+
+
+def _numbers(values: np.ndarray) -> str:
+    """Mean, deviation and range, of values of any size."""
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        return f"the same everywhere, {low:.4g}; there is nothing in it to learn"
+    wide = values.astype("float64")
+    return f"mean {wide.mean():.4g}, deviation {wide.std():.4g}, from {low:.4g} to {high:.4g}"
+
+
+def is_there(source: str) -> bool:
+    """Whether a path means files that exist."""
+    from sfumato.systems.ddo.data.several import files_of
+
+    try:
+        return all(file.exists() for file in files_of(source))
+    except UsageError:
+        return False

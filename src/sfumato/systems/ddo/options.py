@@ -13,6 +13,9 @@ from sfumato.errors import UsageError
 from sfumato.systems.ddo.kernel import Matern
 from sfumato.train import TrainConfig
 
+ENDINGS = (".npz", ".h5", ".hdf5", ".nc", ".nc4", ".zarr")
+"""Of files of fields, which are read and written."""
+
 
 class Domain(Enum):
     """Boundary of the box: periodic, or reflecting (even extension, zero normal slope)."""
@@ -141,11 +144,16 @@ class Config:
 
     Args:
         out: the run folder.
-        data: a known set of fields (see sfumato fields --help), or a file: npz, HDF5, NetCDF, zarr.
+        data: a known set of fields (see sfumato fields --help), or a file: npz, HDF5, NetCDF, zarr;
+            several as a folder, a pattern in quotes, or with commas between them.
         variables: of a file; all when empty.
         domain: of a file: what is beyond the border; "" takes what the file says, or mirrors.
         fill: of a file: put the mean, or a harmonic function, where values are missing; "" refuses.
-        sample_dim: of a file: the name of the axis that counts samples; "" looks for a usual one.
+        sample_dim: of a file: the name of the axis that counts samples; several with commas between
+            them; none where it holds one field; "" looks for usual ones.
+        missing: of a file: values that stand for missing ones where it does not say so.
+        group: of a file: path or name of a group in HDF5, NetCDF or zarr.
+        regrid: of a file: interpolate to uniform coordinates where they are not.
         given: quantities or parameters that are told to the network instead of drawn.
         grid: points along each axis that are trained on; the data's own when empty.
         n: fields to train on; 0 for all.
@@ -173,6 +181,9 @@ class Config:
     domain: Literal["", "periodic", "reflecting"] = ""
     fill: Literal["", "mean", "harmonic"] = ""
     sample_dim: str = ""
+    missing: tuple[float, ...] = ()
+    group: str = ""
+    regrid: bool = False
     given: tuple[str, ...] = ()
     grid: tuple[int, ...] = ()
     n: int = 0

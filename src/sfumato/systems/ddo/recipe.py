@@ -29,7 +29,7 @@ from sfumato.loss import LogNormal, denoising_loss
 from sfumato.model.fit import fit
 from sfumato.seeds import Generators, rand
 from sfumato.systems.ddo.data.base import FieldSet
-from sfumato.systems.ddo.datasets import FieldFileOptions, load_fields
+from sfumato.systems.ddo.datasets import NAMED, FieldFileOptions, described, load_fields
 from sfumato.systems.ddo.model import FieldModel, field_model
 from sfumato.systems.ddo.nn.harmonic import Domain
 from sfumato.systems.ddo.nn.operator import FNOConfig, UNOConfig
@@ -198,5 +198,11 @@ def run(config: Config) -> Path:
     Raises:
         UsageError, SfumatoError: no such data, or see `sfumato.train.train`.
     """
-    how = FieldFileOptions(config.variables, config.domain, config.fill, config.sample_dim)
-    return train_fields(config, load_fields(config.data, "train", config.grid, how))
+    how = FieldFileOptions(
+        config.variables, config.domain, config.fill, config.sample_dim, config.group,
+        config.missing, config.regrid,
+    )  # fmt: skip
+    data = load_fields(config.data, "train", config.grid, how)
+    if not config.train.quiet and config.data not in NAMED:
+        print("\n".join(described(data)))
+    return train_fields(config, data)

@@ -10,11 +10,10 @@ import tyro
 
 from sfumato.console.options import at_least, parse
 from sfumato.errors import UsageError
-from sfumato.systems.ddo.commands.shared import ENDINGS, PICTURES, FileOptions, check_out
+from sfumato.systems.ddo.commands.shared import PICTURES, FileOptions, check_out
+from sfumato.systems.ddo.options import ENDINGS
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from sfumato.systems.ddo.data.base import FieldSet
 
 _ABOUT = """List the known sets of fields, look at one, or write it to a file.
@@ -28,6 +27,8 @@ examples:
   sfumato fields data vorticity --split test --out vorticity.nc
   sfumato fields data rain.nc --sample-dim time --out rain.png
   sfumato fields data ocean.nc --variables sst --fill harmonic --out filled.nc
+  sfumato fields data "era5/*.nc" --variables t2m                        several files, as one
+  sfumato fields data old.h5 --group model/run1 --missing -9999 --fill mean
 """
 
 
@@ -37,7 +38,8 @@ class FieldDataConfig:
     """Which set, and what to do with it."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = ""
-    """A known set or a file; without it, the known ones are listed."""
+    """A known set or a file; several files as a folder, a pattern in quotes, or with commas between
+    them. Without it, the known sets are listed."""
     split: str = ""
     """train or test; by default train of a known set, and all of a file."""
     out: Path | None = None
@@ -109,34 +111,8 @@ def _load(config: FieldDataConfig) -> FieldSet:
 
 def _show(data: FieldSet) -> None:
     """Print what the fields are."""
-    from sfumato.systems.ddo.nn.harmonic import Domain
+    from sfumato.systems.ddo.datasets import described
 
-    frame, size = data.frame, "x".join(map(str, data.grid))
-    border = (
-        "periodic (what leaves on one side enters on the other)"
-        if frame.domain is Domain.PERIODIC
-        else "reflecting (mirrors at the border)"
-    )
-    count = "1 field" if len(data) == 1 else f"{len(data):,} fields"
-    print(f"{data.name}: {count} of {size} points, {border}")
-    for quantity, values in zip(frame.quantities, data.values.swapaxes(0, 1), strict=True):
-        print(f"  {quantity.label}: {_numbers(values)}")
-    for quantity, column in zip(
-        data.parameter_names, () if data.parameters is None else data.parameters.T, strict=True
-    ):
-        print(f"  {quantity.label}, one number for each field: {_numbers(column)}")
-    for axis, points in zip(frame.axes, frame.coordinates(data.grid), strict=True):
-        box = f"{axis.start:g} to {axis.stop:g} {axis.units}".rstrip()
-        print(f"  along {axis.name}: {box}, points from {points[0]:g} to {points[-1]:g}")
     card = data.card
     lines = (card.source, f"licence: {card.licence}", card.size, card.note)
-    print("\n".join(f"  {line}" for line in lines if line))
-
-
-def _numbers(values: np.ndarray) -> str:
-    """Mean, deviation and range, of values of any size."""
-    low, high = float(values.min()), float(values.max())
-    if low == high:
-        return f"the same everywhere, {low:.4g}; there is nothing in it to learn"
-    wide = values.astype("float64")
-    return f"mean {wide.mean():.4g}, deviation {wide.std():.4g}, from {low:.4g} to {high:.4g}"
+    print("\n".join([*described(data), *(f"  {line}" for line in lines if line)]))

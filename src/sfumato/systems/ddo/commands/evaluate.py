@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 from sfumato import zoo
 from sfumato.console.options import Name, at_least, parse
 from sfumato.errors import UsageError
 from sfumato.files.atomic import write
 from sfumato.systems.ddo.commands.shared import (
-    ENDINGS,
     PICTURES,
     Drawing,
     FileOptions,
@@ -21,6 +20,10 @@ from sfumato.systems.ddo.commands.shared import (
     load_field_model,
     real_fields,
 )
+from sfumato.systems.ddo.options import ENDINGS
+
+if TYPE_CHECKING:
+    from sfumato.systems.ddo.data.base import FieldSet
 
 _ABOUT = """Compare a model's fields, or those in a file, with real ones that it was not trained on.
 
@@ -50,7 +53,8 @@ class FieldEvaluateConfig:
     n: int = 500
     """How many fields are drawn and measured."""
     resolution: str = ""
-    """Points along each axis of what is drawn, such as 128x128; by default as in training."""
+    """Points along each axis of what is drawn, such as 128x64, or along the longest (128); by
+    default as in training."""
     seed: int = 0
     """The seed of all randomness."""
     split: str = "test"
@@ -72,6 +76,18 @@ class FieldEvaluateConfig:
 def main(argv: list[str]) -> None:
     """Run ``sfumato fields evaluate``."""
     run(parse(FieldEvaluateConfig, "fields evaluate", argv, _ABOUT), argv)
+
+
+def _drawn(config: FieldEvaluateConfig) -> FieldSet:
+    """The fields of the file that is measured: as files written here are, else by the options."""
+    from sfumato.systems.ddo.datasets import load_file
+
+    try:
+        return load_file(config.name)
+    except UsageError:
+        if config.file == FileOptions():
+            raise
+        return load_file(config.name, config.file.reading())
 
 
 def run(config: FieldEvaluateConfig, argv: list[str]) -> None:
@@ -104,10 +120,9 @@ def run(config: FieldEvaluateConfig, argv: list[str]) -> None:
     split: Literal["train", "test"] = "test" if config.split == "test" else "train"
     row: dict[str, Any] = {"steps": None}
     if from_file:
-        from sfumato.systems.ddo.data.files import read_fields
         from sfumato.systems.ddo.datasets import load_fields
 
-        read = read_fields(file)
+        read = _drawn(config)
         made, frame = torch.from_numpy(read.values[: config.n]), read.frame
         names = [q.name for q in frame.quantities]
         data = load_fields(config.data, split, how=config.file.reading(names))

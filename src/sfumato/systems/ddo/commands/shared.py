@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from sfumato.systems.ddo.model import FieldModel
     from sfumato.systems.ddo.sampling import FieldSampler
 
-ENDINGS = (".npz", ".nc", ".h5", ".hdf5", ".zarr")
 PICTURES = (".png", ".webp")
 _DIFFERENT = 0.1  # of a ratio of sides: boxes of another shape
 _LARGEST = 2**31  # values that are drawn in one go
@@ -48,9 +47,16 @@ class FileOptions:
     """How a file of fields is read (npz, HDF5, NetCDF, zarr)."""
 
     sample_dim: str = ""
-    """Name of the axis that counts the samples, such as time; "" looks for a usual name."""
+    """Name of the axis that counts the samples, such as time; several with commas between them
+    (member,time); none where the file holds one field; "" looks for usual names."""
     fill: Literal["", "mean", "harmonic"] = ""
     """Put the mean, or a harmonic function, where values are missing; "" refuses them."""
+    missing: tuple[float, ...] = ()
+    """Values that stand for missing ones where the file does not say so, such as -9999."""
+    group: str = ""
+    """Path or name of a group in HDF5, NetCDF or zarr."""
+    regrid: bool = False
+    """Interpolate to uniform coordinates where they are not, as of Gaussian latitudes."""
 
     def reading(
         self, variables: Sequence[str] = (), usual: FieldFileOptions | None = None
@@ -64,6 +70,9 @@ class FileOptions:
             variables=tuple(variables) or how.variables,
             sample_dim=self.sample_dim or how.sample_dim,
             fill=self.fill or how.fill,
+            missing=self.missing or how.missing,
+            group=self.group or how.group,
+            regrid=self.regrid or how.regrid,
         )
 
 
@@ -81,7 +90,10 @@ def trained_on(name: str) -> tuple[str, FieldFileOptions] | None:
             if run["recipe"] != "fields":
                 return None
             c = run["config"]
-            how = FieldFileOptions(tuple(c["variables"]), c["domain"], c["fill"], c["sample_dim"])
+            how = FieldFileOptions(
+                tuple(c["variables"]), c["domain"], c["fill"], c["sample_dim"], c.get("group", ""),
+                tuple(c.get("missing", ())), c.get("regrid", False),
+            )  # fmt: skip
             return str(c["data"]), how
         except (OSError, ValueError, KeyError, TypeError):
             continue
@@ -114,14 +126,14 @@ def real_fields(
     Raises UsageError if the file that it was trained on is not there, or for data that does not
     have the model's quantities.
     """
-    from sfumato.systems.ddo.datasets import NAMED, load_fields
+    from sfumato.systems.ddo.datasets import NAMED, is_there, load_fields
 
     usual = reading_of(name, source) if source else None
     if not source and model.data in NAMED:
         source = model.data
     elif not source:
         run = trained_on(name)
-        if run is None or not Path(run[0]).exists():
+        if run is None or not is_there(run[0]):
             file_name = model.data if run is None else run[0]
             raise UsageError(
                 f"{name} learned from {file_name!r}, a file that is not here: say with --data "
@@ -190,7 +202,9 @@ def fitting(found: FieldSet, frame: Frame, source: str) -> FieldSet:
 
 
 def grid_of(text: str, dims: int, usual: tuple[int, ...]) -> tuple[int, ...]:
-    """Points along each axis from "128", or "128x64"; the usual ones from "".
+    """Points along each axis from "128x64", or "128" along the longest; the usual ones from "".
+
+    One number keeps the aspect of the usual grid.
 
     Raises UsageError for anything else.
     """
@@ -200,12 +214,13 @@ def grid_of(text: str, dims: int, usual: tuple[int, ...]) -> tuple[int, ...]:
         sides = tuple(int(word) for word in text.lower().split("x"))
     except ValueError:
         sides = ()
-    if len(sides) == 1:
-        sides *= dims
+    if len(sides) == 1:  # as `ddo.sampling.grid_of_longest`, without torch
+        sides = tuple(max(1, round(sides[0] * n / max(usual))) for n in usual)
     if len(sides) != dims or min(sides) < 4:
         raise UsageError(
-            f"expected --resolution as {'x'.join(['128'] * dims)} or 128, at least 4 points along "
-            f"each of {dims} axes; got {text!r}"
+            f"expected --resolution as {'x'.join(['128'] * dims)}, or as 128 for the longest axis, "
+            f"at least 4 points along each of {dims} axes; got {text!r}"
+            + (f", which is {'x'.join(map(str, sides))}" if len(sides) == dims > 1 else "")
         )
     return sides
 

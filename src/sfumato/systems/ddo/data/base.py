@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
@@ -20,23 +20,37 @@ from sfumato.systems.ddo.nn.harmonic import Domain, places, resample
 class Axis:
     """One axis of the box: from ``start`` to ``stop``, in ``units`` ("" if it has none).
 
-    ``long_name`` is the attribute of that name in files, "" if there is none.
+    ``long_name`` and ``standard_name`` are the attributes of these names in files, "" if there is
+    none.
 
     Raises:
         ValueError: not finite numbers start < stop.
     """
 
+    LATER: ClassVar = ("standard_name",)
     name: str
     start: float = 0.0
     stop: float = 1.0
     units: str = ""
     long_name: str = ""
+    standard_name: str = ""
 
     def __post_init__(self) -> None:
         if not (np.isfinite([self.start, self.stop]).all() and self.start < self.stop):
             raise ValueError(
                 f"axis {self.name!r}: expected start < stop, got {self.start} and {self.stop}"
             )
+
+    @property
+    def is_longitude(self) -> bool:
+        """Whether it is one by CF's rules (section 4.2), by its name only if it has no units."""
+        units = self.units.lower().replace("_", "")
+        named = self.name.lower() in ("lon", "longitude") and units in ("", "degrees", "degree")
+        return (
+            self.standard_name == "longitude"
+            or units in ("degreeseast", "degreeeast", "degreese", "degreee")
+            or named
+        )
 
     def coordinates(self, n: int, domain: Domain) -> np.ndarray:
         """Where n grid points lie, in ``units``, float64 (n,): start + i h, or cells' centres."""
@@ -46,11 +60,13 @@ class Axis:
 @final
 @dataclass(frozen=True)
 class Quantity:
-    """Name of a channel or a parameter, its units and its ``long_name`` in files ("" if none)."""
+    """Name of a channel or a parameter, and what files say of it ("" if nothing)."""
 
+    LATER: ClassVar = ("standard_name",)
     name: str
     units: str = ""
     long_name: str = ""
+    standard_name: str = ""
 
     @property
     def label(self) -> str:
@@ -121,6 +137,7 @@ class FieldSet:
         card: source, licence, size.
         parameters: float32 (N, P), numbers that a field depends on, or None.
         parameter_names: what they are, one for each column.
+        notes: what was chosen in reading a file, one sentence each.
 
     Raises:
         ValueError: arrays of the wrong shape or type, or values that are not finite.
@@ -132,6 +149,7 @@ class FieldSet:
     card: DataCard
     parameters: np.ndarray | None = None
     parameter_names: tuple[Quantity, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         v, frame = self.values, self.frame

@@ -15,7 +15,7 @@ import json
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias, final
 
@@ -23,6 +23,9 @@ import numpy as np
 
 from sfumato.errors import SfumatoError, UsageError, require
 from sfumato.files.atomic import whole
+from sfumato.systems.ddo.data.groups import chosen, hdf5_groups, zarr_groups
+from sfumato.systems.ddo.data.packing import unpacked
+from sfumato.systems.ddo.options import ENDINGS
 
 __all__ = ["ABOUT", "ENDINGS", "Content", "Variable", "ending_of", "read_content", "write_content"]
 
@@ -30,7 +33,7 @@ ABOUT: Final = "__about__"
 """Key of the JSON text in an .npz."""
 _EXTRA = "fields"
 _HDF5 = (".h5", ".hdf5")
-ENDINGS: Final = (".npz", *_HDF5, ".nc", ".zarr")
+_NETCDF = (".nc", ".nc4")
 
 Attributes: TypeAlias = Mapping[str, Any]
 
@@ -54,10 +57,14 @@ class Variable:
 @final
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What a file holds: variables, coordinates among them, and attributes of the whole."""
+    """What a file holds: variables, coordinates among them, and attributes of the whole.
+
+    ``notes`` say what was chosen in reading it, such as a group.
+    """
 
     variables: Mapping[str, Variable]
     attributes: Attributes = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def ending_of(path: Path) -> str:
@@ -75,14 +82,21 @@ def ending_of(path: Path) -> str:
     return ending
 
 
-def read_content(path: Path) -> Content:
-    """All that a file holds; nothing in it is run.
+def read_content(path: Path, group: str = "", option: str = "group=") -> Content:
+    """All that a file holds, or a group of it; nothing in it is run.
 
     Values packed by CF's scale_factor and add_offset are unpacked, and those that equal the
-    attribute _FillValue or missing_value are NaN. Times stay the numbers they are.
+    attribute _FillValue or missing_value are NaN (`ddo.data.packing`). Times stay the numbers they
+    are.
+
+    Args:
+        path: the file.
+        group: path or name of a group in HDF5, NetCDF-4 or zarr; "" takes the top of the file, or
+            the only group with arrays. Coordinates of the groups around it belong to it.
+        option: what messages call ``group``.
 
     Raises:
-        UsageError: a name with another ending.
+        UsageError: a name with another ending; no such group, or several and none was chosen.
         MissingExtra: what reads this kind of file is not installed.
         SfumatoError: no such file, not of the kind that its ending says, or damaged.
     """
@@ -94,7 +108,7 @@ def read_content(path: Path) -> Content:
         raise SfumatoError(f"{path}: {ending} should not be {kind}")
     read = {".npz": _read_npz, ".zarr": _read_zarr}.get(ending, _read_hdf5)
     try:
-        return read(path)
+        return read(path, group, option)
     except SfumatoError:
         raise
     except Exception as error:  # whatever the several packages raise at a damaged file
@@ -112,7 +126,13 @@ def _other_kind(path: Path, expected: str) -> SfumatoError:
     return SfumatoError(f"{path}: expected {expected} because of its name, and it {found[0]}")
 
 
-def _read_npz(path: Path) -> Content:
+def _no_groups(path: Path, group: str, kind: str) -> None:
+    if group:
+        raise UsageError(f"{path}: expected no group, since {kind} has none, got {group!r}")
+
+
+def _read_npz(path: Path, group: str, option: str) -> Content:
+    _no_groups(path, group, "an .npz")
     if not zipfile.is_zipfile(path):
         raise _other_kind(path, "NumPy's .npz")
     with np.load(path, allow_pickle=False) as stored:
@@ -131,51 +151,57 @@ def _read_npz(path: Path) -> Content:
                     "because reading them could run any program; save arrays of numbers"
                 ) from error
     dims, more = about.get("dims", {}), about.get("attributes", {})
-    variables = {
-        name: Variable(values, tuple(dims[name]) if name in dims else None, more.get(name, {}))
-        for name, values in arrays.items()
-    }
+    variables = {}
+    for name, values in arrays.items():
+        values, said = unpacked(values, more.get(name, {}))
+        variables[name] = Variable(values, tuple(dims[name]) if name in dims else None, said)
     return Content(variables, about.get("file", {}))
 
 
-def _from_xarray(path: Path, **how: Any) -> Content:
+def _from_xarray(path: Path, group: str = "", **how: Any) -> Content:
     xarray = require("xarray", _EXTRA)
-    with xarray.open_dataset(path, decode_times=False, decode_timedelta=False, **how) as opened:
-        # only coordinates of axes; others, such as a map's latitudes, belong to no axis
-        names = [*(name for name in opened.coords if name in opened.dims), *opened.data_vars]
-        variables = {
-            str(name): Variable(
-                opened[name].values,
-                tuple(map(str, opened[name].dims)),
-                {str(key): value for key, value in opened[name].attrs.items()},
-            )
-            for name in names
-        }
-        return Content(variables, {str(key): value for key, value in opened.attrs.items()})
+    parts = [part for part in group.split("/") if part]
+    variables: dict[str, Variable] = {}
+    attributes: Attributes = {}
+    for depth in range(len(parts), -1, -1):  # the group, then those around it
+        inner = depth == len(parts)
+        own = {**how, "group": "/".join(parts[:depth])} if depth else how
+        with xarray.open_dataset(path, decode_times=False, decode_timedelta=False, **own) as opened:
+            # only coordinates of axes; others, such as a map's latitudes, belong to no axis
+            names = [name for name in opened.coords if name in opened.dims]
+            if inner:
+                names += opened.data_vars
+                attributes = {str(key): value for key, value in opened.attrs.items()}
+            for name in names:
+                if str(name) not in variables:
+                    variables[str(name)] = Variable(
+                        opened[name].values,
+                        tuple(map(str, opened[name].dims)),
+                        {str(key): value for key, value in opened[name].attrs.items()},
+                    )
+    return Content(variables, attributes)
 
 
-def _read_hdf5(path: Path) -> Content:
+def _read_hdf5(path: Path, group: str, option: str) -> Content:
     """HDF5, NetCDF-4 or NetCDF 3: by xarray where axes have names, else as it lies there."""
     with path.open("rb") as file:
         start = file.read(4)
-    if path.suffix.lower() == ".nc" and start in (b"CDF\x01", b"CDF\x02"):
+    if path.suffix.lower() in _NETCDF and start in (b"CDF\x01", b"CDF\x02"):
         require("scipy.io", _EXTRA)
+        _no_groups(path, group, "NetCDF 3")
         return _from_xarray(path, engine="scipy")
     h5py = require("h5py", _EXTRA)
     if not h5py.is_hdf5(path):
         raise _other_kind(path, "HDF5" if path.suffix.lower() in _HDF5 else "NetCDF")
     with h5py.File(path, "r") as file:
-        sets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
-        groups = sorted(name for name, item in file.items() if isinstance(item, h5py.Group))
-        if not sets and groups:
-            raise SfumatoError(
-                f"{path}: no arrays at the top of the file, only groups ({', '.join(groups)}); "
-                "copy what is wanted to a file of its own"
-            )
+        group, notes = chosen(path, hdf5_groups(file), group, option)
+        at = file[group] if group else file
+        sets = {name: item for name, item in at.items() if isinstance(item, h5py.Dataset)}
         if not all(_named_axes(item) for item in sets.values()):
-            return Content({name: _plain(item) for name, item in sets.items()}, _texts(file))
+            variables = {name: _plain(item) for name, item in sets.items()}
+            return Content(variables, _texts(at), notes)
     require("h5netcdf", _EXTRA)
-    return _from_xarray(path, engine="h5netcdf")
+    return replace(_from_xarray(path, group, engine="h5netcdf"), notes=notes)
 
 
 def _named_axes(item: Any) -> bool:
@@ -187,11 +213,7 @@ def _named_axes(item: Any) -> bool:
 
 def _plain(item: Any) -> Variable:
     """A dataset of HDF5 that knows nothing of NetCDF; its axes may have labels."""
-    attributes = _texts(item)
-    values = np.asarray(item[()])
-    for key in ("_FillValue", "missing_value"):
-        if key in attributes and values.dtype.kind in "iuf":
-            values = np.where(values == attributes[key], np.nan, values)
+    values, attributes = unpacked(np.asarray(item[()]), _texts(item))
     labels = tuple(axis.label for axis in item.dims)
     return Variable(values, labels if all(labels) and labels else None, attributes)
 
@@ -203,13 +225,15 @@ def _texts(item: Any) -> dict[str, Any]:
     }
 
 
-def _read_zarr(path: Path) -> Content:
-    require("zarr", _EXTRA)
+def _read_zarr(path: Path, group: str, option: str) -> Content:
+    zarr = require("zarr", _EXTRA)
     if not any((path / name).is_file() for name in ("zarr.json", ".zgroup")):
         raise SfumatoError(f"{path}: not a Zarr group (no zarr.json and no .zgroup in it)")
-    found = _from_xarray(path, engine="zarr", consolidated=False)
+    groups = zarr_groups(zarr.open_group(path, mode="r"))
+    group, notes = chosen(path, groups, group, option)
+    found = _from_xarray(path, group, engine="zarr", consolidated=False)
     # a folder's own order is any
-    return Content(dict(sorted(found.variables.items())), found.attributes)
+    return Content(dict(sorted(found.variables.items())), found.attributes, notes)
 
 
 def write_content(path: Path, content: Content, overwrite: bool = False) -> None:

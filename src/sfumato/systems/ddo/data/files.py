@@ -3,9 +3,10 @@
 Kinds of file, by ending: .npz (NumPy), .h5 and .hdf5 (HDF5), .nc (NetCDF), .zarr (Zarr). The last
 three need the extra `fields`.
 
-What is read. A variable is an array with named axes. One axis counts the samples, the other 1 to 3
-are of space; each variable of all those axes becomes a channel, each variable of the samples alone
-a parameter; single numbers, and edges of cells (CF's "bounds", time_bnds), are left out.
+What is read. A variable is an array with named axes. One axis, or several (member and time), count
+the samples, the other 1 to 3 are of space, those of one point left out; each variable of all those
+axes becomes a channel, each variable of the samples alone a parameter; single numbers, and edges of
+cells (CF's "bounds", time_bnds), are left out. Packed values are unpacked by CF's attributes.
 Coordinates of an axis are the variable of its name; they must be uniform, and descending ones are
 turned round together with the values. Attributes "units" give the units. In .npz, and HDF5 without
 NetCDF's names of axes, the first axis is "sample" (or `sample_dim`) and those of space are x, or y
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from sfumato.data.sets import DataCard
 from sfumato.errors import UsageError, unknown
+from sfumato.systems.ddo.data.axes import BOX, Positions, long_name_of, positions_of
 from sfumato.systems.ddo.data.base import Axis, FieldSet, Frame, Quantity, size_of
 from sfumato.systems.ddo.data.containers import (
     ABOUT,
@@ -38,14 +40,10 @@ from sfumato.systems.ddo.data.containers import (
     write_content,
 )
 from sfumato.systems.ddo.data.gaps import FILLS, Fill, fill_gaps
-from sfumato.systems.ddo.data.layout import (
-    BOX,
-    SAMPLE_DIMS,
-    axis_of,
-    layout_of,
-    long_name_of,
-    text_of,
-)
+from sfumato.systems.ddo.data.layout import SAMPLE_DIMS, layout_of
+from sfumato.systems.ddo.data.packing import suspects
+from sfumato.systems.ddo.data.reading import NONE, FieldFileOptions, text_of
+from sfumato.systems.ddo.data.several import files_of, joined
 from sfumato.systems.ddo.nn.harmonic import Domain
 
 __all__ = ["SAMPLE_DIMS", "read_fields", "write_fields"]
@@ -61,83 +59,181 @@ def read_fields(
     sample_dim: str | None = None,
     domain: Domain | None = None,
     fill: Fill | None = None,
+    group: str = "",
+    missing: Sequence[float] = (),
+    regrid: bool = False,
 ) -> FieldSet:
-    """The fields in a file.
+    """The fields in a file, or in several.
 
     Args:
-        path: its ending says the kind of file.
+        path: its ending says the kind of file. A folder, a pattern such as "tas_*.nc", or paths
+            with commas between them, are several files, whose samples follow each other.
         variables: names of those to read, in the order of the channels; all when None.
-        sample_dim: the axis that counts the samples; "" if the file holds one field. When None, the
-            axis that has a name of `SAMPLE_DIMS`.
+        sample_dim: the axis that counts the samples; "" if the file holds one field; several with
+            commas between them, such as "member,time". When None, the axes that have a name of
+            `SAMPLE_DIMS`, and time beside them; or the axis that CF's attributes call time.
         domain: what is beyond the border. When None, what the file says if `write_fields` wrote
-            it, else REFLECTING. A REFLECTING box ends half a spacing beyond the outermost points;
-            a PERIODIC one goes from the first point to one spacing beyond the last.
+            it, PERIODIC for a circle of longitudes, else REFLECTING. A REFLECTING box ends half a
+            spacing beyond the outermost points; a PERIODIC one goes from the first point to one
+            spacing beyond the last.
         fill: for values that are missing (NaN, or marked by _FillValue): "mean" of the known values
             of the same field and channel, or "harmonic", which solves Laplace's equation in the
             gaps (`ddo.data.gaps`). When None they are an error.
+        group: of HDF5, NetCDF-4 or zarr: its path or name.
+        missing: values that stand for missing ones where no attribute says so, such as -9999.
+        regrid: interpolate linearly to uniform coordinates where they are not uniform.
 
     Returns:
         float32 values (N, C, *grid), named after the file. An axis without coordinates is counted
-        in points from 0. The card's note has the file's attributes and long names.
+        in points from 0. The card's note has the file's attributes and long names, ``notes`` what
+        was chosen.
 
     Raises:
         UsageError: no such variable, axes that differ or do not fit, fewer than 4 points along an
             axis, coordinates that are not uniform, values that are missing, infinite in float32,
-            complex or no numbers, or nothing at all.
+            complex or no numbers, or nothing at all; or files that do not fit together.
         MissingExtra: what reads this kind of file is not installed.
         SfumatoError: the file cannot be read.
 
     Warns:
-        UserWarning: variables or axes have no attribute "units" (recorded as "").
+        UserWarning: variables or axes have no attribute "units" (recorded as ""); or values stand
+            apart from all others as those do that mark missing ones.
     """
-    path = Path(path)
     if fill is not None and fill not in FILLS:
         raise unknown("fill", fill, FILLS)
-    content = read_content(path)
-    layout = layout_of(path, content, variables, sample_dim)
-    if domain is None:
-        written = str(content.attributes.get("domain", ""))
-        known = written in {d.value for d in Domain}
-        domain = Domain(written) if known else Domain.REFLECTING
-    sides = next(iter(layout.fields.values())).shape[1:]
-    axes, descending = zip(
-        *(
-            axis_of(path, dim, layout.coordinates.get(dim), n, domain)
-            for dim, n in zip(layout.space, sides, strict=True)
-        ),
-        strict=True,
+    if variables is not None and not variables:
+        raise UsageError(f"{path}: expected at least one variable, got none")
+    how = FieldFileOptions(
+        variables=tuple(variables or ()),
+        domain="" if domain is None else domain.value,
+        fill=fill or "",
+        sample_dim="" if sample_dim is None else sample_dim or NONE,
+        group=group,
+        missing=tuple(missing),
+        regrid=regrid,
+        command=False,
     )
-    flips = tuple(i for i, turned in enumerate(descending, 1) if turned)
+    return joined(str(path), files_of(str(path)), lambda file: read_file(file, how))
+
+
+def read_file(path: Path, how: FieldFileOptions) -> FieldSet:
+    """The fields in one file; see `read_fields`."""
+    content = read_content(path, how.group, how.option("group", None if how.command else "NAME"))
+    layout = layout_of(path, content, how)
+    sides = next(iter(layout.fields.values())).shape[1:]
+    places = [
+        positions_of(path, dim, layout.coordinates.get(dim), n, how)
+        for dim, n in zip(layout.space, sides, strict=True)
+    ]
+    domain, said = _border(content, places, how)
+    axes = tuple(place.axis(domain) for place in places)
     quantities = tuple(_quantity(content, name) for name in layout.fields)
     try:
         frame = Frame(domain, axes, quantities)
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
-    values = np.stack(
-        [_numbers(path, name, np.flip(v, flips)) for name, v in layout.fields.items()], axis=1
-    )
+    columns, ours = [], all(key in content.attributes for key in _OURS)
+    for name, v in layout.fields.items():
+        column = _known(path, name, _numbers(path, name, v, how), how, ours)
+        for a, place in enumerate(places, 1):
+            column = place.apply(column, a)
+            if place.around == 2 and domain is Domain.PERIODIC:
+                column = _once(path, name, column, a, place)
+        columns.append(column.astype(np.float32, copy=False))
+    values = np.stack(columns, axis=1)
     gaps = np.isnan(values)
-    if gaps.any() and fill is None:
-        raise UsageError(_where(path, gaps, frame))
-    if gaps.any() and fill is not None:
+    if gaps.any() and not how.fill:
+        raise UsageError(_where(path, gaps, frame, how))
+    if gaps.any() and how.fill:
         spacing = [(a.stop - a.start) / n for a, n in zip(axes, values.shape[2:])]
         flat = values.reshape(-1, *values.shape[2:])
         try:
-            values = fill_gaps(flat, fill, domain, spacing).astype(np.float32).reshape(values.shape)
+            filled = fill_gaps(flat, how.fill, domain, spacing).astype(np.float32)
         except UsageError as error:
             raise UsageError(f"{path}: {error}") from error
+        values = filled.reshape(values.shape)
+        said += (f"{gaps.sum():,} of {gaps.size:,} values are missing, and filled ({how.fill})",)
     parameters = None
     if layout.parameters:
-        columns = [_numbers(path, name, v) for name, v in layout.parameters.items()]
-        parameters = np.stack(columns, axis=1)
+        own = [
+            _known(path, name, _numbers(path, name, v, how), how, ours)
+            for name, v in layout.parameters.items()
+        ]
+        parameters = np.stack(own, axis=1)
         if np.isnan(parameters).any():
             raise UsageError(f"{path}: {np.isnan(parameters).sum()} parameters are missing")
     _warn_of_units(path, content, [*layout.fields, *layout.parameters, *layout.space])
     names = tuple(_quantity(content, name) for name in layout.parameters)
-    return FieldSet(path.stem, values, frame, _card(path, content, values), parameters, names)
+    about = [note for place in places for note in place.notes]
+    notes = (*content.notes, *layout.notes, *about, *said)
+    card = _card(path, content, values)
+    return FieldSet(path.stem, values, frame, card, parameters, names, notes)
 
 
-def _numbers(path: Path, name: str, values: np.ndarray) -> np.ndarray:
+def _border(
+    content: Content, places: Sequence[Positions], how: FieldFileOptions
+) -> tuple[Domain, tuple[str, ...]]:
+    """What is beyond the border, and why."""
+    if how.domain:
+        return Domain(how.domain), ()
+    written = str(content.attributes.get("domain", ""))
+    if written in {d.value for d in Domain}:
+        return Domain(written), ()
+    around = [place.name for place in places if place.around]
+    if not around:
+        return Domain.REFLECTING, ()
+    if len(places) == 1:
+        twice = ", and the last point, which is the first again, left out"
+        note = f"{around[0]} goes around the globe: periodic{twice * (places[0].around == 2)}"
+        return Domain.PERIODIC, (note,)
+    return Domain.REFLECTING, (
+        f"{around[0]} goes around the globe, and there is one kind of border for all axes: mirrors "
+        f"at both of its ends; {how.option('domain', 'periodic')} joins them, and those of the "
+        "other axes",
+    )
+
+
+def _known(
+    path: Path, name: str, values: np.ndarray, how: FieldFileOptions, ours: bool
+) -> np.ndarray:
+    """Values with NaN for those that are missing; warns of others that may be.
+
+    ``ours``: `write_fields` wrote the file, which knows no missing values.
+    """
+    if how.missing:
+        marks = np.array(how.missing, np.float64).astype(np.float32)
+        values = np.where(np.isin(values, marks), np.float32(np.nan), values)
+    for s in () if ours else suspects(values):
+        mark = str(np.float32(s.value)).removesuffix(".0")
+        option = f"--missing {mark}" if how.command else f"missing=[{mark}]"
+        warnings.warn(
+            f"{path.name}: {s.count:,} of {values.size:,} values of {name!r} "
+            f"({s.count / values.size:.2%}) are {mark}, and all others from {s.low:g} to "
+            f"{s.high:g}. No attribute (_FillValue, missing_value) says that it marks missing "
+            f"values, so it counts as data, in the mean too. If it does, add {option}, and "
+            f"{how.option('fill', 'harmonic')} to fill the gaps",
+            UserWarning,
+            stacklevel=6,
+        )
+    return values
+
+
+def _once(path: Path, name: str, values: np.ndarray, axis: int, place: Positions) -> np.ndarray:
+    """Values without the last point around the globe, which is the first again.
+
+    Raises:
+        UsageError: other values are there.
+    """
+    first, last = values.take(0, axis), values.take(-1, axis)
+    if not np.allclose(first, last, rtol=1e-4, atol=1e-6, equal_nan=True):
+        raise UsageError(
+            f"{path}: {place.name} goes around the globe and has its first point again at the "
+            f"end, but {name!r} has other values there; leave one of them out of the file"
+        )
+    return values.take(range(values.shape[axis] - 1), axis)
+
+
+def _numbers(path: Path, name: str, values: np.ndarray, how: FieldFileOptions) -> np.ndarray:
     """As float32, NaN where missing."""
     kind = values.dtype.kind
     if kind == "c":
@@ -147,7 +243,7 @@ def _numbers(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     if kind not in "biuf":
         raise UsageError(
             f"{path}: {name!r} holds no numbers ({values.dtype}); choose others with "
-            "variables=[...] (--variables ...)"
+            + (how.option("variables") + (" ..." if how.command else ""))
         )
     with np.errstate(over="ignore"):
         made = values.astype(np.float32)
@@ -159,7 +255,7 @@ def _numbers(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     return made
 
 
-def _where(path: Path, gaps: np.ndarray, frame: Frame) -> str:
+def _where(path: Path, gaps: np.ndarray, frame: Frame, how: FieldFileOptions) -> str:
     """How many values are missing, and where the first is."""
     sample, channel, *at = (int(i[0]) for i in np.nonzero(gaps))
     places = frame.coordinates(gaps.shape[2:])
@@ -171,14 +267,15 @@ def _where(path: Path, gaps: np.ndarray, frame: Frame) -> str:
     return (
         f"{path}: {gaps.sum():,} of {gaps.size:,} values are missing ({counts}), in {touched:,} of "
         f"{len(gaps):,} samples; the first is {frame.quantities[channel].name!r} of sample "
-        f"{sample} at {where}. Leave such samples out, or choose fill='harmonic' or fill='mean' "
-        "(--fill harmonic, --fill mean)"
+        f"{sample} at {where}. Leave such samples out, or choose "
+        f"{how.option('fill', 'harmonic')} or {how.option('fill', 'mean')}"
     )
 
 
 def _quantity(content: Content, name: str) -> Quantity:
     v = content.variables[name]
-    return Quantity(name, text_of(v.attributes.get("units", "")), long_name_of(name, v))
+    units, standard = (text_of(v.attributes.get(key, "")) for key in ("units", "standard_name"))
+    return Quantity(name, units, long_name_of(name, v), standard)
 
 
 def _warn_of_units(path: Path, content: Content, names: Sequence[str]) -> None:
@@ -191,7 +288,7 @@ def _warn_of_units(path: Path, content: Content, names: Sequence[str]) -> None:
         warnings.warn(
             f"{path.name} does not say the units of {', '.join(lack)}; they are recorded as none",
             UserWarning,
-            stacklevel=3,
+            stacklevel=6,
         )
 
 
@@ -279,7 +376,8 @@ def write_fields(
 
 
 def _texts(what: Axis | Quantity) -> dict[str, str]:
-    return {"units": what.units, "long_name": what.long_name or what.name}
+    made = {"units": what.units, "long_name": what.long_name or what.name}
+    return made | ({"standard_name": what.standard_name} if what.standard_name else {})
 
 
 def _array(values: np.ndarray | Tensor) -> np.ndarray:

@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 import numpy as np
 
 from sfumato.errors import UsageError, unknown
-from sfumato.systems.ddo.data.base import Axis
+from sfumato.systems.ddo.data.axes import BOX
 from sfumato.systems.ddo.data.containers import Content, Variable
-from sfumato.systems.ddo.nn.harmonic import Domain
+from sfumato.systems.ddo.data.reading import NONE, FieldFileOptions, text_of
 
-__all__ = ["BOX", "SAMPLE_DIMS", "Layout", "axis_of", "layout_of", "long_name_of", "text_of"]
+__all__ = ["SAMPLE_DIMS", "Layout", "layout_of"]
 
 SAMPLE_DIMS: Final = ("sample", "realization", "ensemble", "member", "number", "batch")
 """Names of axes that are taken for that of the samples."""
-BOX: Final = ("box_start", "box_stop")
-"""Attributes of coordinates that `write_fields` wrote: where the box begins and ends."""
+_ALSO: Final = ("samples", "realisation", "member_id", "ensemble_member", "ens")
 _LEAST_POINTS = 4
 _EDGES = ("_bnds", "_bounds")
-_UNEVEN = 1e-3
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Channels (N, *space), parameters (N,) and coordinates of the axes, by name."""
+    """Channels (N, *space), parameters (N,) and coordinates of the axes, by name.
+
+    ``samples`` are the axes whose points were made into samples; ``notes`` say what was chosen.
+    """
 
     space: tuple[str, ...]
     fields: dict[str, np.ndarray]
     parameters: dict[str, np.ndarray]
     coordinates: dict[str, Variable]
+    samples: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def _with_dims(path: Path, content: Content, sample_dim: str | None) -> dict[str, Variable]:
+def _with_dims(path: Path, content: Content, how: FieldFileOptions) -> dict[str, Variable]:
     """The variables, with names for the axes that have none."""
-    counted = () if sample_dim == "" else (sample_dim or "sample",)
+    counted = () if how.sample_dim == NONE else _words(how.sample_dim) or ("sample",)
     made: dict[str, Variable] = {}
     for name, v in content.variables.items():
         if v.dims is not None or v.values.ndim == 0:
@@ -59,21 +63,25 @@ def _with_dims(path: Path, content: Content, sample_dim: str | None) -> dict[str
     return made
 
 
-def layout_of(
-    path: Path, content: Content, wanted: Sequence[str] | None, sample_dim: str | None
-) -> Layout:
-    """The roles of the variables in a file; arguments as of `read_fields`.
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def layout_of(path: Path, content: Content, how: FieldFileOptions) -> Layout:
+    """The roles of the variables in a file.
 
     Variables are in the order wanted, else in that of the file's attribute "order" (a JSON list,
-    which `write_fields` writes, since some kinds of file keep none), else as they come.
+    which `write_fields` writes, since some kinds of file keep none), else as they come. Axes of one
+    point are left out, unless they count samples.
 
     Raises:
         UsageError: no such variable, or axes that differ or do not fit.
     """
-    found = _with_dims(path, content, sample_dim)
+    found = _with_dims(path, content, how)
     coordinates = {name: v for name, v in found.items() if v.dims == (name,)}
     data = {name: v for name, v in found.items() if name not in coordinates and v.dims}
-    if wanted is not None:
+    wanted: Sequence[str] = how.variables
+    if wanted:
         for name in wanted:
             if name not in data:
                 there = ", ".join(data) or "none"
@@ -86,49 +94,101 @@ def layout_of(
     data = {name: data[name] for name in wanted}
     if not data:
         raise UsageError(f"{path}: expected at least one variable with axes, got none")
-    dims = {name: v.dims or () for name, v in data.items()}
-    for name, own in dims.items():
+    for name, v in data.items():
+        own = v.dims or ()
         if len(set(own)) != len(own):
             raise UsageError(f"{path}: expected different axes of {name!r}, got {own}")
+    samples, notes = _sample_axes(path, data, coordinates, how)
+    data, single_points = _squeezed(data, samples, coordinates)
+    notes += single_points
+    dims = {name: v.dims or () for name, v in data.items()}
     longest = max(dims.values(), key=len)
-    sample = _sample_axis(path, longest, sample_dim)
-    single = {name for name in data if sample and dims[name] == (sample,)}
+    single = {name for name in data if samples and set(dims[name]) <= set(samples)}
     if any(set(dims[name]) != set(longest) for name in data if name not in single):
         listed = "; ".join(f"{name} ({', '.join(dims[name])})" for name in data)
         raise UsageError(
             f"{path}: expected variables with the same axes, got {listed}; choose some of them "
-            "with variables=[...] (--variables ...)"
+            f"with {_variables(how)}"
         )
-    space = tuple(d for d in longest if d != sample)
+    space = tuple(d for d in longest if d not in samples)
     if not 1 <= len(space) <= 3:
         raise UsageError(f"{path}: expected 1, 2 or 3 axes of space, got {len(space)}: {space}")
-    order = (sample, *space) if sample else space
-    fields: dict[str, np.ndarray] = {}
-    for name, v in data.items():
-        if name not in single:
-            turned = v.values.transpose([dims[name].index(d) for d in order])
-            fields[name] = turned if sample else turned[None]
-    shapes = {values.shape for values in fields.values()}
+    order = (*samples, *space)
+    turned = {
+        name: v.values.transpose([dims[name].index(d) for d in order])
+        for name, v in data.items()
+        if name not in single
+    }
+    shapes = {values.shape for values in turned.values()}
     if len(shapes) > 1:
         raise UsageError(f"{path}: expected variables of one shape, got {sorted(shapes)}")
     shape = shapes.pop()
-    parameters = {name: data[name].values for name in data if name in single}
-    for name, values in parameters.items():
-        if values.shape != shape[:1]:
-            raise UsageError(
-                f"{path}: expected {shape[0]} values of {name!r}, one for each sample, "
-                f"got {len(values)}; choose others with variables=[...] (--variables ...)"
-            )
+    counts = dict(zip(samples, shape))
     if 0 in shape:
         raise UsageError(f"{path}: the fields are empty, of shape {shape}")
-    for dim, n in zip(space, shape[1:]):
-        if n < _LEAST_POINTS:
+    n = math.prod(counts.values())
+    fields = {name: v.reshape(n, *shape[len(samples) :]) for name, v in turned.items()}
+    if len(samples) > 1:
+        times = " x ".join(f"{count:,} of {name}" for name, count in counts.items())
+        notes.append(f"{n:,} samples are {times}")
+    parameters = {}
+    for name in data:
+        if name in single:
+            parameters[name] = _of_samples(path, name, data[name], counts, how)
+    for dim, points in zip(space, shape[len(samples) :]):
+        if points < _LEAST_POINTS:
             raise UsageError(
                 f"{path}: expected at least {_LEAST_POINTS} points along each axis of space, got "
-                f"{n} along {dim!r}; is it the samples' (sample_dim={dim!r}; --sample-dim {dim}), "
+                f"{points} along {dim!r}; is it the samples' "
+                f"({how.option('sample_dim', ','.join((*samples, dim)) if samples else dim)}), "
                 "or should it be left out of the file?"
             )
-    return Layout(space, fields, parameters, coordinates)
+    return Layout(space, fields, parameters, coordinates, samples, tuple(notes))
+
+
+def _variables(how: FieldFileOptions) -> str:
+    return f"{how.option('variables')} ..." if how.command else "variables=[...]"
+
+
+def _of_samples(
+    path: Path, name: str, v: Variable, counts: Mapping[str, int], how: FieldFileOptions
+) -> np.ndarray:
+    """Of a variable along some of the samples' axes, a number for each sample."""
+    own = v.dims or ()
+    have = dict(zip(own, v.values.shape))
+    if any(counts[d] != k for d, k in have.items()):
+        raise UsageError(
+            f"{path}: expected {math.prod(counts[d] for d in own)} values of {name!r}, one for "
+            f"each sample, got {v.values.size}; choose others with {_variables(how)}"
+        )
+    there = [d for d in counts if d in have]
+    turned = v.values.transpose([own.index(d) for d in there])
+    full = turned.reshape([have.get(d, 1) for d in counts])
+    return np.broadcast_to(full, tuple(counts.values())).reshape(-1)
+
+
+def _squeezed(
+    data: Mapping[str, Variable], samples: Sequence[str], coordinates: Mapping[str, Variable]
+) -> tuple[dict[str, Variable], list[str]]:
+    """The variables without axes of one point, and where that point is."""
+    made: dict[str, Variable] = {}
+    gone: dict[str, None] = {}
+    for name, v in data.items():
+        dims = v.dims or ()
+        ones = [i for i, d in enumerate(dims) if v.values.shape[i] == 1 and d not in samples]
+        gone |= dict.fromkeys(dims[i] for i in ones)
+        kept = tuple(d for i, d in enumerate(dims) if i not in ones)
+        if kept or len(data) == 1:
+            made[name] = Variable(np.squeeze(v.values, tuple(ones)), kept, v.attributes)
+    notes = []
+    for dim in gone:
+        at = coordinates.get(dim)
+        where = ""
+        if at is not None and at.values.size == 1:
+            units = text_of(at.attributes.get("units", ""))
+            where = f" ({at.values.reshape(-1)[0]} {units}".rstrip() + ")"
+        notes.append(f"{dim} has one point{where} and is left out")
+    return made or dict(data), notes
 
 
 def _bounds(found: Mapping[str, Variable]) -> set[str]:
@@ -148,78 +208,47 @@ def _order(content: Content, data: Mapping[str, Variable]) -> list[str]:
     return [*first, *(name for name in data if name not in first)]
 
 
-def _sample_axis(path: Path, dims: tuple[str, ...], sample_dim: str | None) -> str:
-    """The name of the samples' axis, "" if there is none."""
-    if sample_dim is not None:
-        if sample_dim and sample_dim not in dims:
-            raise UsageError(f"{path}: {unknown('axis', sample_dim, dims)}")
-        return sample_dim
-    known = [d for d in dims if d.lower() in SAMPLE_DIMS]
-    if len(known) != 1:
+def _is_time(v: Variable | None) -> tuple[bool, bool]:
+    """Whether coordinates are times by CF's attribute axis or standard_name, and by their units."""
+    if v is None or any(key in v.attributes for key in BOX):  # an axis of space in a file of ours
+        return False, False
+    said = {key: text_of(v.attributes.get(key, "")) for key in ("axis", "standard_name", "units")}
+    sure = said["axis"].upper() == "T" or said["standard_name"] == "time"
+    return sure, sure or " since " in said["units"]
+
+
+def _sample_axes(
+    path: Path,
+    data: Mapping[str, Variable],
+    coordinates: Mapping[str, Variable],
+    how: FieldFileOptions,
+) -> tuple[tuple[str, ...], list[str]]:
+    """The names of the axes that count samples, in the order of the file, and what was chosen."""
+    first = max(data.values(), key=lambda v: len(v.dims or ()))
+    dims, sizes = first.dims or (), dict(zip(first.dims or (), first.values.shape))
+    if how.sample_dim == NONE:
+        return (), []
+    if words := _words(how.sample_dim):
+        for word in words:
+            if word not in dims:
+                raise UsageError(f"{path}: {unknown('axis', word, dims)}")
+        return tuple(d for d in dims if d in words), []
+    known = [d for d in dims if d.lower() in (*SAMPLE_DIMS, *_ALSO)]
+    times = [d for d in dims if d not in known and _is_time(coordinates.get(d))[bool(known)]]
+    rest = [d for d in dims if d not in (*known, *times) and sizes[d] > 1]
+    if known and (len(rest) > 1 or not times):
+        chosen = [d for d in dims if d in (*known, *times)]
+    elif known:
+        chosen = known  # a line in time is a field as good as another
+    else:
+        chosen = times[:1]
+    if not chosen:
         raise UsageError(
             f"{path}: which of the axes {', '.join(dims)} counts the samples? Say so with "
-            f"sample_dim={dims[0]!r}, for instance (--sample-dim {dims[0]}), or sample_dim='' if "
-            "the file holds one field"
+            f"{how.option('sample_dim', dims[0])}, for instance, or "
+            f"{how.option('sample_dim', NONE)} if the file holds one field"
         )
-    return known[0]
-
-
-def axis_of(
-    path: Path, name: str, coordinates: Variable | None, n: int, domain: Domain
-) -> tuple[Axis, bool]:
-    """An axis of n points, and whether they run down it; other arguments as of `read_fields`.
-
-    Raises:
-        UsageError: coordinates that are not n uniform numbers.
-    """
-    if coordinates is None:
-        return Axis(name, 0.0, float(n)), False
-    if coordinates.values.dtype.kind not in "iuf" or coordinates.values.shape != (n,):
-        raise UsageError(
-            f"{path}: expected {n} numbers as coordinates of {name!r}, got "
-            f"{coordinates.values.dtype} {coordinates.values.shape}"
-        )
-    points = coordinates.values.astype(np.float64)
-    if not np.isfinite(points).all():
-        raise UsageError(f"{path}: some coordinates of {name!r} are not finite")
-    steps = np.diff(points)
-    mean = (points[-1] - points[0]) / (n - 1)
-    worst = int(np.abs(steps - mean).argmax())
-    if not abs(steps[worst] - mean) <= _UNEVEN * abs(mean) or mean == 0:
-        gaps = np.diff(np.sort(points))
-        if gaps.mean() > 0 and np.ptp(gaps) <= _UNEVEN * gaps.mean():  # as longitudes 359, 0, 1
-            advice = f"They are uniform in another order; with xarray: data.sortby({name!r})"
-        else:
-            ends = f"{points.min():g}, {points.max():g}, {n}"
-            advice = (
-                "Interpolate to a uniform grid first, with xarray: "
-                f"data.interp({{{name!r}: numpy.linspace({ends})}})"
-            )
-        raise UsageError(
-            f"{path}: expected uniform coordinates of {name!r}, with one spacing to 1 part in "
-            f"{1 / _UNEVEN:g}; the mean spacing is {mean:g}, and that from {points[worst]:g} to "
-            f"{points[worst + 1]:g} is {steps[worst]:g}. {advice}"
-        )
-    ascending, step = np.sort(points), abs(mean)
-    start = ascending[0] - (step / 2 if domain is Domain.REFLECTING else 0.0)
-    units = text_of(coordinates.attributes.get("units", ""))
-    long_name = long_name_of(name, coordinates)
-    made = Axis(name, float(start), float(start + n * step), units, long_name)
-    if all(key in coordinates.attributes for key in BOX):  # written here: the box to the last bit
-        low, high = (float(coordinates.attributes[key]) for key in BOX)
-        if low < high:
-            exact = Axis(name, low, high, units, long_name)
-            if np.abs(exact.coordinates(n, domain) - ascending).max() <= 1e-9 * step:
-                made = exact
-    return made, bool(mean < 0)
-
-
-def long_name_of(name: str, v: Variable) -> str:
-    """The attribute "long_name" of a variable, "" where it says no more than the name."""
-    said = text_of(v.attributes.get("long_name", ""))
-    return "" if said == name else said
-
-
-def text_of(value: Any) -> str:
-    """An attribute as a text."""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    notes = []
+    if not known:
+        notes.append(f"{chosen[0]} counts the samples (its attributes say that it is time)")
+    return tuple(chosen), notes
