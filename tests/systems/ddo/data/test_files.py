@@ -151,7 +151,7 @@ def test_files_that_are_not_what_they_are_called(tmp_path: Path) -> None:
         ("f.zarr", ".zarr should not be a file"),
         ("d.nc", ".nc should not be a folder"),
         ("no.nc", "there is no such file"),
-        ("a.txt", r"expected a name that ends in .npz, .h5, .hdf5, .nc, .zarr, got '.txt'"),
+        ("a.txt", r"expected a name that ends in .npz, .h5, .hdf5, .nc, .nc4, .zarr, got '.txt'"),
     ]:
         with pytest.raises(SfumatoError, match=message):
             read_fields(tmp_path / name)
