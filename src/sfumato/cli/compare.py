@@ -19,7 +19,7 @@ from sfumato.console.how import SamplingOptions
 from sfumato.console.progress import bar
 from sfumato.console.report import commit, record
 from sfumato.damped import CriticallyDamped
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.errors import SfumatoError, UsageError, noting
 from sfumato.files.atomic import write
 from sfumato.files.cards import folders
 from sfumato.model.labels import Labelled, labels
@@ -262,8 +262,10 @@ def run(config: EvaluateConfig, wish: DataRequest, argv: Sequence[str]) -> None:
     rows = Rows(config.out, {**top, "results": {}}, todo, contest)
     if rows.stale:
         print(f"{config.out}: {len(rows.stale)} rows of other settings are not kept")
-    found = compete(contest, todo, rows, lambda text: None, quiet=config.quiet)
-    rows.write()
+    kept = f"finished rows are kept in {config.out}; the same command goes on"
+    with noting(lambda: kept if config.out is not None and rows.rows else ""):
+        found = compete(contest, todo, rows, lambda text: None, quiet=config.quiet)
+        rows.write()
     show(found, f"{config.name}: {config.n} samples, seed {config.seed}")
     features = judge.features.name if judge.features else "the points themselves"
     print(f"Distances are in {features}; seconds are of {_device()}. Lower is better for both.")

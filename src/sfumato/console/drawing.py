@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -156,6 +157,41 @@ def _by_parts(
             parts.remove()
     state.wait()
     return left
+
+
+@final
+class KeptBatches:
+    """Finished batches beside an output, see `Parts`; the folder is made for the first."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts, self._ready = parts, False
+
+    def find(self, places: range) -> Tensor | None:
+        """The samples at these places, if an earlier run of the same plan drew them."""
+        if not self._ready:
+            self.parts.prepare()
+            self._ready = True
+        found = next(iter(self.parts.read([places]))) if self.parts.has(places) else None
+        return None if found is None else torch.from_numpy(found)
+
+    def put(self, places: range, x: Tensor) -> None:
+        """Keep the samples at these places."""
+        self.parts.write(places, x.numpy())
+
+
+@contextmanager
+def kept_batches(out: Path, plan: About) -> Iterator[KeptBatches]:
+    """Draw and write ``out`` in this block: if it is stopped, the same command goes on.
+
+    Args:
+        out: what is written; it is held for the block.
+        plan: everything that the samples depend on.
+    """
+    with held(beside(out, "lock"), out):
+        parts = Parts(out, plan)
+        with noting(parts.kept):
+            yield KeptBatches(parts)
+        parts.remove()
 
 
 @final

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Protocol, final
 
 import torch
 from torch import Tensor
@@ -86,12 +86,23 @@ class Drawn:
     nfe: int
 
 
+class Keep(Protocol):
+    """Where finished batches are kept, so that a drawing that was stopped goes on."""
+
+    def find(self, places: range) -> Tensor | None:
+        """The samples at these places, if they are there."""
+
+    def put(self, places: range, x: Tensor) -> None:
+        """Keep the samples at these places."""
+
+
 def in_batches(
     n: int,
     batch: int,
     draw: Callable[[range], tuple[Tensor, int]],
     progress: Progress | None = None,
     hint: str = "try more steps, less guidance, or float32",
+    keep: Keep | None = None,
 ) -> Drawn:
     """Draw samples 0 .. n-1, ``batch`` at a time.
 
@@ -101,17 +112,23 @@ def in_batches(
         draw: gives the samples at some places, and their evaluations.
         progress: told of every finished batch.
         hint: what to do if values are not finite.
+        keep: keeps finished batches, where there are several, and has those of before.
 
     Raises:
         SfumatoError: values that are not finite.
     """
     parts, nfe = [], 0
+    keep = keep if n > batch else None
     for first in range(0, n, batch):
         places = range(first, min(first + batch, n))
-        x, nfe = draw(places)
-        x = x.float().cpu()
-        if not bool(x.isfinite().all()):
-            raise SfumatoError(f"the samples are not finite; {hint}")
+        x = None if keep is None else keep.find(places)
+        if x is None:
+            x, nfe = draw(places)
+            x = x.float().cpu()
+            if not bool(x.isfinite().all()):
+                raise SfumatoError(f"the samples are not finite; {hint}")
+            if keep is not None:
+                keep.put(places, x)
         parts.append(x)
         if progress is not None:
             progress(len(places))

@@ -87,10 +87,29 @@ def visit(config: TourConfig) -> Path:
                 scene.draw(section, shown, seconds)
             except SfumatoError as error:
                 section.note(f"This section is not complete: {error}")
+            except KeyboardInterrupt as stop:
+                if section.parts:
+                    section.note("This section is not complete: the command was interrupted here.")
+                    sections.append(section)
+                if sections:
+                    path = _write(config, sections, shown, began, finished=False)
+                    stop.add_note(f"what was drawn is in {path}; the same command begins again")
+                raise
             if section.parts:
                 sections.append(section)
             progress.advance(task)
         sections.append(about(shown, skipped))
+    return _write(config, sections, shown, began)
+
+
+def _write(
+    config: TourConfig,
+    sections: list[Section],
+    shown: list[Shown],
+    began: float,
+    finished: bool = True,
+) -> Path:
+    """Write the page; one that is not finished does not replace another."""
     spent = time.perf_counter() - began
     footer = (
         f"Drawn by sfumato {__version__} in {spent:.0f} seconds with seed {config.seed} on "
@@ -98,8 +117,11 @@ def visit(config: TourConfig) -> Path:
         "This page is one file and asks nothing of the network."
     )
     path = config.out / "index.html"
+    if not finished and path.exists():
+        path = config.out / "unfinished.html"
     write(path, page("sfumato", _LEAD, sections, footer))
-    print(f"wrote {path.resolve()} in {spent:.0f} s; open it in a browser")
+    if finished:
+        print(f"wrote {path.resolve()} in {spent:.0f} s; open it in a browser")
     return path
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError, unknown
 from sfumato.model.model import Model
-from sfumato.model.walk import Drawn, Progress, in_batches
+from sfumato.model.walk import Drawn, Keep, Progress, in_batches
 from sfumato.model.walk import walk as from_noise
 from sfumato.process import Process
 from sfumato.sampling import Solver
@@ -132,6 +132,7 @@ def draw_fields(
     *,
     given: Tensor | None = None,
     progress: Progress | None = None,
+    keep: Keep | None = None,
 ) -> Drawn:
     """Fields of these numbers on any grid, in their units.
 
@@ -146,6 +147,7 @@ def draw_fields(
         walk: by default the model's own.
         given: (n, G, *grid'), what the model is told of each field, on any grid.
         progress: told how many more fields are done.
+        keep: keeps finished batches, see `sfumato.model.walk`.
 
     Raises:
         UsageError: a grid of other axes, or too coarse; or not as many given as there are indices.
@@ -180,7 +182,7 @@ def draw_fields(
         return model.in_units(model.fields(done.x)), done.nfe
 
     size = max(1, POINTS // math.prod(grid))
-    return in_batches(len(indices), size, some, progress, "try more steps")
+    return in_batches(len(indices), size, some, progress, "try more steps", keep)
 
 
 @final

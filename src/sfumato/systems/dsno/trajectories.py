@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from sfumato.denoise import Denoiser
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.errors import SfumatoError, UsageError, noting
 from sfumato.files.atomic import beside, sweep
 from sfumato.files.lock import held
+from sfumato.files.words import many
 from sfumato.model.walk import walk as from_noise
 from sfumato.process import Process
 from sfumato.sampling import Solver
@@ -108,6 +109,7 @@ def generate(
     with ExitStack() as stack:
         if share[1] == 1:  # several processes share the folder
             stack.enter_context(held(beside(out, "lock"), out))
+        stack.enter_context(noting(lambda: _kept(out, about)))
         if share[0] == 0:
             _open(out, about)
         wait()
@@ -118,6 +120,13 @@ def generate(
             advance(len(about.indices(shard)))
         wait()
     return out
+
+
+def _kept(out: Path, about: Description) -> str:
+    """What there is to go on with, in a phrase."""
+    there = sum(shard_folder(out, shard).is_dir() for shard in range(about.shards))
+    shards = many(about.shards, "shard")
+    return f"{there} of {shards} kept in {out}; the same command goes on" if there else ""
 
 
 def walk(

@@ -40,6 +40,7 @@ from sfumato.systems.ediffi.text.dual import (
     vectors,
 )
 from sfumato.systems.ediffi.text.dual_training import train_dual
+from sfumato.train import Stopped
 from sfumato.train.checkpoint import pack_json
 
 _AVATARS = {"train": 12_000, "test": 2_000}
@@ -81,10 +82,17 @@ def run(config: Clip) -> Path:
     else:
         data = test = captioned_folder(config.path, side)
     began = time.perf_counter()
-    model, tokenizer = train_dual(
-        data, config.dual, start=start, device=config.device, progress=show, quiet=False,
-        run=out.with_name(f"{out.name}-run"), resume=config.resume,
-    )  # fmt: skip
+    run = out.with_name(f"{out.name}-run")
+    try:
+        model, tokenizer = train_dual(
+            data, config.dual, start=start, device=config.device, progress=show, quiet=False,
+            run=run, resume=config.resume,
+        )  # fmt: skip
+    except Stopped as stopped:
+        raise Stopped(
+            f"stopped by a signal; the training is kept in {run}, and the same command with "
+            "--resume goes on"
+        ) from stopped
     about = {
         "config": encode(config),
         "data": asdict(data.card),

@@ -14,7 +14,7 @@ from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
 from sfumato.guide import ClassifierFree
 from sfumato.model.plan import make_plan
-from sfumato.model.walk import Drawn, Progress, in_batches, walk
+from sfumato.model.walk import Drawn, Keep, Progress, in_batches, walk
 from sfumato.nn import Prompt
 from sfumato.seeds import fold
 from sfumato.systems.ediffi.ensemble import open_experts
@@ -24,6 +24,9 @@ from sfumato.systems.ediffi.paint import PaintWithWords, Stroke
 from sfumato.systems.ediffi.prompt_data import upsampled
 from sfumato.systems.ediffi.prompt_encoder import PromptEncoder
 from sfumato.systems.ediffi.text.phrases import tokens_of
+
+BATCH = 16
+"""Most pictures computed together."""
 
 
 @final
@@ -247,8 +250,9 @@ def imagine(
     indices: Sequence[int],
     steps: int | None = None,
     *,
-    batch: int = 16,
+    batch: int = BATCH,
     progress: Progress | None = None,
+    keep: Keep | None = None,
 ) -> Drawn:
     """Pictures of one request; picture i depends on the seed and on i alone.
 
@@ -260,6 +264,7 @@ def imagine(
         steps: of the base model; by default what suits it. The other stages have their own.
         batch: most pictures computed together.
         progress: called with how many more pictures are done.
+        keep: keeps finished batches, see `sfumato.model.walk`.
 
     Raises:
         UsageError: paint or a style that does not fit.
@@ -271,7 +276,7 @@ def imagine(
         one = prepared[id(stage)]
         return PreparedStage(one.prompt[torch.zeros(len(places), dtype=torch.int64)], one.denoiser)
 
-    return draw(cascade, of, seed, indices, steps, batch=batch, progress=progress)
+    return draw(cascade, of, seed, indices, steps, batch=batch, progress=progress, keep=keep)
 
 
 def draw(
@@ -281,16 +286,17 @@ def draw(
     indices: Sequence[int],
     steps: int | None = None,
     *,
-    batch: int = 16,
+    batch: int = BATCH,
     dtype: torch.dtype = torch.float32,
     progress: Progress | None = None,
+    keep: Keep | None = None,
 ) -> Drawn:
     """Pictures that each have their own prompt; see `imagine`.
 
     Args:
         cascade: the models.
         of: prompts and denoiser of a stage for the pictures at some places of ``indices``.
-        seed, indices, steps, batch, progress: as of `imagine`.
+        seed, indices, steps, batch, progress, keep: as of `imagine`.
         dtype: in which networks are evaluated.
 
     Raises:
@@ -318,4 +324,5 @@ def draw(
         assert x is not None  # noqa: S101  (a cascade has a stage)
         return x, nfe
 
-    return in_batches(len(indices), batch, some, progress, "try more steps or less guidance")
+    hint = "try more steps or less guidance"
+    return in_batches(len(indices), batch, some, progress, hint, keep)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
@@ -103,7 +104,9 @@ def run(config: FieldSampleConfig) -> None:
     check_out(config.out, "out", (*PICTURES, *ENDINGS), config.force)
     check_out(beside, "out", (), config.force)
     zoo.find(config.name)  # say what is wrong with the name before torch is imported
+    from sfumato.console.drawing import kept_batches
     from sfumato.files import pictures
+    from sfumato.files.words import many
     from sfumato.systems.ddo.data.files import write_fields
     from sfumato.systems.ddo.pictures import frame_sheet
 
@@ -122,18 +125,21 @@ def run(config: FieldSampleConfig) -> None:
         denoiser = observed(denoiser, model, seen, config.noise)
         if not config.quiet:
             print(_counts(seen, model, config))
-    drawn = config.drawing.draw(
-        opened, denoiser, config.resolution, config.n, config.seed, _given(config, model),
-        config.quiet,
-    )  # fmt: skip
-    if picture is None:
-        about = _about(config, drawn.solver, drawn.steps)
-        write_fields(config.out, (drawn.values, model.frame), about, config.force)
-    pictures.save(frame_sheet(drawn.values[:24].numpy(), model.frame), beside)
+    given = _given(config, model)
+    plan = {"options": str(replace(config, n=0, quiet=True, force=True)), "weights": opened.digest}
+    plan["told"] = hashlib.sha256(b"".join(_told(config, given))).hexdigest()
+    with kept_batches(config.out, plan) as keep:
+        drawn = config.drawing.draw(
+            opened, denoiser, config.resolution, config.n, config.seed, given, config.quiet, keep
+        )
+        if picture is None:
+            about = _about(config, drawn.solver, drawn.steps)
+            write_fields(config.out, (drawn.values, model.frame), about, config.force)
+        pictures.save(frame_sheet(drawn.values[:24].numpy(), model.frame), beside)
     if not config.quiet:
-        size = "x".join(map(str, drawn.values.shape[2:]))
+        points = "x".join(map(str, drawn.values.shape[2:]))
         print(
-            f"{config.n} fields of {size} points, {drawn.nfe} network evaluations each, "
+            f"{many(config.n, 'field')} of {points} points, {drawn.nfe} network evaluations each, "
             f"{drawn.seconds / config.n:.2f} s each"
         )
         print(f"wrote {config.out}" + (f" and {beside}" if picture is None else ""))
@@ -159,6 +165,14 @@ def _given(config: FieldSampleConfig, model: FieldModel) -> Tensor | None:
     else:
         data = load_file(source, config.file.reading(usual=reading_of(config.name, source)))
     return given_values(data, source, model, config.n)
+
+
+def _told(config: FieldSampleConfig, given: Tensor | None) -> Iterator[bytes]:
+    """What the fields depend on besides the options."""
+    if given is not None:
+        yield given.numpy().tobytes()
+    if config.observations is not None:
+        yield config.observations.read_bytes()
 
 
 def _warn_of_far(seen: Observations, model: FieldModel, path: Path) -> None:

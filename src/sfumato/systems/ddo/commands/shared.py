@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sfumato.denoise import Denoiser
+    from sfumato.model.walk import Keep
     from sfumato.systems.ddo.data.base import FieldSet, Frame
     from sfumato.systems.ddo.datasets import FieldFileOptions
     from sfumato.systems.ddo.model import FieldModel
@@ -269,6 +270,7 @@ class Drawing:
         seed: int,
         given: Tensor | None,
         quiet: bool,
+        keep: Keep | None = None,
     ) -> DrawnFields:
         """n fields by the denoiser: the model's own, or one that wraps it.
 
@@ -292,8 +294,9 @@ class Drawing:
         began = time.perf_counter()
         with bar("sampling", n, quiet=quiet) as advance, torch.inference_mode():
             drawn = draw_fields(
-                denoiser, model, grid, seed, range(n), walk, given=given, progress=advance
-            )
+                denoiser, model, grid, seed, range(n), walk, given=given, progress=advance,
+                keep=keep,
+            )  # fmt: skip
         spent = time.perf_counter() - began
         return DrawnFields(drawn.x, walk.name, len(walk.times) - 1, drawn.nfe, spent)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,9 +112,12 @@ def run(config: ImagineConfig) -> None:
     out.check(config.force)
     import numpy as np
 
+    from sfumato.console.drawing import kept_batches
     from sfumato.console.progress import bar
     from sfumato.data import to_uint8
-    from sfumato.systems.ediffi.pipeline import ImageRequest, imagine, strokes
+    from sfumato.files.words import many
+    from sfumato.systems.ediffi.pipeline import BATCH, ImageRequest, imagine, strokes
+    from sfumato.train.checkpoint import digest
 
     cascade = prompted.opened(
         found, config.device, config.threads, download=config.download, keep=config.keep
@@ -126,12 +130,6 @@ def run(config: ImagineConfig) -> None:
     )  # fmt: skip
     for stage in cascade.stages:  # say what is wrong with a phrase before there is work to lose
         strokes(request, stage.encoder)
-    began = time.perf_counter()
-    with bar("drawing", config.n, quiet=config.quiet) as advance:
-        drawn = imagine(
-            cascade, request, config.seed, range(config.n), config.steps, progress=advance
-        )
-    spent = time.perf_counter() - began
     about = {
         "sfumato": "imagine",
         "prompt": config.prompt,
@@ -145,12 +143,22 @@ def run(config: ImagineConfig) -> None:
         "style": None if config.style is None else str(config.style),
         "style_guidance": config.style_guidance,
     }
-    pixels = to_uint8(drawn.x).numpy()
-    nothing = writers.Labelled(np.zeros((config.n, 0), np.int64))
-    out.write([pixels], pixels.shape, nothing, about)
+    masks = hashlib.sha256(b"".join(prompted.told(request))).hexdigest()
+    weights = [digest(stage.denoiser) for stage in cascade.stages] if config.n > BATCH else []
+    began = time.perf_counter()
+    with kept_batches(config.out, {**about, "masks": masks, "weights": weights}) as keep:
+        with bar("drawing", config.n, quiet=config.quiet) as advance:
+            drawn = imagine(
+                cascade, request, config.seed, range(config.n), config.steps, batch=BATCH,
+                progress=advance, keep=keep,
+            )  # fmt: skip
+        spent = time.perf_counter() - began
+        pixels = to_uint8(drawn.x).numpy()
+        nothing = writers.Labelled(np.zeros((config.n, 0), np.int64))
+        out.write([pixels], pixels.shape, nothing, about)
     if not config.quiet:
         print(
-            f"{config.n} pictures of {cascade.side}x{cascade.side}, {drawn.nfe} network "
+            f"{many(config.n, 'picture')} of {cascade.side}x{cascade.side}, {drawn.nfe} network "
             f"evaluations each, {spent:.1f} s\nwrote {config.out}"
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from sfumato.console.options import DeviceName
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
-    from sfumato.systems.ediffi.pipeline import Cascade
+    from sfumato.systems.ediffi.pipeline import Cascade, ImageRequest
 
 
 USUAL, LARGER = "scenes", "scenes-64"
@@ -42,6 +42,14 @@ def folders(model: str, enlarge: Sequence[str]) -> list[Path]:
     from sfumato import zoo
 
     return [zoo.find(name) for name in chosen(model, enlarge)]
+
+
+def told(request: ImageRequest) -> Iterator[bytes]:
+    """The pictures of a request, which its options only name."""
+    for paint in request.paint:
+        yield paint.where.numpy().tobytes()
+    if request.style is not None:
+        yield request.style.numpy().tobytes()
 
 
 def opened(
