@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -227,6 +228,37 @@ def test_pictures_in_a_zip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 def _figures(said: str) -> list[str]:
     return [" ".join(line.split()) for line in said.splitlines() if "(pixels" in line]
+
+
+@pytest.mark.parametrize("more", [[], ["--downstream"], ["--accuracy"]])
+def test_a_folder_whose_test_part_is_held_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(judging, "downstream_accuracy", _short_downstream)
+    monkeypatch.setattr(judging, "accuracy_score", lambda *a, **k: _short_downstream(*a))
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / "p" / name).mkdir(parents=True)
+        for i in range(130):
+            grey = random.integers(0, 256, (8, 8)).astype(np.uint8) // (1 + (name == "a"))
+            Image.fromarray(grey).save(tmp_path / "p" / name / f"{i}.png")
+    made = random.integers(0, 256, (40, 1, 8, 8)).astype(np.uint8)
+    labels = (np.arange(40) % 2)[:, None]
+    np.savez("made.npz", images=made, labels=labels, label_names=["class"], values_class=["a", "b"])
+    words = ["--data", str(tmp_path / "p"), "--resolution", "8", "--out", "scores.json", *more]
+    assert main(["evaluate", "made.npz", *words]) == 0
+    assert "the part for test" in capsys.readouterr().err
+    scores = {s["metric"]: s for s in json.loads(Path("scores.json").read_text())["results"][0][
+        "scores"]}  # fmt: skip
+    held = datasets.load(str(tmp_path / "p"), datasets.DataRequest("test", 0, 8, channels=1,
+        folder=datasets.FolderOptions().arguments()))  # fmt: skip
+    by_hand = compare(np.asarray(held.images), made, Pixels((1, 8, 8)))
+    assert scores["Fréchet distance"]["value"] == pytest.approx(by_hand.scores[0].value)
+
+
+def _short_downstream(*parts: Any, **_: Any) -> Any:
+    return downstream_accuracy(*parts, settings=DownstreamSettings(steps=2, hidden=8))
 
 
 def test_what_takes_long_is_announced(

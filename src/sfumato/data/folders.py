@@ -178,7 +178,7 @@ def folder(
         resolution=resolution,
         channels=channels,
         fit=fit,
-        left_out=left_out(entries),
+        left_out=left_out(entries, layout.tables),
         broken=len(broken),
         notes=tuple(notes),
         options={"labels": labels, "held_out": held_out, "fit": fit, "levels": levels},

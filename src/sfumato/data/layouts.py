@@ -16,6 +16,7 @@ from sfumato.data.label_files import (
     labels_from_rows,
 )
 from sfumato.data.listing import Entry, FileSource, common_folder
+from sfumato.data.loose_tables import loose_table
 from sfumato.data.parts import PART_WORDS, parts_of
 from sfumato.data.sets import LabelAxis
 from sfumato.data.summary import quantity
@@ -42,6 +43,7 @@ class FolderLayout:
         labels: int64 (N, A), -1 where a picture has none; None where no picture has any.
         axes: the A label axes.
         notes: what was found and is not used.
+        tables: names of the label files.
     """
 
     name: str
@@ -49,6 +51,7 @@ class FolderLayout:
     labels: np.ndarray | None = None
     axes: tuple[LabelAxis, ...] = ()
     notes: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
 
 
 def layout_of(
@@ -78,17 +81,22 @@ def layout_of(
     if labels == "names":
         found, axes = labels_from_names(rest)
         return FolderLayout(f"classes by the files' names{_around(parts)}", parts, found, axes)
-    files = [entry for entry in entries if entry.name.startswith(top)]
-    table = find_table(source, files, top, inside, parts, labels)
-    notes = table.notes if table else ()
-    if table is not None and table.rows:
+    inner = [entry for entry in entries if entry.name.startswith(top)]
+    table = find_table(source, inner, top, inside, parts, labels)
+    if table is None:
+        file, notes = loose_table(source, inner, top, inside, labels)
+        table = find_table(source, inner, top, inside, parts, file) if file else None
+        table = table or Table("", {}, (), notes)
+    notes = table.notes
+    if table.rows:
         parts, table = _parts_by_column(table, parts, inside)
         columns = label_columns(table.name, table.all, labels)
         if columns:
             _all_labelled(table, inside, parts)
             rows = [table.rows.get(name) for name in inside]
             found, axes = labels_from_rows(rows, columns, table.all)
-            return FolderLayout(f"{table.name}{_around(parts)}", parts, found, axes, notes)
+            files = tuple(top + file for file in table.files)
+            return FolderLayout(f"{table.name}{_around(parts)}", parts, found, axes, notes, files)
         notes += (f"no classes: {table.name} has texts but no labels",)
         return FolderLayout(f"without classes{_around(parts)}", parts, notes=notes)
     if labels != "auto":
@@ -99,7 +107,7 @@ def layout_of(
     if layout.labels is None:
         return layout
     used = {part for name in inside for part in name.split("/")[:-1]}
-    others = {f.name.removeprefix(top).split("/")[-2] for f in files if "/" in f.name[len(top) :]}
+    others = {f.name.removeprefix(top).split("/")[-2] for f in inner if "/" in f.name[len(top) :]}
     bare = sorted(others - used)
     note = f"folders without pictures: {_some(bare)}"
     return replace(layout, notes=(*layout.notes, note)) if bare else layout

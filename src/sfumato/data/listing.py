@@ -9,7 +9,7 @@ import warnings
 import zipfile
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar, final
@@ -174,9 +174,13 @@ def pictures(
     return found
 
 
-def left_out(entries: Sequence[Entry]) -> dict[str, int]:
-    """How many files are no pictures, by their ending, the most frequent first."""
-    kinds = (PurePosixPath(entry.name).suffix.lower() or "without an ending" for entry in entries)
+def left_out(entries: Sequence[Entry], used: Container[str] = ()) -> dict[str, int]:
+    """How many files are no pictures, by their ending, the most frequent first.
+
+    Files of the names in ``used`` were read for something else.
+    """
+    rest = (entry.name for entry in entries if entry.name not in used)
+    kinds = (PurePosixPath(name).suffix.lower() or "without an ending" for name in rest)
     return {k: n for k, n in Counter(kinds).most_common() if not k.endswith(READ)}
 
 

@@ -54,12 +54,14 @@ class Table:
         rows: of each picture that is listed, column -> value.
         all: the rows, also those of files that are not there.
         notes: why there are none, if there are none.
+        files: all that were read.
     """
 
     name: str
     rows: Rows
     all: tuple[dict[str, str], ...]
     notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def without(self, column: str) -> Table:
         """The table without a column."""
@@ -137,7 +139,8 @@ def find_table(
         raise UsageError(f"{', '.join(used.values())} have different columns")
     if not found and not notes:
         return None
-    return Table(next(iter(used.values()), ""), rows, tuple(everything), tuple(notes))
+    read = tuple(used.values())
+    return Table(read[0] if read else "", rows, tuple(everything), tuple(notes), read)
 
 
 def _base(file: str) -> str:

@@ -227,7 +227,7 @@ class LabelledPictures:
 
     def batch(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         """Pixels (B, C, H, W) in [-1, 1], and labels (B, A)."""
-        rows = indices if isinstance(self.images, np.ndarray) else torch.from_numpy(indices)
+        rows = torch.from_numpy(indices) if isinstance(self.images, Tensor) else indices
         return pixel_values(self.images[rows]), self.target[torch.from_numpy(indices)]
 
 

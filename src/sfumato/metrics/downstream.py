@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -131,7 +130,7 @@ def downstream_accuracy(
         raise UsageError(f"no test image has a label on the axis {axes[0].name!r}")
 
     usable = torch.nonzero(trained < classes)[:, 0]
-    rows = usable.numpy() if isinstance(generated, np.ndarray) else usable
+    rows = usable if isinstance(generated, Tensor) else usable.numpy()
     data = LabelledPictures(generated[rows], trained[usable, None])
     steps = len(CLASSIFIERS) * settings.steps
     began = time.monotonic()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import final
+from typing import cast, final
 
 import numpy as np
 import torch
@@ -185,7 +185,7 @@ def extract(
 
 
 def _batches(images: Images | Iterable[Images], batch: int) -> Iterable[Images]:
-    parts = (images,) if isinstance(images, (Tensor, np.ndarray)) else images
-    for part in parts:
+    whole = hasattr(images, "shape")  # arrays, tensors, and images that are read when asked for
+    for part in cast("Iterable[Images]", (images,) if whole else images):
         for start in range(0, len(part), batch):
             yield part[start : start + batch]
