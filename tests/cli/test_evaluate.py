@@ -13,11 +13,13 @@ import torch
 from PIL import Image
 
 from sfumato.cli import judging, main
+from sfumato.cli.evaluate import EvaluateConfig, _usual_n
 from sfumato.console import datasets
 from sfumato.console.reading import Read, read_images
 from sfumato.data import DataCard, ImageSet, LabelAxis
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.metrics import DownstreamSettings, Pixels, Thumbnails, compare, downstream_accuracy
+from sfumato.metrics.features import extract
 
 CLASSES = LabelAxis("class", tuple("abcdefghij"))
 
@@ -264,15 +266,28 @@ def _short_downstream(*parts: Any, **_: Any) -> Any:
 def test_what_takes_long_is_announced(
     real: ImageSet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judging, "_LONG", -1.0)
+    monkeypatch.setattr("sfumato.console.progress._LONG", -1.0)
+    monkeypatch.setattr(judging, "extract", partial(extract, batch=50))
     np.savez("same.npz", images=real.images)
     words = ["evaluate", "same.npz", "--data", "fashion-mnist", "--features", "pixels"]
     assert main(words) == 0
     said = capsys.readouterr().err
-    assert "pixels 1x28x28 of 120 real pictures: about 0.0 minutes" in said
+    assert "pixels 1x28x28, real pictures: 120 take about 0 s" in said
     assert said.count("about") == 2
     assert main([*words, "--quiet"]) == 0
     assert "about" not in capsys.readouterr().err
+
+
+def test_how_many_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _usual_n(EvaluateConfig("tiny-grey")) == 10_000
+    assert _usual_n(EvaluateConfig("tiny-grey", data="digits")) == 10_000
+    assert _usual_n(EvaluateConfig("tiny-grey", data="photographs/")) == 500
+    (tmp_path / "run").mkdir()
+    assert _usual_n(EvaluateConfig(str(tmp_path / "run"))) == 10_000
+    source = {"path": "photographs"}
+    monkeypatch.setattr("sfumato.model.known_data.run_source", lambda folder: source)
+    (tmp_path / "run" / "checkpoints").mkdir()
+    assert _usual_n(EvaluateConfig(str(tmp_path / "run"))) == 500
 
 
 def test_labels_are_matched_by_name() -> None:

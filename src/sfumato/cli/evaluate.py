@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -43,8 +43,9 @@ class EvaluateConfig:
     """A shipped model, the folder of a checkpoint or run, an .npz of images, a folder or a zip."""
     data: str = ""
     """The real data: a data set, or a folder of images; by default what the model learned from."""
-    n: int = 10_000
-    """How many samples are drawn and measured."""
+    n: int = 0
+    """How many samples are drawn and measured; 0 is 10,000, or 500 of a model of one's own
+    pictures."""
     steps: Integers = ()
     """How many steps from noise to data, by default what suits the model; several give a row of
     the table each."""
@@ -88,6 +89,8 @@ def run(config: EvaluateConfig, argv: list[str]) -> None:
     """
     from sfumato import zoo
 
+    if config.n == 0:
+        config = replace(config, n=_usual_n(config))
     at_least("n", config.n, 20)
     at_least("real", config.real, 0)
     for steps in config.steps:
@@ -136,6 +139,18 @@ def run(config: EvaluateConfig, argv: list[str]) -> None:
             text = json.dumps(record("evaluate", argv, config.seed, settings, rows), indent=2)
             write(config.out, text + "\n")
             print(f"wrote {config.out}")
+
+
+def _usual_n(config: EvaluateConfig) -> int:
+    """As published figures have it; fewer where each is drawn to be compared with few pictures."""
+    if is_pictures(Path(config.name)):
+        return 10_000
+    if config.data:
+        return 10_000 if config.data in datasets.table() else 500
+    from sfumato.model.known_data import run_source
+
+    run = Path(config.name)
+    return 500 if run.is_dir() and run_source(run) is not None else 10_000
 
 
 def is_pictures(path: Path) -> bool:

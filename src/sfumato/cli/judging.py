@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +18,6 @@ from sfumato.console import datasets
 from sfumato.console.progress import bar
 from sfumato.data import ImageSet, LabelAxis, PointSet
 from sfumato.data.download import mobilenet_weights_path
-from sfumato.data.summary import quantity
 from sfumato.errors import SfumatoError, UsageError, unknown
 from sfumato.metrics import (
     ClassifierFeatures,
@@ -50,9 +47,6 @@ _MEMORY = 4e9
 
 _MATRICES = 15
 """Covariance matrices that a Fréchet distance with its jackknife holds at once."""
-
-_LONG = 20.0
-"""Seconds of features that are announced."""
 
 _LEAST = 20
 """Pictures that a comparison needs."""
@@ -215,24 +209,16 @@ class Reference:
         return scores
 
     def _features(self, features: Features, images: NDArray[Any], which: str) -> Tensor:
-        """(N, F), with a bar; what will take long is said after the first of them."""
-        n, began = len(images), time.monotonic()
-        with bar(f"features, {which}", n, quiet=self.quiet) as advance:
+        """(N, F), with a bar."""
+        with bar(f"{features.name}, {which} pictures", len(images), quiet=self.quiet) as advance:
             before = 0
 
             def progress(done: int) -> None:
                 nonlocal before
-                left = (time.monotonic() - began) * (n / done - 1)
-                if before == 0 and left > _LONG and not self.quiet:
-                    print(
-                        f"{features.name} of {quantity(n, which + ' picture')}: about "
-                        f"{left / 60:.1f} minutes",
-                        file=sys.stderr,
-                    )
                 advance(done - before)
                 before = done
 
-            return extract(features, images, batch=256, progress=progress)
+            return extract(features, images, progress=progress)
 
     def _trial(
         self, x: NDArray[Any], labels: Labels

@@ -6,6 +6,16 @@ from dataclasses import dataclass
 from typing import final
 
 
+def duration(seconds: float) -> str:
+    """Seconds as "3.5 days", "1 h 02 min", "3 min 05 s" or "7 s"."""
+    s = round(seconds)
+    if s >= 48 * 3600:
+        return f"{s / 86400:.1f} days"
+    if s >= 3600:
+        return f"{s // 3600} h {s % 3600 // 60:02d} min"
+    return f"{s // 60} min {s % 60:02d} s" if s >= 60 else f"{s} s"
+
+
 @final
 @dataclass(frozen=True)
 class Progress:

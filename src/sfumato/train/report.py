@@ -17,19 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from sfumato.files.atomic import write
-from sfumato.files.progress import Progress
+from sfumato.files.progress import Progress, duration
 
 LOG = "log.jsonl"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as "3.5 days", "1 h 02 min", "3 min 05 s" or "7 s"."""
-    s = round(seconds)
-    if s >= 48 * 3600:
-        return f"{s / 86400:.1f} days"
-    if s >= 3600:
-        return f"{s // 3600} h {s % 3600 // 60:02d} min"
-    return f"{s // 60} min {s % 60:02d} s" if s >= 60 else f"{s} s"
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
