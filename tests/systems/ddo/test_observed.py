@@ -10,6 +10,8 @@ from torch import Tensor
 
 import sfumato as sf
 from analytic import F64
+from sfumato.systems.ddo import observed
+from sfumato.systems.ddo.kriging import Kriging
 from sfumato.systems.ddo.nn.harmonic import Domain, coordinates, evaluate, filtered
 from sfumato.systems.ddo.observed import PointObservations
 
@@ -132,6 +134,51 @@ def test_observations_of_each_sample() -> None:
     got = PointObservations(law, points, y)(x, torch.tensor([0.01, 0.002], dtype=F64))
     for i, t in enumerate((0.01, 0.002)):
         torch.testing.assert_close(got[i], PointObservations(law, points, y[i])(x[i : i + 1], t)[0])
+
+
+@pytest.mark.parametrize("domain", Domain)
+@pytest.mark.parametrize("grid", [(15,), (8, 8), (6, 9), (4, 6, 5)])
+@pytest.mark.parametrize("tau", [0.1, 1e-3])
+def test_many_points_are_met_as_by_the_dense_system(
+    domain: Domain, grid: tuple[int, ...], tau: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The iterated solution, with few and with more points than modes, and times of each sample."""
+    dims = len(grid)
+    data, noise = (sf.GaussianField(k, dims, domain) for k in (sf.Matern(0.2, 2.0), NOISE))
+    law = sf.Wiener(None, sf.Scheduled(sf.EDM(), noise), data, grid)
+    x = torch.randn(2, 1, *grid, dtype=F64, generator=sf.generator(3))
+    for count in (5, 150):
+        points = torch.rand(count, dims, dtype=F64, generator=sf.generator(1))
+        y = torch.randn(2, count, dtype=F64, generator=sf.generator(2))
+        for t in (torch.tensor(0.5 / 80, dtype=F64), torch.tensor([0.01, 1e-4], dtype=F64)):
+            monkeypatch.setattr(observed, "_DENSE", 10**9)
+            dense = PointObservations(law, points, y, tau)(x, t)
+            monkeypatch.setattr(observed, "_DENSE", 0)
+            many = PointObservations(law, points, y, tau)
+            with torch.inference_mode():
+                many(x, 0.9 * t)  # what is kept of it serves the next level
+            torch.testing.assert_close(many(x, t), dense, rtol=1e-6, atol=1e-6)
+
+
+def test_the_work_for_many_points_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """600 points on 32 x 32: iterations of one estimate, and factors of a whole walk."""
+    law, _, _ = setting(2, Domain.PERIODIC, 32)
+    points = torch.rand(600, 2, dtype=F64, generator=sf.generator(1))
+    y = torch.randn(600, dtype=F64, generator=sf.generator(2))
+    guided = PointObservations(law, points, y, 0.05)
+    applied: list[int] = []
+    real = Kriging.at_points
+
+    def counted(self: Kriging, x: Tensor) -> Tensor:
+        applied.append(1)
+        return real(self, x)
+
+    monkeypatch.setattr(Kriging, "at_points", counted)
+    times = sf.times.log_snr(law.process, 10)
+    x = law.process.prior_sample((1, 1, 32, 32), sf.generator(0), t=float(times[0]))
+    sf.sample(guided, sf.solve.DDIM(), times, x)
+    assert 0 < len(applied) < 10 * 20
+    assert guided._kriging is not None and len(guided._kriging._factors) < 8
 
 
 def test_points_on_the_grid_are_met() -> None:

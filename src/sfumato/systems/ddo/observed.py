@@ -9,7 +9,8 @@ whose power is r. Conditioning that Gaussian on the observations gives
 with H the values at the points. For Gaussian data this is E[x_0 | x_t, y], so that any solver
 draws from the posterior of kriging; for other data R_t stands for the true covariance, as r_t² I
 does in guidance by pseudo-inverses (Song et al. 2023, ΠGDM), but with correlations, which carry an
-observation to its surroundings. No derivative of the network is needed.
+observation to its surroundings. No derivative of the network is needed. The system is small and
+dense, or for many points iterated (`ddo.kriging`).
 """
 
 from __future__ import annotations
@@ -24,8 +25,12 @@ from sfumato.condition import NOTHING, Condition
 from sfumato.denoise import Denoiser
 from sfumato.schedule import Time
 from sfumato.seeds import Generators
+from sfumato.systems.ddo.kriging import Kriging
 from sfumato.systems.ddo.nn.harmonic import cardinal, evaluate, filtered
 from sfumato.systems.ddo.wiener import Wiener
+
+_DENSE = 512
+"""With more points the system is solved without its matrix (`ddo.kriging`)."""
 
 
 @final
@@ -83,6 +88,7 @@ class PointObservations(Denoiser):
         self.denoiser, self.law = denoiser, law
         self.process = denoiser.process
         self.noise, self.channel = noise, channel
+        self._kriging: Kriging | None = None
         self.register_buffer("points", points.double(), persistent=False)
         self.register_buffer("values", values.double(), persistent=False)
 
@@ -101,15 +107,32 @@ class PointObservations(Denoiser):
         eye = torch.eye(len(rows), dtype=gram.dtype, device=gram.device)
         return spread, 0.5 * (gram + gram.mT) + self.noise**2 * eye
 
+    def _iterated(self, miss: Tensor, t: Time, grid: Sequence[int]) -> Tensor | None:
+        """R H* (H R H* + τ²)⁻¹ miss without the matrix; None where that does not converge."""
+        if self._kriging is None or self._kriging.grid != tuple(grid):
+            self._kriging = Kriging(self.points, grid, self.law.noise.domain, self.noise)
+        r = self.law.spectra(t, grid).unexplained
+        r = r[:, min(self.channel, r.shape[1] - 1)]
+        parts = []
+        for i, power in enumerate(r):
+            own = miss if len(r) == 1 else miss[i : i + 1]
+            weight = self._kriging.solve(own, power)
+            if weight is None:
+                return None
+            parts.append(self._kriging.spread(weight, power))
+        return torch.cat(parts)
+
     def forward(
         self, x_t: Tensor, t: Time, cond: Condition = NOTHING, generator: Generators = None
     ) -> Tensor:
         """x̂_0 + R H* (H R H* + τ²)⁻¹ (y - H x̂_0) in the observed channel."""
         x0 = self.denoiser(x_t, t, cond, generator)
-        spread, gram = self.carriers(t, x0.shape[2:])
         seen = x0[:, self.channel].double()
         miss = self.values - evaluate(seen, self.points, self.law.noise.domain)  # (B, P)
-        weight = torch.linalg.solve(gram, miss[..., None])[..., 0]
-        shift = (weight.reshape(*weight.shape, *[1] * (spread.ndim - 2)) * spread).sum(1)
+        shift = self._iterated(miss, t, x0.shape[2:]) if len(self.points) > _DENSE else None
+        if shift is None:
+            spread, gram = self.carriers(t, x0.shape[2:])
+            weight = torch.linalg.solve(gram, miss[..., None])[..., 0]
+            shift = (weight.reshape(*weight.shape, *[1] * (spread.ndim - 2)) * spread).sum(1)
         moved = (seen + shift).to(x0.dtype)
         return torch.cat([x0[:, : self.channel], moved[:, None], x0[:, self.channel + 1 :]], 1)
