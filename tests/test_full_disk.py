@@ -22,7 +22,6 @@ from sfumato.cli import main
 from sfumato.data.kept import write_array
 from sfumato.errors import SfumatoError, reason
 from sfumato.files.atomic import filled, probe, write
-from sfumato.files.words import many, size
 
 
 @contextmanager
@@ -139,12 +138,6 @@ def test_plain_words() -> None:
     assert reason(OSError("hdf5: errno = 28, error message = 'x'")) == "the disk is full"
     assert reason(OSError(errno.EXDEV, "Invalid cross-device link")) == "Invalid cross-device link"
     assert reason(OSError("no number")) == "no number"
-    assert [many(1, "picture"), many(2000, "picture"), many(0, "axis", "axes")] == [
-        "1 picture", "2,000 pictures", "0 axes"
-    ]  # fmt: skip
-    assert [size(n) for n in (1, 980, 1500, 12e6, 7.12e9, 4e12)] == [
-        "1 byte", "980 bytes", "1.5 kB", "12 MB", "7.1 GB", "4,000 GB"
-    ]  # fmt: skip
 
 
 def test_arrays_are_streamed_as_numpy_writes_them(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ Generators = torch.Generator | Sequence[torch.Generator] | NumberSource | None
 def fold(seed: int, *path: int | str) -> int:
     """A 63-bit integer that depends on the seed and on every element of the path."""
     text = "/".join([str(int(seed)), *(str(p) for p in path)])
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 

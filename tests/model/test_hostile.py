@@ -23,6 +23,8 @@ from sfumato.files.store import read_folder, write_folder
 from sfumato.train import checkpoint as ck
 
 HUGE = 10**12
+STRANGE = [None, "", "a", -1, 0, 1.5, HUGE, -HUGE, 1e308, float("nan"), [], [[]], {}, True,
+           {"type": "UNetConfig"}, {"type": []}, [HUGE] * 3, "../../etc/passwd"]  # fmt: skip
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -86,12 +88,10 @@ def test_a_hundred_damaged_folders(
     """Whatever stands in the place of any value: it loads, or one error names the folder."""
     about = json.loads((source / "model.json").read_text())
     every = list(places(about))
-    strange = [None, "", "a", -1, 0, 1.5, HUGE, -HUGE, 1e308, float("nan"), [], [[]], {}, True,
-               {"type": "UNetConfig"}, {"type": []}, [HUGE] * 3, "../../etc/passwd"]  # fmt: skip
     draw = random.Random(seed)
     refused = 0
     for _ in range(100):
-        path, value = draw.choice(every), copy.deepcopy(draw.choice(strange))
+        path, value = draw.choice(every), copy.deepcopy(draw.choice(STRANGE))
         folder = made(source, tmp_path / "damaged", path, value)
         try:
             sf.load(folder)

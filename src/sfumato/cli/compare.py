@@ -22,6 +22,7 @@ from sfumato.damped import CriticallyDamped
 from sfumato.errors import SfumatoError, UsageError, noting
 from sfumato.files.atomic import write
 from sfumato.files.cards import folders
+from sfumato.files.words import many
 from sfumato.model.labels import Labelled, labels
 from sfumato.model.load import load
 from sfumato.model.plan import fits
@@ -157,7 +158,7 @@ def compete(
         key = contest.key(contestant, steps)
         row = rows.get(key)
         if row is None:
-            title = f"{number}/{len(plan)} {contestant.name}, {steps} steps"
+            title = f"{number}/{len(plan)} {contestant.name}, {many(steps, 'step')}"
             with bar(title, contest.n, quiet=quiet) as advance:
                 row = rows.put(key, contest.measure(contestant, steps, advance))
             say(f"{number}/{len(plan)} {line(row)}")
@@ -170,7 +171,7 @@ def line(row: Row) -> str:
     from sfumato.metrics.score import plus_minus
 
     parts = [
-        f"{row['sampler']} ({row['settings']}), {row['nfe']} evaluations:",
+        f"{row['sampler']} ({row['settings']}), {many(row['nfe'], 'evaluation')}:",
         f"{row['measure']} {plus_minus(row['quality'], row['quality_error'])},",
         f"{row['seconds'] * 1000:.0f} ms and {row['flops'] / 1e9:.2f} GFLOP each",
     ]

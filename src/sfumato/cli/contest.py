@@ -32,6 +32,7 @@ from sfumato.console.how import SamplingOptions
 from sfumato.data import to_uint8
 from sfumato.denoise import Denoiser
 from sfumato.errors import SfumatoError
+from sfumato.files.words import many
 from sfumato.metrics import Score
 from sfumato.model.labels import Labelled
 from sfumato.model.sampler import Sampler
@@ -213,7 +214,9 @@ class Contest:
             advance(len(chosen))
         x = torch.cat(parts)
         if not bool(torch.isfinite(x).all()):
-            raise SfumatoError(f"{contestant.name}: the samples are not finite at {steps} steps")
+            raise SfumatoError(
+                f"{contestant.name}: the samples are not finite at {many(steps, 'step')}"
+            )
         one = self.labels.labels[:1]
         operations = flops(lambda: contestant.draw(range(1), one, steps, self.seed))
         pixels = (to_uint8(x) if x.ndim == 4 else x).numpy()

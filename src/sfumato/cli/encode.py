@@ -12,6 +12,7 @@ from sfumato.console import datasets
 from sfumato.console.how import SamplingOptions
 from sfumato.console.options import Name, Source, at_least, parse
 from sfumato.errors import UsageError
+from sfumato.files.words import many
 from sfumato.system import solvers
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ def _encode(config: EncodeConfig, model: Sampler, drawer: Drawer, out: Any) -> N
     rms = float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
     scale = "pixels in [-1, 1]" if data.ndim == 4 else "coordinates"
     ratio = f", {20 * np.log10(2 / rms):.1f} dB" if data.ndim == 4 and rms > 0 else ""
-    print(f"{len(x)} encoded in {config.steps} steps; round trip: rms {rms:.2g} ({scale}){ratio}")
+    took = many(config.steps, "step")
+    print(f"{len(x)} encoded in {took}; round trip: rms {rms:.2g} ({scale}){ratio}")
     about = {"sfumato": "latents", "model": config.name, "steps": config.steps, "rms": rms}
     arrays = {"latents": np.concatenate(latents), "labels": labels}
     save_arrays(out.path, {**arrays, "about": np.array(json.dumps(about))})

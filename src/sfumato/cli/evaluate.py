@@ -14,6 +14,7 @@ from sfumato.console.how import SamplingOptions
 from sfumato.console.options import Integers, Name, at_least, parse
 from sfumato.errors import UsageError
 from sfumato.files.atomic import write
+from sfumato.files.words import many
 
 if TYPE_CHECKING:
     from sfumato.cli.judging import Reference
@@ -222,7 +223,7 @@ def _model(config: EvaluateConfig, wish: datasets.DataRequest) -> list[dict[str,
         mark = fold(config.seed, *(f"{k}={v}" for k, v in sorted(plan.items())))
         memory = Memory(Path(tempfile.gettempdir()) / f"sfumato-evaluate-{mark:016x}")
         began = time.perf_counter()
-        with bar(f"{steps} steps", config.n, quiet=config.quiet or not first) as advance:
+        with bar(many(steps, "step"), config.n, quiet=config.quiet or not first) as advance:
             drawn = stream(drawer, wanted, memory, plan, config.drawing.batch, advance)
         spent = time.perf_counter() - began
         if judge is None:

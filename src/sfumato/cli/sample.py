@@ -10,6 +10,7 @@ from typing import final
 from sfumato.console.how import SamplingOptions
 from sfumato.console.options import Name, at_least, parse
 from sfumato.errors import UsageError
+from sfumato.files.words import many
 
 _ABOUT = """Draw samples from a shipped model, a checkpoint or a run.
 
@@ -93,11 +94,11 @@ def run(config: SampleConfig) -> None:
         drawn = stream(drawer, wanted, out, about, config.drawing.batch, advance)
     spent = time.perf_counter() - began
     if first and not config.quiet:
-        what = "points" if len(shape) == 1 else "images"
+        what = "point" if len(shape) == 1 else "image"
         if drawn.nfe:
             solver = drawer.plan.name
             print(
-                f"{config.n} {what}, {drawn.nfe} network evaluations each ({solver}), "
-                f"{drawn.samples / spent:.1f} {what}/s ({spent:.1f} s)"
+                f"{many(config.n, what)}, {many(drawn.nfe, 'network evaluation')} each ({solver}), "
+                f"{drawn.samples / spent:.1f} {what}s/s ({spent:.1f} s)"
             )
         print(f"wrote {config.out}")

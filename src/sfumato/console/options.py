@@ -23,6 +23,7 @@ from tyro.constructors import (
 
 from sfumato.errors import UsageError
 from sfumato.files.atomic import probe
+from sfumato.files.words import number
 from sfumato.system import AUTO, find, grids, solvers
 
 Config = TypeVar("Config")
@@ -182,9 +183,9 @@ def at_least(name: str, value: float, least: float) -> None:
     Raises UsageError.
     """
     if not value >= least:
-        raise UsageError(f"--{name} must be at least {least}, got {value}")
+        raise UsageError(f"--{name} must be at least {number(least)}, got {number(value)}")
     if value > MOST.get(name, math.inf):
-        raise UsageError(f"--{name} must be at most {MOST[name]:,}, got {value:,}")
+        raise UsageError(f"--{name} must be at most {MOST[name]:,}, got {number(value)}")
 
 
 def model_folder(out: Path, *, force: bool) -> None:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sfumato.files.words import many
+
 if TYPE_CHECKING:
     from sfumato.metrics import Score
 
@@ -28,7 +30,7 @@ def table(title: str, rows: Sequence[Row]) -> None:
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     made.add_column(title, overflow="fold")
     for row in rows:
-        head = "" if row["steps"] is None else f"{row['solver']}, {row['steps']} steps"
+        head = "" if row["steps"] is None else f"{row['solver']}, {many(row['steps'], 'step')}"
         made.add_column(head, justify="right", no_wrap=True)
     if rows[0]["steps"] is not None:
         made.add_row("network evaluations per sample", *(str(row["nfe"]) for row in rows))

@@ -15,6 +15,7 @@ from sfumato.data.decode import BrokenImage, planes, whole
 from sfumato.data.listing import Entry, complain, open_source, pictures, usable
 from sfumato.data.sets import DataCard, ImageSet, Lazy, check_between
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.files.words import many
 from sfumato.seeds import fold, splitmix64
 
 Pyramid: TypeAlias = Sequence[np.ndarray]
@@ -213,7 +214,7 @@ def crops_of(
     broken: list[tuple[str, str]] = []
     total = 0
     shown: Iterable[Entry] = track(
-        wanted, f"decoding {len(wanted):,} pictures", disable=not progress, transient=True
+        wanted, f"decoding {many(len(wanted), 'picture')}", disable=not progress, transient=True
     )
 
     def levels_of(entry: Entry) -> Pyramid | str:
@@ -239,7 +240,7 @@ def crops_of(
         name=path.stem,
         source=str(path),
         licence="not known to sfumato",
-        size=f"{n:,} random crops, {resolution}x{resolution} RGB, of {len(held):,} pictures",
+        size=f"{n:,} random crops, {resolution}x{resolution} RGB, of {many(len(held), 'picture')}",
         note="Crops overlap, and crops of one picture are alike.",
     )
     return crop_set(path.stem, Crops(held, resolution, n, seed), card)

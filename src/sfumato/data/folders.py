@@ -34,8 +34,9 @@ from sfumato.data.listing import (
 from sfumato.data.parts import choose
 from sfumato.data.places import data_root, new_folder
 from sfumato.data.sets import Chosen, DataCard, ImageSet, LabelAxis
-from sfumato.data.summary import ReadSummary, quantity
+from sfumato.data.summary import ReadSummary
 from sfumato.errors import SfumatoError, UsageError, unknown
+from sfumato.files.words import many
 
 Levels: TypeAlias = Literal["full", "used"]
 FolderSplit: TypeAlias = Literal["train", "test", "validation", "all"]
@@ -158,12 +159,12 @@ def folder(
     images = done.images if chosen.all() else cast(np.ndarray, Chosen(done.images, index))
     numbers, axes, notes = _labels_of(layout, place[chosen])
     if done.several:
-        files = quantity(done.several, "file")
+        files = many(done.several, "file")
         notes.append(f"{files} with several pages or frames: the first is read")
     if channels == 3 and done.grey == len(done.names):
         notes.append("all pictures are grey: --channels 1 learns them as such")
     if channels == 1 and done.grey < len(done.names):
-        colour = quantity(len(done.names) - done.grey, "picture")
+        colour = many(len(done.names) - done.grey, "picture")
         notes.append(f"{colour} in colour made grey")
     summary = ReadSummary(
         path=path.resolve(),
@@ -189,7 +190,7 @@ def folder(
         name=name,
         source=str(path),
         licence="not known to sfumato",
-        size=f"{len(index):,} images, {resolution}x{resolution}, "
+        size=f"{many(len(index), 'image')}, {resolution}x{resolution}, "
         f"{'RGB' if channels == 3 else 'grey'}, {len(axes)} label axes",
     )
     return ImageSet(name, images, numbers, axes, card, summary)
@@ -210,7 +211,7 @@ def _labels_of(
         return None, (), notes
     numbers = layout.labels[index]
     if bare := int((numbers < 0).any(1).sum()):
-        return None, (), [*notes, f"no classes: {quantity(bare, 'picture')} without a label"]
+        return None, (), [*notes, f"no classes: {many(bare, 'picture')} without a label"]
     return numbers, layout.axes, notes
 
 
@@ -275,7 +276,7 @@ def _decode_all(
     with new_folder(target) as work:
         work.chmod(0o700)  # whoever may read the pictures need not be everyone
         with (work / "images.u8").open("wb") as file:
-            what = f"decoding {len(wanted):,} pictures"
+            what = f"decoding {many(len(wanted), 'picture')}"
             for entry, result in track(
                 results(), what, total=len(wanted), disable=not progress, transient=True
             ):

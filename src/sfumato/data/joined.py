@@ -8,6 +8,7 @@ from typing import Final, cast, final
 import numpy as np
 
 from sfumato.data.sets import DataCard, ImageSet, Lazy
+from sfumato.files.words import many
 
 _LONGEST: Final = 1000
 
@@ -140,6 +141,7 @@ def joined_card(
         name=" + ".join(shares),
         source=told(lambda c: c.source, "; "),
         licence=told(lambda c: c.licence, "; "),
-        size=f"{len(images):,} images, {images.shape[-1]}x{images.shape[-1]}, " + ", ".join(parts),
+        size=f"{many(len(images), 'image')}, {images.shape[-1]}x{images.shape[-1]}, "
+        + ", ".join(parts),
         note=told(lambda c: c.note, " "),
     )

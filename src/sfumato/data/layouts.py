@@ -19,9 +19,9 @@ from sfumato.data.listing import Entry, FileSource, common_folder
 from sfumato.data.loose_tables import loose_table
 from sfumato.data.parts import PART_WORDS, parts_of
 from sfumato.data.sets import LabelAxis
-from sfumato.data.summary import quantity
 from sfumato.data.tables import Table, find_table
 from sfumato.errors import UsageError
+from sfumato.files.words import many
 
 _BESIDE: Final = {
     "mask", "masks", "label", "labels", "annotation", "annotations", "segmentation",
@@ -145,9 +145,7 @@ def _by_folders(
     for part in set(parts):
         lone = [n for n, h, p in zip(rest, heads, parts, strict=True) if p == part and not h]
         if found is not None and 0 < len(lone) < parts.count(part):
-            notes += (
-                f"no classes: {quantity(len(lone), 'picture')} beside the folders ({lone[0]})",
-            )
+            notes += (f"no classes: {many(len(lone), 'picture')} beside the folders ({lone[0]})",)
             found, axes = None, ()
     name = "without classes" if found is None else "class folders"
     return FolderLayout(f"{name}{_around(parts)}", parts, found, axes, notes)

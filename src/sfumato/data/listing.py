@@ -16,6 +16,7 @@ from typing import Final, TypeVar, final
 
 from sfumato.data.decode import MAX_BYTES, BrokenImage
 from sfumato.errors import SfumatoError, UsageError, reason
+from sfumato.files.words import many
 
 SUFFIXES: Final = (
     ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
@@ -225,7 +226,7 @@ def complain(
     if not broken:
         return
     listed = "\n".join(f"  {name}: {reason}" for name, reason in broken)
-    what = f"{len(broken)} of {len(broken) + used} pictures in {path}"
+    what = f"{len(broken)} of {many(len(broken) + used, 'picture')} in {path}"
     if not used:
         raise SfumatoError(f"none of the pictures in {path} can be used:\n{listed}")
     if not skip:

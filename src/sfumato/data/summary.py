@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
+from sfumato.files.words import many
+
 _SHOWN: Final = 12
-
-
-def quantity(n: int, noun: str) -> str:
-    """ "1 picture", "1,200 pictures"."""
-    return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
 @final
@@ -60,7 +57,7 @@ class ReadSummary:
 
     def lines(self) -> list[str]:
         """For people: what, how many, classes, sizes, what was left out."""
-        said = [f"{self.path}: {quantity(self.n, 'picture')}, {self.layout}{self._part()}"]
+        said = [f"{self.path}: {many(self.n, 'picture')}, {self.layout}{self._part()}"]
         for axis, counts in self.classes.items():
             shown = [f"{value} {n:,}" for value, n in list(counts.items())[:_SHOWN]]
             if len(counts) > _SHOWN:
@@ -81,7 +78,7 @@ class ReadSummary:
         )
         if self.left_out or self.broken:
             kinds = [f"{n:,} {kind}" for kind, n in self.left_out.items()]
-            kinds += [f"{quantity(self.broken, 'picture')} that cannot be used"] * bool(self.broken)
+            kinds += [f"{many(self.broken, 'picture')} that cannot be used"] * bool(self.broken)
             said.append(f"  not read: {', '.join(kinds)}")
         return said + [f"  {note}" for note in self.notes]
 

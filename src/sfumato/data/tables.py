@@ -13,8 +13,8 @@ from typing import Any, Final, TypeAlias, final
 
 from sfumato.data.listing import Entry, FileSource, plain_name
 from sfumato.data.parts import parts_of
-from sfumato.data.summary import quantity
 from sfumato.errors import UsageError
+from sfumato.files.words import many
 
 Rows: TypeAlias = dict[str, dict[str, str]]
 """Of each file: column -> value."""
@@ -336,7 +336,7 @@ def read_coco(name: str, content: Any) -> tuple[Rows, str]:
         why += [f"{none:,} without annotation"] * bool(none)
         return (
             {},
-            f"no classes: {name} has {' and '.join(why)} of {quantity(len(found), 'picture')}",
+            f"no classes: {name} has {' and '.join(why)} of {many(len(found), 'picture')}",
         )
     return {file: {"class": next(iter(names))} for file, names in found.items()}, ""
 

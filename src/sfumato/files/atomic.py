@@ -115,8 +115,10 @@ def filled(folder: Path) -> Iterator[Path]:
 
 def beside(path: Path, ending: str) -> Path:
     """The hidden sibling ``.<name>.<ending>``; of a long name only as much as fits 255 bytes."""
-    room = 255 - len(f"..{ending}")
-    return path.with_name(f".{path.name.encode()[:room].decode(errors='ignore')}.{ending}")
+    name, room = os.fsencode(path.name), 255 - len(f"..{ending}")
+    # a character that is cut in the middle is left out; bytes that are no characters stay
+    short = os.fsdecode(name[:room]) if len(name) <= room else name[:room].decode(errors="ignore")
+    return path.with_name(f".{short}.{ending}")
 
 
 def write(path: str | os.PathLike[str], data: bytes | str) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from sfumato.errors import UsageError
+
 
 def many(n: int, what: str, plural: str = "") -> str:
     """``n`` and its noun: "1 picture", "2,000 pictures".
@@ -12,6 +16,24 @@ def many(n: int, what: str, plural: str = "") -> str:
         plural: the noun of several; by default with an "s".
     """
     return f"{n:,} {what if n == 1 else plural or what + 's'}"
+
+
+def number(value: float) -> str:
+    """A number in full: "100,000,000,000", "0.5"; only far from 1 with an exponent."""
+    if isinstance(value, float) and (not value.is_integer() or abs(value) >= 1e15):
+        return f"{value:g}"
+    return f"{int(value):,}"
+
+
+def valid(text: str, what: str) -> str:
+    """``text``, unless there are bytes in it that are no characters.
+
+    Raises:
+        UsageError: there are (Python keeps them as lone surrogates).
+    """
+    if bad := re.search(r"[\ud800-\udfff]+", text):
+        raise UsageError(f"{what} {text!r} is not text: expected UTF-8, got {bad[0]!r} in it")
+    return text
 
 
 def size(n: float) -> str:

@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -92,7 +93,9 @@ class Report:
         kept = [line for line in read_log(run) if line["step"] <= step]
         write(run / LOG, "".join(json.dumps(line) + "\n" for line in kept))
         self._log = open(run / LOG, "a", encoding="utf-8")  # noqa: SIM115 (closed in close)
-        if tensorboard and importlib.util.find_spec("tensorboard") is not None:
+        if tensorboard and re.search("[\udc80-\udcff]", str(run)):
+            self.say(f"no TensorBoard files: it reads no folder whose name is not UTF-8, {run}")
+        elif tensorboard and importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
             _quiet_threads()

@@ -18,6 +18,7 @@ from sfumato.files import pictures
 from sfumato.files.atomic import write
 from sfumato.files.lock import contents
 from sfumato.files.progress import Progress
+from sfumato.files.words import many
 from sfumato.train import checkpoint as ck
 from sfumato.train import shard
 from sfumato.train.config import TrainConfig
@@ -224,7 +225,7 @@ class Run:
                     )
         for seat in self.seats:
             seat.hold(False)
-        what = f"{self.step - began:,} steps in {duration(report.elapsed())}"
+        what = f"{many(self.step - began, 'step')} in {duration(report.elapsed())}"
         report.close()
         report.say(
             f"done: {what}; weights in {saved}, log in {self.out / 'log.jsonl'}"

@@ -183,3 +183,20 @@ def test_many_sentences_are_remembered_in_half(room: int, dtype: torch.dtype) ->
     assert first.pooled.dtype == torch.float32
     assert [kept.tokens.dtype for kept in memory.kept.values()] == [dtype]
     assert first.tokens.dtype == torch.float32 and torch.equal(first.tokens, again.tokens)
+
+
+def test_a_sentence_that_is_cut_is_said(recwarn: pytest.WarningsRecorder) -> None:
+    hearing = PromptEncoder(configs("bert", "t5"))  # of which the first reads 16 tokens
+    long = "a red square, " * 10
+    hearing.prompt(["a red square", ""])
+    assert not recwarn
+    with pytest.warns(UserWarning, match="the sentence is longer than the model reads: .*square,'"):
+        hearing.prompt([long])
+    hearing = PromptEncoder(configs("bert"))
+    with pytest.warns(UserWarning, match=r"some sentences are longer .* of 'a red .*is left out"):
+        hearing.prompt(["a red square", long])
+    recwarn.clear()
+    hearing.prompt(["a red square", long])  # in training that is said once
+    assert not recwarn
+    with pytest.raises(UsageError, match="is not text"):
+        hearing.prompt(["a \udcff"])

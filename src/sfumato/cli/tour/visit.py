@@ -26,6 +26,7 @@ from sfumato.cli.tour.shown import Shown
 from sfumato.console.options import torch_device
 from sfumato.errors import SfumatoError
 from sfumato.files.atomic import write
+from sfumato.files.words import many
 from sfumato.model.load import load as load_model
 from sfumato.model.sampler import Sampler
 
@@ -113,7 +114,8 @@ def _write(
     spent = time.perf_counter() - began
     footer = (
         f"Drawn by sfumato {__version__} in {spent:.0f} seconds with seed {config.seed} on "
-        f"{shown[0].device.type if shown else 'no device'}, {torch.get_num_threads()} threads. "
+        f"{shown[0].device.type if shown else 'no device'}, "
+        f"{many(torch.get_num_threads(), 'thread')}. "
         "This page is one file and asks nothing of the network."
     )
     path = config.out / "index.html"

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from sfumato.denoise import Denoiser
 from sfumato.errors import UsageError
+from sfumato.files.words import many
 from sfumato.model.codec import digest
 from sfumato.systems.dpdm.accounting import epsilon, most_steps, noise_for
 from sfumato.systems.dpdm.coupling import can_be_watched, refuse_coupling
@@ -201,14 +202,14 @@ class PrivateDescent(Rule):
             )
         if self.spent() and step < self.config.steps:
             raise UsageError(
-                f"the budget is spent: {self.ledger.steps:,} steps with noise multiplier "
+                f"the budget is spent: {many(self.ledger.steps, 'step')} with noise multiplier "
                 f"{there.noise:g} cost epsilon {self.epsilon():.4g} at delta {privacy.delta:g}, "
                 f"and one more would pass {privacy.epsilon:g}. The weights in {out} are the result"
             )
         notice = "" if privacy.randomness.private else " NOT PRIVATE: the noise follows from a seed"
         return (
             f"noise multiplier {there.noise:g}, sampling rate {self.rate:.4g}, up to "
-            f"{self.most - self.ledger.steps:,} steps from here within epsilon "
+            f"{many(self.most - self.ledger.steps, 'step')} from here within epsilon "
             f"{privacy.epsilon:g} at delta {privacy.delta:g}{notice}"
         )
 

@@ -17,6 +17,7 @@ from sfumato.console.options import (
     parse,
 )
 from sfumato.errors import UsageError
+from sfumato.files.words import many
 from sfumato.system import AUTO
 
 _ABOUT = """Walk a model from noise to data many times and keep states along the way.
@@ -136,7 +137,8 @@ def run(config: TrajectoriesConfig) -> None:
     if not quiet:
         spent = time.perf_counter() - began
         print(
-            f"{config.n} trajectories of {config.steps} steps, {len(about.times)} states each "
+            f"{many(config.n, 'trajectory', 'trajectories')} of {many(config.steps, 'step')}, "
+            f"{many(len(about.times), 'state')} each "
             f"({spent:.0f} s)"
         )
         print(f"wrote {config.out}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import final
@@ -93,6 +94,7 @@ class PromptEncoder:
         room: int = CACHE_BYTES,
     ) -> None:
         self.configs = tuple(configs)
+        self._told = False
         self.device = torch.device(device)
         self.encoders = [_open(one.modality, one.source, device, download, room) for one in configs]
         for one, encoder in zip(self.configs, self.encoders, strict=True):
@@ -125,7 +127,9 @@ class PromptEncoder:
             sentences: an empty one has no tokens.
             pictures: examples of style, (B, 3, H, W) in [-1, 1] or as `pictures` returns them.
         """
-        texts = iter(self.sentences(sentences))
+        encoded = self.sentences(sentences)
+        self._say_cut(sentences, encoded)
+        texts = iter(encoded)
         if pictures is None:
             absent = [one.widths for one in self.configs if one.modality is Modality.PICTURE]
             images = iter([masked(widths, len(sentences)) for widths in absent])
@@ -136,6 +140,25 @@ class PromptEncoder:
             for one in self.configs
         ]
         return Prompt(tuple(found)).to(self.device)
+
+    def _say_cut(self, sentences: Sequence[str], encoded: Sequence[EncodedSentences]) -> None:
+        """Warn of sentences that are longer than an encoder reads; of many at once only once."""
+        if len(sentences) > 1 and self._told:
+            return
+        for row, sentence in enumerate(sentences):
+            ends = (max((end for _, end in one.offsets[row]), default=0) for one in encoded)
+            rest = sentence.strip()[min(ends, default=len(sentence)) :]
+            if not any(c.isalnum() for c in rest):
+                continue
+            self._told = True
+            which = "the sentence is" if len(sentences) == 1 else "some sentences are"
+            of = "" if len(sentences) == 1 else f" of {sentence[:60]!r}..."
+            warnings.warn(
+                f"{which} longer than the model reads: {rest.strip()!r}{of} is left out",
+                UserWarning,
+                stacklevel=3,
+            )
+            return
 
 
 def masked(widths: EncoderWidths, n: int) -> Encoded:

@@ -12,6 +12,7 @@ from sfumato.data.decode import BrokenImage, planes, whole
 from sfumato.data.listing import FileSource, open_source, pictures
 from sfumato.data.sets import DataCard, ImageSet
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.files.words import many
 
 GOOD, BAD = "good", "bad"
 """The sub-folders that hold the two pictures of a pair, under one name but for its ending."""
@@ -60,14 +61,14 @@ def pairs_of(path: Path | str, resolution: int, n: int = 40_000, *, seed: int = 
             raise SfumatoError(f"the pairs in {path} fill more than {MAX_HELD / 1e9:g} GB")
     if broken:
         raise SfumatoError(
-            f"{len(broken)} of {len(halves[0])} pairs in {path} cannot be used:\n"
+            f"{len(broken)} of {many(len(halves[0]), 'pair')} in {path} cannot be used:\n"
             + "\n".join(broken)
         )
     card = DataCard(
         name=path.stem,
         source=str(path),
         licence="not known to sfumato",
-        size=f"{n:,} random crops, {resolution}x{resolution} RGB, of {len(held):,} pairs",
+        size=f"{n:,} random crops, {resolution}x{resolution} RGB, of {many(len(held), 'pair')}",
     )
     return crop_set(path.stem, Crops(held, resolution, n, seed), card)
 

@@ -8,6 +8,7 @@ from typing import final
 
 from sfumato.console.options import Device, DeviceName, Name, at_least, parse
 from sfumato.errors import UsageError
+from sfumato.files.words import many
 from sfumato.systems.ddo.commands.shared import FileOptions, load_field_model, real_fields
 
 _ABOUT = """Measure where a model's walk loses power, and make a model that does not.
@@ -85,6 +86,6 @@ def run(config: CalibrateConfig) -> None:
     write_folder(config.out, with_drift(folder, drift), replace=config.force)
     if not config.quiet:
         print(
-            f"measured on {config.n} fields of {'x'.join(map(str, model.grid))} points; the "
-            f"largest factor is {drift.most:.3f}\nwrote {config.out}"
+            f"measured on {many(config.n, 'field')} of {'x'.join(map(str, model.grid))} points; "
+            f"the largest factor is {drift.most:.3f}\nwrote {config.out}"
         )

@@ -139,7 +139,8 @@ def run(config: FieldSampleConfig) -> None:
     if not config.quiet:
         points = "x".join(map(str, drawn.values.shape[2:]))
         print(
-            f"{many(config.n, 'field')} of {points} points, {drawn.nfe} network evaluations each, "
+            f"{many(config.n, 'field')} of {points} points, "
+            f"{many(drawn.nfe, 'network evaluation')} each, "
             f"{drawn.seconds / config.n:.2f} s each"
         )
         print(f"wrote {config.out}" + (f" and {beside}" if picture is None else ""))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sfumato.data.sets import DataCard, Indices, _index
 from sfumato.errors import UsageError
+from sfumato.files.words import many
 from sfumato.systems.ddo.nn.harmonic import Domain, places, resample
 
 
@@ -120,7 +121,7 @@ class Frame:
 def size_of(shape: Sequence[int], split: str = "") -> str:
     """For data cards: "500 test fields on 64x64 points, 1 quantity"; shape (N, C, *grid)."""
     n, channels, *grid = shape
-    count = f"{n:,} {split} fields" if split else f"{n:,} fields"
+    count = many(n, f"{split} field" if split else "field")
     points = "x".join(map(str, grid))
     return f"{count} on {points} points, {channels} quantit{'y' if channels == 1 else 'ies'}"
 

@@ -11,6 +11,7 @@ import tyro
 from sfumato.console.options import parse
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.files.store import SUMS, sums
+from sfumato.files.words import many
 from sfumato.systems.dpdm.commands.export import CERTIFICATE, LEDGER, by_name, listing
 
 _ABOUT = """Check a certificate.
@@ -96,7 +97,9 @@ def _files(folder: Path, name: str, digest: str) -> list[tuple[bool, str]]:
         listed, there = by_name(told), by_name(listing(folder))
         wrong = [entry for entry, wanted in listed.items() if there.get(entry) != wanted]
         strange = [entry for entry in there if entry not in listed]
-        out.append((not wrong, f"{len(listed):,} files as listed" + _named(", but not ", wrong)))
+        out.append(
+            (not wrong, f"{many(len(listed), 'file')} as listed" + _named(", but not ", wrong))
+        )
         out.append((not strange, "no file beside them" + _named(", but ", strange)))
     return out
 

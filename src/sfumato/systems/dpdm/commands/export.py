@@ -13,6 +13,7 @@ from sfumato.console.how import SamplingOptions
 from sfumato.console.options import Name, at_least, choice, parse
 from sfumato.errors import UsageError, noting
 from sfumato.files.store import SUMS, sums
+from sfumato.files.words import many
 from sfumato.system import AUTO
 
 CERTIFICATE, LEDGER = "certificate.json", "ledger.jsonl"
@@ -158,10 +159,10 @@ def run(config: ExportConfig) -> None:
     if not config.quiet:
         spent = time.perf_counter() - began
         made = promise.ledger.mechanism
-        print(f"{drawn.samples} images drawn in {spent:.0f} s; wrote {config.out}")
+        print(f"{many(drawn.samples, 'image')} drawn in {spent:.0f} s; wrote {config.out}")
         print(
             f"certificate {certificate}: epsilon {promise.epsilon:.4g}, delta {promise.delta:g} "
-            f"({promise.accountant.value}; {promise.ledger.steps:,} steps, noise multiplier "
+            f"({promise.accountant.value}; {many(promise.ledger.steps, 'step')}, noise multiplier "
             f"{made.noise:g}, sampling rate {made.rate:.4g})"
         )
         print(f"check it with: sfumato private check {certificate}")

@@ -158,8 +158,8 @@ def run(config: ImagineConfig) -> None:
         out.write([pixels], pixels.shape, nothing, about)
     if not config.quiet:
         print(
-            f"{many(config.n, 'picture')} of {cascade.side}x{cascade.side}, {drawn.nfe} network "
-            f"evaluations each, {spent:.1f} s\nwrote {config.out}"
+            f"{many(config.n, 'picture')} of {cascade.side}x{cascade.side}, "
+            f"{many(drawn.nfe, 'network evaluation')} each, {spent:.1f} s\nwrote {config.out}"
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 from sfumato.data.folders import folder
 from sfumato.data.listing import common_folder, open_source, pictures
 from sfumato.errors import UsageError
+from sfumato.files.words import many
 from sfumato.systems.ediffi.data.base import Captioned
 
 CaptionsByName: TypeAlias = Mapping[str, tuple[str, ...]]
@@ -80,8 +81,8 @@ def captioned_folder(
     captions = tuple(captions_of[name] for name in names)
     card = replace(
         images.card,
-        size=f"{len(images):,} images, {resolution}x{resolution} RGB, "
-        f"{sum(map(len, captions)):,} sentences",
+        size=f"{many(len(images), 'image')}, {resolution}x{resolution} RGB, "
+        f"{many(sum(map(len, captions)), 'sentence')}",
     )
     return Captioned(images.name, images.images, captions, card)
 

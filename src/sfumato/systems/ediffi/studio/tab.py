@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Any, Final, final
 
 from sfumato.errors import require
+from sfumato.files.words import many
 from sfumato.studio import results
 from sfumato.studio.limits import Limits
 from sfumato.studio.tab import Tab, pieces_of
@@ -179,9 +180,10 @@ def progress(cascade: Cascade, raw: RawRequest, limits: Limits, batch: int) -> I
             yield results.waiting(len(some.pixels), request.n, some.pixels)
             continue
         spent = time.perf_counter() - began
-        pictures = "1 picture" if request.n == 1 else f"{request.n} pictures"
+        pictures = many(request.n, "picture")
         summary = (
-            f"{pictures} of {cascade.side}x{cascade.side}, {some.nfe} network evaluations each, "
+            f"{pictures} of {cascade.side}x{cascade.side}, "
+            f"{many(some.nfe, 'network evaluation')} each, "
             f"{spent:.1f} s, seed {request.seed}"
         )
         yield results.finished(some.pixels, request.about, summary)

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from sfumato.errors import UsageError, require
+from sfumato.files.words import many, valid
 from sfumato.seeds import fold
 from sfumato.systems.ediffi.options import DualConfig
 from sfumato.systems.ediffi.text.encoders import picture_values, quiet
@@ -94,8 +95,8 @@ def dual_model(config: DualConfig, tokenizer: Any) -> Any:
 def sub_words(tokenizer: Any, sentences: Sequence[str]) -> Any:
     """``input_ids`` and ``attention_mask``, (B, T) each, of B sentences."""
     return tokenizer(
-        list(sentences), padding=True, truncation=True, max_length=tokenizer.model_max_length,
-        return_tensors="pt",
+        [valid(s, "the sentence") for s in sentences], padding=True, truncation=True,
+        max_length=tokenizer.model_max_length, return_tensors="pt",
     )  # fmt: skip
 
 
@@ -154,7 +155,7 @@ def load_dual(source: str | Path) -> tuple[Any, Any]:
         raise UsageError(f"{folder} cannot be read as a dual encoder: {error}") from error
     lacking, words = sorted(told["missing_keys"]), model.config.text_config.vocab_size
     if lacking:
-        raise UsageError(f"{folder} lacks {len(lacking)} weights, such as {lacking[0]}")
+        raise UsageError(f"{folder} lacks {many(len(lacking), 'weight')}, such as {lacking[0]}")
     if len(tokenizer) != words:
         raise UsageError(f"{folder} has a model of {words} sub-words and knows {len(tokenizer)}")
     for of_this_machine in ("is_local", "local_files_only"):

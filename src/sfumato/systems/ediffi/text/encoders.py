@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import SfumatoError, UsageError, require
+from sfumato.files.words import valid
 from sfumato.nn import Encoded, EncoderWidths
 
 
@@ -114,7 +115,7 @@ class Transformer(TextEncoder):
     @torch.no_grad()
     def encode(self, sentences: Sequence[str]) -> EncodedSentences:
         """All in one batch."""
-        words = [s.strip() for s in sentences]
+        words = [valid(s, "the sentence").strip() for s in sentences]
         read = self.tokenizer(
             words, padding=True, truncation=True, max_length=self.length,
             return_offsets_mapping=True, return_tensors="pt",
