@@ -108,7 +108,7 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
          "sfumato evaluate: say with --data what the pictures should be compared with"),
         (["encode", "tiny-grey", "x.npz", "--solver", "ancestral"], 2,
          "sfumato encode: encoding follows an ODE: take a solver without noise, eta and churn 0"),
-        (["tour", "--seconds", "0"], 2, "sfumato tour: --seconds must be at least 1, got 0.0"),
+        (["tour", "--seconds", "0"], 2, "sfumato tour: --seconds must be at least 1, got 0"),
     ],
 )  # fmt: skip
 def test_usage_errors_are_one_sentence(

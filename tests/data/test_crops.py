@@ -180,7 +180,7 @@ def test_broken_and_small_pictures_are_all_named(tmp_path: Path) -> None:
     assert all(name in str(caught.value) for name in ("small.png: 90x7", "cut.png", "junk.jpg"))
     with pytest.warns(UserWarning, match="junk.jpg"):
         data = crops_of(top, 8, 10, skip_broken=True, progress=False)
-    assert "1 pictures" in data.card.size
+    assert "1 picture" in data.card.size
     (top / "good.png").unlink()
     with pytest.raises(SfumatoError, match="none of the pictures"):
         crops_of(top, 8, 10, skip_broken=True, progress=False)

@@ -7,6 +7,7 @@ anywhere before a literal ``--`` shows the traceback of an error instead of its 
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -53,6 +54,9 @@ def overview() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (that of the process by default); returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold bytes that are no characters
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     words, debug = _take(words, "--debug")
     name = words[0] if words else ""
     try:

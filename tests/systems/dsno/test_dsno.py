@@ -126,7 +126,7 @@ def test_from_trajectories_to_samples(workshop, capsys):
     from sfumato.cli import main
 
     assert main(["sample", "run", "--n", "3", "--out", "sheet.png"]) == 0
-    assert "1 network evaluations each" in capsys.readouterr().out
+    assert "1 network evaluation each" in capsys.readouterr().out
     assert main(["sample", "run", "--n", "3", "--steps", "4", "--out", "other.png"]) == 2
 
 
