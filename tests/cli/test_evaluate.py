@@ -42,7 +42,7 @@ def test_a_model_at_several_numbers_of_steps(
     words += ["--features", "pixels"]
     assert main([*words, "--seed", "5", "--out", "scores.json"]) == 0
     out = capsys.readouterr().out
-    assert "heun, 1 steps" in out and "heun, 2 steps" in out
+    assert "heun, 1 step" in out and "heun, 2 steps" in out
     assert "Fréchet distance (pixels 1x28x28, n=30)" in out
     record = json.loads(Path("scores.json").read_text())
     assert record["command"] == "sfumato " + " ".join([*words, "--seed", "5", "--out"]) + (

@@ -19,7 +19,6 @@ from sfumato.console.progress import bar
 from sfumato.data import ImageSet, LabelAxis, PointSet
 from sfumato.data.download import mobilenet_weights_path
 from sfumato.errors import SfumatoError, UsageError, unknown
-from sfumato.files.words import many
 from sfumato.metrics import (
     ClassifierFeatures,
     Features,
