@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from sfumato.systems.ddo.data.containers import Variable
 from sfumato.systems.ddo.data.files import read_fields, write_fields
 from sfumato.systems.ddo.data.packing import suspects, unpacked
 from sfumato.systems.ddo.data.reading import FieldFileOptions
+from sfumato.systems.ddo.datasets import load_file
 
 TIME = {"units": "days since 2000-01-01", "axis": "T", "standard_name": "time"}
 NORTH = {"units": "degrees_north", "standard_name": "latitude"}
@@ -294,3 +296,27 @@ def test_gaussian_latitudes_and_the_advice_for_them(tmp_path: Path) -> None:
     at = got.frame.coordinates(got.grid)[0]
     np.testing.assert_allclose(got.values[0, 0, :, 0], 2 * at, atol=1e-3)
     assert any("interpolated linearly to 32 uniform points" in note for note in got.notes)
+
+
+def test_messages_to_the_command_line_name_its_options(tmp_path: Path) -> None:
+    """Never a keyword of Python's, in any of the messages about reading a file."""
+    gaps, marked = T2M.copy(), T2M.copy()
+    gaps[0, 0, 0], marked[:, 1, 1] = np.nan, -9999
+    plain = maps()
+    del plain["time"].attrs["axis"], plain["time"].attrs["standard_name"]
+    for name, data, option in (
+        ("a.nc", plain, "--sample-dim time, for instance, or --sample-dim none"),
+        ("b.nc", maps(gaps), "--fill harmonic or --fill mean"),
+        ("c.nc", maps(lat=(60, 54, 50, 45, 40)), "--regrid does it linearly"),
+        ("d.nc", maps().assign(land=(("lat", "lon"), T2M[0], {"units": "1"})), "--variables ..."),
+        ("e.nc", maps(marked), "--missing -9999, and --fill harmonic"),
+    ):
+        data.to_netcdf(tmp_path / name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises((UsageError, UserWarning)) as said:
+                load_file(str(tmp_path / name))
+        assert option in str(said.value)
+        assert not re.search(
+            r"\b(sample_dim|fill|regrid|variables|missing|group)=", str(said.value)
+        )
