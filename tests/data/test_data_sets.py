@@ -73,7 +73,7 @@ def test_subset_keeps_images_and_labels_together() -> None:
     ("images", "labels", "axes", "said"),
     [
         (np.zeros((2, 3, 4, 4), np.float32), None, (), "uint8"),
-        (np.zeros((2, 3, 4, 5), np.uint8), None, (), "uint8"),
+        (np.zeros((2, 3, 4), np.uint8), None, (), "uint8"),
         (np.zeros((2, 3, 4, 4), np.uint8), None, AXES, "no labels"),
         (np.zeros((2, 3, 4, 4), np.uint8), np.zeros((2, 1), np.int64), AXES, "shape"),
         (np.zeros((1, 3, 4, 4), np.uint8), np.array([[0, 3]]), AXES, "'size'"),

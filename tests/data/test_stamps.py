@@ -90,7 +90,7 @@ def test_a_broken_file_is_named_and_nothing_is_kept(tmp_path: Path) -> None:
     sums.write_text("\n".join(lines) + "\n")
     with pytest.raises(SfumatoError, match=f"{name} cannot be used"):
         stamps("train", 8, root, progress=False)
-    assert list((root / "stamps-drawn").iterdir()) == []
+    assert not list((root / "stamps-drawn").glob("*"))
 
 
 def test_absent_and_unknown(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_pattern_that_matches_nothing_is_named(tmp_path: Path) -> None:
     wanted = Package("toy", Client.NPM, "toy", "1", sha256(file), files, "MIT", 0.1, "a toy")
     with pytest.raises(SfumatoError, match=r"does not hold usr/share/s/\*.gif"):
         fetch(wanted, tmp_path / "root", file)
-    assert list((tmp_path / "root").iterdir()) == []
+    assert not list((tmp_path / "root").glob("*"))
 
 
 def test_the_real_set() -> None:

@@ -179,7 +179,7 @@ def _source(config: EncodeConfig, model: Sampler) -> Read:
     from sfumato.data import ImageSet
 
     shape = model.description.shape
-    channels, resolution = (shape[0], shape[-1]) if len(shape) == 3 else (0, 0)
+    channels, resolution, width = shape if len(shape) == 3 else (0, 0, 0)
     if config.source in datasets.table():
         wish = datasets.DataRequest("test", config.n, resolution, config.seed)
         data = datasets.load(config.source, wish)
@@ -187,7 +187,7 @@ def _source(config: EncodeConfig, model: Sampler) -> Read:
         return Read(data.images if isinstance(data, ImageSet) else data.points, data.labels, axes)
     if not Path(config.source).exists():
         datasets.check(config.source, datasets.DataRequest())
-    return read_images(Path(config.source), resolution, channels)
+    return read_images(Path(config.source), resolution, channels, width)
 
 
 def _given(

@@ -126,7 +126,9 @@ def run(config: EvaluateConfig, argv: list[str]) -> None:
         return
 
     if given:
-        channels = _channels(Path(config.name))
+        channels, wide = _shape(Path(config.name))
+        if wide and config.data not in datasets.table():
+            wish = wish._replace(folder={**wish.folder, "image_width": wide})
         judge = _judge(config, config.data, wish._replace(channels=channels or wish.channels))
         rows = [_pictures(config, judge)]
     else:
@@ -162,14 +164,19 @@ def is_pictures(path: Path) -> bool:
     return path.is_dir() and not model
 
 
-def _channels(path: Path) -> int:
-    """Of the pictures in an .npz; 0 where they follow what they are compared with."""
+def _shape(path: Path) -> tuple[int, int]:
+    """Channels of the pictures in an .npz, and their width where they are not square.
+
+    Each is 0 where it follows what they are compared with.
+    """
     from sfumato.console.reading import read_images
 
     if path.suffix != ".npz":
-        return 0
+        return 0, 0
     x = read_images(path).x
-    return int(x.shape[1]) if x.ndim == 4 else 0
+    if x.ndim != 4:
+        return 0, 0
+    return int(x.shape[1]), 0 if x.shape[2] == x.shape[3] else int(x.shape[3])
 
 
 def _judge(config: EvaluateConfig, data: str, wish: datasets.DataRequest) -> Reference:
@@ -183,7 +190,7 @@ def _judge(config: EvaluateConfig, data: str, wish: datasets.DataRequest) -> Ref
 def _pictures(config: EvaluateConfig, judge: Reference) -> dict[str, Any]:
     from sfumato.console.reading import read_images
 
-    read = read_images(Path(config.name), judge.resolution, judge.channels)
+    read = read_images(Path(config.name), judge.resolution, judge.channels, judge.image_width)
     labels = read.labels_on(judge.axes)
     images = read.x[: config.n]
     labels = None if labels is None else labels[: config.n]
@@ -204,9 +211,11 @@ def _model(config: EvaluateConfig, wish: datasets.DataRequest) -> list[dict[str,
     model = open_sampler(config.name, config.drawing)
     shape = model.description.shape
     if len(shape) == 3:
-        resolution = wish.resolution or shape[-1]
+        resolution = wish.resolution or shape[-2]
         wish = wish._replace(resolution=resolution, channels=shape[0])
     data, wish = datasets.of_model(config.data, model, wish, config.folders)
+    if len(shape) == 3 and shape[1] != shape[2] and data not in datasets.table():
+        wish = wish._replace(folder={**wish.folder, "image_width": shape[2]})
     wanted = labels("", model.axes, config.n, config.seed)
     judge: Reference | None = None
     rows = []

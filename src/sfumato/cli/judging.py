@@ -74,7 +74,7 @@ def features(name: str, data: ImageSet) -> Features:
     at most 1,024 numbers; else MobileNet, if it was fetched; else thumbnails. Raises UsageError for
     an unknown name, SfumatoError if weights are missing.
     """
-    shape = (data.channels, data.resolution, data.resolution)
+    shape = tuple(data.images.shape[1:])
     if name == "auto":
         shipped = classifier_for(data.name)
         if shipped:
@@ -148,8 +148,13 @@ class Reference:
 
     @property
     def resolution(self) -> int:
-        """Pixels along a side; 0 for points."""
+        """Pixels along a side, or from top to bottom; 0 for points."""
         return self.data.resolution if isinstance(self.data, ImageSet) else 0
+
+    @property
+    def image_width(self) -> int:
+        """Pixels from left to right where images are not square, or 0."""
+        return self.data.image_width if isinstance(self.data, ImageSet) else 0
 
     @property
     def channels(self) -> int:

@@ -48,13 +48,14 @@ class Read:
         return np.stack(columns, axis=1)
 
 
-def read_images(path: Path, resolution: int = 0, channels: int = 3) -> Read:
+def read_images(path: Path, resolution: int = 0, channels: int = 3, image_width: int = 0) -> Read:
     """Images (or points) from an .npz of ``sfumato sample``, a folder or zip, or one picture.
 
     Args:
         path: what to read.
         resolution: what a folder's or picture's images are brought to; 0 keeps a picture's own.
         channels: 1 or 3, of a folder's or picture's images.
+        image_width: of a folder's or picture's images that are not to be square.
 
     Raises:
         UsageError: nothing there, or arrays of another kind.
@@ -77,13 +78,13 @@ def read_images(path: Path, resolution: int = 0, channels: int = 3) -> Read:
             raise UsageError(
                 f"{path} is a folder or zip: say the --resolution its images should have"
             )
-        data = folder(path, resolution, channels=1 if channels == 1 else 3)
+        data = folder(path, resolution, channels=1 if channels == 1 else 3, image_width=image_width)
         announce(data)
         axes = tuple((axis.name, axis.values) for axis in data.axes)
         return Read(np.asarray(data.images), data.labels, axes)
     if not path.exists():
         raise UsageError(f"there is no {path}")
-    return Read(_picture(path, resolution, channels))
+    return Read(_picture(path, resolution, channels, image_width or resolution))
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -129,18 +130,15 @@ def _axes(arrays: dict[str, NDArray[Any]]) -> Axes:
     return tuple((str(name), tuple(map(str, arrays[f"values_{name}"]))) for name in names)
 
 
-def _picture(path: Path, resolution: int, channels: int) -> NDArray[np.uint8]:
-    from PIL import Image
+def _picture(path: Path, height: int, channels: int, width: int) -> NDArray[np.uint8]:
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as picture:
-            plain = picture.convert("L" if channels == 1 else "RGB")
+            plain = ImageOps.exif_transpose(picture).convert("L" if channels == 1 else "RGB")
     except (OSError, ValueError) as error:
         raise SfumatoError(f"cannot read the picture {path}: {error}") from None
-    if resolution and plain.size != (resolution, resolution):
-        side = min(plain.size)
-        left, top = (plain.width - side) // 2, (plain.height - side) // 2
-        plain = plain.crop((left, top, left + side, top + side))
-        plain = plain.resize((resolution, resolution), Image.Resampling.LANCZOS)
+    if height and plain.size != (width, height):
+        plain = ImageOps.fit(plain, (width, height), Image.Resampling.LANCZOS)
     pixels = np.asarray(plain)
     return pixels[None, None] if channels == 1 else pixels.transpose(2, 0, 1)[None]

@@ -142,8 +142,9 @@ def decode(
     name: str = "",
     fit: Fit = "crop",
     levels: tuple[int, int] = FULL,
+    image_width: int = 0,
 ) -> DecodedPicture:
-    """The picture as uint8 (channels, R, R).
+    """The picture as uint8 (channels, R, W).
 
     Turned as its EXIF orientation says, transparent parts composited on white, 16-bit grey
     scaled to 8 bits, and resized with a Lanczos filter as wide as the reduction asks for (so
@@ -154,9 +155,10 @@ def decode(
         resolution: R.
         channels: 1 or 3.
         name: of the file; its ending tells some kinds.
-        fit: what is done where it is not square: "crop" cuts out the central square, "pad" puts
+        fit: what is done where it has other proportions: "crop" cuts out the middle, "pad" puts
             black bars at the two sides, "stretch" changes its proportions.
         levels: values of 16 bits that become 0 and 255.
+        image_width: W; R if 0.
 
     Raises:
         BrokenImage: not a picture, cut short, of an unsupported kind, or larger than
@@ -169,31 +171,33 @@ def decode(
         depth = depth_of(upright)
         grey = upright.mode in ("1", "L", "LA", "La") or depth is not None
         picture = flat(upright, "L" if channels == 1 else "RGB", levels)
-    square = _square(picture, resolution, fit)
-    pixels = np.asarray(square).reshape(resolution, resolution, channels)
+    width = image_width or resolution
+    fitted = _fitted(picture, width, resolution, fit)
+    pixels = np.asarray(fitted).reshape(resolution, width, channels)
     return DecodedPicture(
         np.ascontiguousarray(pixels.transpose(2, 0, 1)), picture.size, depth, frames, grey
     )
 
 
-def _square(picture: Image.Image, side: int, fit: Fit) -> Image.Image:
-    width, height = picture.size
+def _fitted(picture: Image.Image, width: int, height: int, fit: Fit) -> Image.Image:
+    """The picture in so many pixels."""
+    w, h = picture.size
     filtering = Image.Resampling.LANCZOS
     if fit == "stretch":
-        return picture.resize((side, side), filtering)
+        return picture.resize((width, height), filtering)
+    wide = w * height >= h * width
     if fit == "pad":
-        size = (
-            max(1, round(width * side / max(width, height))),
-            max(1, round(height * side / max(width, height))),
-        )
-        padded = Image.new(picture.mode, (side, side))
+        size = (width, max(1, round(h * width / w)))
+        if not wide:
+            size = (max(1, round(w * height / h)), height)
+        padded = Image.new(picture.mode, (width, height))
         padded.paste(
-            picture.resize(size, filtering), ((side - size[0]) // 2, (side - size[1]) // 2)
+            picture.resize(size, filtering), ((width - size[0]) // 2, (height - size[1]) // 2)
         )
         return padded
-    short = min(width, height)
-    left, top = (width - short) / 2, (height - short) / 2
-    return picture.resize((side, side), filtering, (left, top, left + short, top + short))
+    across, down = (h * width / height, h) if wide else (w, w * height / width)
+    left, top = (w - across) / 2, (h - down) / 2
+    return picture.resize((width, height), filtering, (left, top, left + across, top + down))
 
 
 def depth_of(picture: Image.Image) -> tuple[int, int] | None:

@@ -73,6 +73,7 @@ def folder(
     labels: str = "auto",
     fit: Fit = "crop",
     levels: Levels = "full",
+    image_width: int = 0,
 ) -> ImageSet:
     """The pictures in a folder (and those below it) or a .zip file, in the order of their names.
 
@@ -94,9 +95,10 @@ def folder(
         fit: what is done with pictures that are not square, see `decode`.
         levels: of pictures of 16 bits, "full" makes 0 black and 65,535 white; "used" the least
             and the greatest value that is in the folder.
+        image_width: width W where pictures are not to be square (see `width_of`); R if 0.
 
     Returns:
-        images uint8 (N, channels, R, R), labels (N, A) or None.
+        images uint8 (N, channels, R, W), labels (N, A) or None.
 
     Raises:
         UsageError: no such place, no pictures in it, a bad label file, folders that may be one
@@ -130,6 +132,7 @@ def folder(
     names = [entry.name.removeprefix(top) for entry in wanted]
     read, share = choose(layout.parts, names, split, held_out)
     settings = [resolution, channels, fit, levels]
+    settings += [image_width] if image_width else []
     key = [_VERSION, str(path.resolve()), *settings, [astuple(e) for e in wanted]]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
     parent = data_root() / "folders" if root is None else root
@@ -141,11 +144,13 @@ def folder(
             return usable(
                 source,
                 entry,
-                lambda data: decode(data, resolution, channels, entry.name, fit, between),
+                lambda data: decode(
+                    data, resolution, channels, entry.name, fit, between, image_width
+                ),
             )
 
         _decode_all(use, wanted, cached, progress)
-    done = _load(cached, resolution, channels)
+    done = _load(cached, channels, resolution, image_width or resolution)
     broken = sorted([*done.broken, *cannot])
     complain(path, len(done.names), broken, skip_broken)
     _say_dark(path, done.depth, levels)
@@ -179,10 +184,12 @@ def folder(
         resolution=resolution,
         channels=channels,
         fit=fit,
+        image_width=image_width,
         left_out=left_out(entries, layout.tables),
         broken=len(broken),
         notes=tuple(notes),
-        options={"labels": labels, "held_out": held_out, "fit": fit, "levels": levels},
+        options={"labels": labels, "held_out": held_out, "fit": fit, "levels": levels}
+        | ({"image_width": image_width} if image_width else {}),
         cache=cached,
     )
     name = folder_name(path)
@@ -190,7 +197,7 @@ def folder(
         name=name,
         source=str(path),
         licence="not known to sfumato",
-        size=f"{many(len(index), 'image')}, {resolution}x{resolution}, "
+        size=f"{many(len(index), 'image')}, {image_width or resolution}x{resolution}, "
         f"{'RGB' if channels == 3 else 'grey'}, {len(axes)} label axes",
     )
     return ImageSet(name, images, numbers, axes, card, summary)
@@ -296,10 +303,10 @@ def _decode_all(
         (work / "info.json").write_text(json.dumps(info), "utf-8")
 
 
-def _load(cached: Path, resolution: int, channels: int) -> _Decoded:
+def _load(cached: Path, channels: int, height: int, width: int) -> _Decoded:
     try:
         info = json.loads((cached / "info.json").read_text("utf-8"))
-        shape = (len(info["names"]), channels, resolution, resolution)
+        shape = (len(info["names"]), channels, height, width)
         size = (cached / "images.u8").stat().st_size
         if size != np.prod(shape, dtype=np.int64):
             raise ValueError(f"images.u8 has {size} bytes")

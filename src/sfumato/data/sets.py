@@ -34,12 +34,12 @@ def check_between(what: str, value: int, low: int, high: int) -> None:
 
 
 def check_images(images: Images | Lazy, name: str, channels: int | None = None) -> None:
-    """Raise ValueError unless images are uint8 (N, C, H, H), with C ``channels`` where given."""
+    """Raise ValueError unless images are uint8 (N, C, H, W); with ``channels`` so, and square."""
     shape = tuple(images.shape)
-    square = len(shape) == 4 and shape[2] == shape[3]
-    if images.dtype != np.uint8 or not square or channels not in (None, shape[1]):
+    good = len(shape) == 4 and (channels is None or (shape[2] == shape[3] and channels == shape[1]))
+    if images.dtype != np.uint8 or not good:
         raise ValueError(
-            f"{name}: images must be uint8 of shape (N, {channels or 'C'}, H, H), "
+            f"{name}: images must be uint8 of shape (N, {channels or 'C'}, H, W), "
             f"got {images.dtype} of shape {shape}"
         )
 
@@ -147,7 +147,7 @@ class ImageSet:
 
     Args:
         name: short name.
-        images: uint8, shape (N, C, H, H); an array, a read-only memory map, or a `Lazy` array,
+        images: uint8, shape (N, C, H, W); an array, a read-only memory map, or a `Lazy` array,
             whose images are made when they are asked for.
         labels: int64, shape (N, A), or None for an unlabelled set.
         axes: the A label axes.
@@ -174,8 +174,14 @@ class ImageSet:
 
     @property
     def resolution(self) -> int:
-        """Height and width in pixels."""
-        return int(self.images.shape[-1])
+        """Height in pixels, and width where images are square."""
+        return int(self.images.shape[-2])
+
+    @property
+    def image_width(self) -> int:
+        """Width in pixels where images are not square, or 0."""
+        width = int(self.images.shape[-1])
+        return 0 if width == self.resolution else width
 
     @property
     def channels(self) -> int:

@@ -29,7 +29,7 @@ class ReadSummary:
         held_out: share that is held out for test by the pictures' names.
         classes: of each label axis the number of pictures of each value.
         sizes: least width and height, greatest width and height of the pictures as they were.
-        resolution, channels, fit: what was made of them.
+        resolution, channels, fit, image_width: what was made of them; width 0 is square.
         left_out: number of files that are no pictures, by ending.
         broken: pictures that cannot be used.
         notes: sentences on what was found and is not used.
@@ -49,6 +49,7 @@ class ReadSummary:
     resolution: int
     channels: int
     fit: str
+    image_width: int
     left_out: Mapping[str, int]
     broken: int
     notes: tuple[str, ...]
@@ -66,15 +67,16 @@ class ReadSummary:
             said.append(f"  {axis}: {', '.join(shown)}")
         low, high = ("x".join(map(str, size)) for size in self.sizes)
         was = low if low == high else f"{low} to {high}"
-        square = all(w == h for w, h in self.sizes)
+        width = self.image_width or self.resolution
+        fitting = all(w * self.resolution == h * width for w, h in self.sizes)
         how = {
-            "crop": "the middle square, resized",
+            "crop": "the middle, resized" if self.image_width else "the middle square, resized",
             "pad": "whole, with black bars, resized",
-            "stretch": "made square by stretching",
+            "stretch": "stretched" if self.image_width else "made square by stretching",
         }[self.fit]
         said.append(
-            f"  {was} pixels, now {self.resolution}x{self.resolution} "
-            f"{'grey' if self.channels == 1 else 'colour'} ({'resized' if square else how})"
+            f"  {was} pixels, now {width}x{self.resolution} "
+            f"{'grey' if self.channels == 1 else 'colour'} ({'resized' if fitting else how})"
         )
         if self.left_out or self.broken:
             kinds = [f"{n:,} {kind}" for kind, n in self.left_out.items()]

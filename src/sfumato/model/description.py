@@ -115,7 +115,7 @@ class NetworkDescription(ModelDescription, ABC):
         """Shape of one example: (C, H, W) or (d,)."""
         if isinstance(self.network, MLPConfig):
             return (self.network.out_features,)
-        return (self.network.out_channels, self.network.resolution, self.network.resolution)
+        return (self.network.out_channels, *self.network.size)
 
     def make_network(self, seed: int) -> UNet | MLP:
         """The network with initial weights that follow from the seed."""
@@ -184,9 +184,13 @@ class ModelConfig(NetworkDescription):
 
 
 def with_labels(
-    network: UNetConfig, axes: tuple[LabelAxis, ...], resolution: int, channels: int
+    network: UNetConfig,
+    axes: tuple[LabelAxis, ...],
+    resolution: int,
+    channels: int,
+    image_width: int = 0,
 ) -> UNetConfig:
-    """A U-Net's sizes, made to fit the data's resolution, channels and label axes."""
+    """A U-Net's sizes, made to fit the data's size, channels and label axes."""
     labels = tuple(len(axis.values) for axis in axes)
-    fitting = network.at(resolution)
+    fitting = network.at(resolution, image_width)
     return replace(fitting, labels=labels, in_channels=channels, out_channels=channels)

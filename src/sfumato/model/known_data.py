@@ -58,7 +58,11 @@ def training_data(
         if not images:
             raise UsageError(f"a folder of images does not fit a model of {model.shape} numbers")
         channels: Literal[1, 3] = 3 if model.shape[0] == 3 else 1
-        return folder(path, model.shape[-1], channels=channels, split="train")
+        height, width = model.shape[1:]
+        return folder(
+            path, height, channels=channels, split="train",
+            image_width=0 if width == height else width,
+        )  # fmt: skip
     if run is not None and (found := run_source(run)):
         options = {k: v for k, v in found.items() if k not in ("path", "digest", "pictures")}
         return folder(found["path"], split="train", **options)
@@ -67,6 +71,6 @@ def training_data(
             f"the model was trained on {model.data!r}, which has no name here: give the folder or "
             "zip of images with --path"
         )
-    n, resolution = data_sets()[model.data].trained, model.shape[-1] if images else 0
+    n, resolution = data_sets()[model.data].trained, model.shape[-2] if images else 0
     data: ImageSet | PointSet = training_set(model.data, n=n, resolution=resolution)
     return data

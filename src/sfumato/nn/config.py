@@ -62,7 +62,8 @@ class UNetConfig:
         level); the decoder has one block more than the encoder at each level.
     attention: resolutions at which every block attends; the middle attends unless this is empty.
     head_channels: width of an attention head; 0 = one head over all channels.
-    resolution: side of the (square) image.
+    resolution: side of the image; its height where it is not square.
+    image_width: of an image that is not square; 0 for a square one.
     labels: number of classes per label axis.  embedding: width of a vector condition.
     latent: width of the random vector that a generator takes besides (see `Conditioning`).
     context: the encoders of prompts, which every block that attends also attends to; None for none.
@@ -78,7 +79,10 @@ class UNetConfig:
     Raises ValueError, with what was expected and got, if these do not fit together.
     """
 
-    FOLLOWS: ClassVar = ("in_channels", "out_channels", "labels", "embedding", "context")
+    FOLLOWS: ClassVar = (
+        "in_channels", "out_channels", "labels", "embedding", "context", "image_width",
+    )  # fmt: skip
+    LATER: ClassVar = ("image_width",)
     in_channels: int
     out_channels: int
     channels: int = 64
@@ -98,6 +102,7 @@ class UNetConfig:
     residual_input: bool = False
     narrow_upsampling: bool = False
     skip_scale: float = math.sqrt(0.5)
+    image_width: int = 0
 
     def __post_init__(self) -> None:
         for name in ("multipliers", "attention", "labels"):
@@ -124,12 +129,22 @@ class UNetConfig:
         return tuple(self.channels * m for m in self.multipliers)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the image."""
+        return self.resolution, self.image_width or self.resolution
+
+    @property
+    def step(self) -> int:
+        """What divides height and width of the image: patches, halved once a level but the last."""
+        return int(self.patch * 2 ** (self.levels - 1))
+
+    @property
     def sides(self) -> tuple[int, ...]:
-        """Resolution per level."""
+        """Height per level."""
         return tuple((self.resolution // self.patch) >> i for i in range(self.levels))
 
-    def at(self, resolution: int) -> UNetConfig:
-        """This network for pictures of another side.
+    def at(self, resolution: int, image_width: int = 0) -> UNetConfig:
+        """This network for pictures of another side, or of another height and width.
 
         Unchanged where that fits. Otherwise the first level is repeated, or first levels are left
         out, until the side of the last level comes nearest to what it is here (in octaves), and as
@@ -139,7 +154,7 @@ class UNetConfig:
             ValueError: ``patch`` does not divide the resolution.
         """
         try:
-            return replace(self, resolution=resolution)
+            return replace(self, resolution=resolution, image_width=image_width)
         except ValueError:
             if resolution < self.patch:
                 raise
@@ -162,6 +177,7 @@ class UNetConfig:
         return replace(
             self,
             resolution=resolution,
+            image_width=image_width,
             multipliers=stretched(self.multipliers),
             blocks=stretched(self.blocks_per_level),
             attention=tuple(near),
@@ -196,13 +212,18 @@ class UNetConfig:
             raise ValueError(f"expected skip_scale > 0, got {self.skip_scale}")
 
     def _check_levels(self) -> None:
-        factor = self.patch * 2 ** (self.levels - 1)
+        factor = self.step
         patches = f" and patches have {self.patch} pixels a side" if self.patch > 1 else ""
         if self.resolution % factor:
             raise ValueError(
                 f"expected a resolution divisible by {factor}, because {self.levels} multipliers "
                 f"halve it {self.levels - 1} times{patches}, got {self.resolution}; "
                 "use fewer multipliers"
+            )
+        if self.image_width < 0 or self.image_width % factor:
+            raise ValueError(
+                f"expected a width divisible by {factor} as the resolution is, got "
+                f"{self.image_width}"
             )
         if len(self.blocks_per_level) != self.levels or min(self.blocks_per_level) < 1:
             raise ValueError(

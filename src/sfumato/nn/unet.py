@@ -154,7 +154,7 @@ class UNet(nn.Module):
     def check(self, x: Tensor, noise_level: Tensor) -> None:
         """Refuse wrong shapes. Raises ValueError."""
         c = self.config
-        want = (c.in_channels, c.resolution, c.resolution)
+        want = (c.in_channels, *c.size)
         if tuple(x.shape[1:]) != want:
             raise ValueError(
                 f"expected x of shape (B, {want[0]}, {want[1]}, {want[2]}), got {tuple(x.shape)}"

@@ -30,7 +30,9 @@ def run(config: ImageRecipe) -> Path:
     sigma_data = config.sigma_data or root_mean_square(data)
     model = ModelConfig(
         data=data.name,
-        network=with_labels(config.network, data.axes, data.resolution, data.channels),
+        network=with_labels(
+            config.network, data.axes, data.resolution, data.channels, data.image_width
+        ),
         sigma_data=sigma_data,
         axes=data.axes,
     )

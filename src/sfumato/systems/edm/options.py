@@ -131,13 +131,15 @@ class Images(ImageRecipe):
 
     Args:
         path: the folder or zip; its part for training if it has parts.
-        resolution: side of the images in pixels; a multiple of 4 for the default network.
+        resolution: side of the images in pixels; even for the default network.
         channels: 3 for colour, 1 for grey.
         skip_broken: go on without images that cannot be read.
         labels: auto, none, folders (each is a class, also one called train), names (of files,
             without numbers), a label file's name, or columns of one, joined by commas.
         held_out: share of the images that is held out for test, where no folder says which.
-        fit: what becomes of images that are not square: crop, pad or stretch.
+        fit: what becomes of images that have other proportions: crop, pad or stretch.
+        aspect: square; native, the proportions of most of the images; or width:height, such as
+            4:3. The width is rounded to what the network can halve.
         levels: of images of 16 bits: full makes 65,535 white, used the greatest value there is.
         flip: learn every image also from left to right.
     """
@@ -153,23 +155,30 @@ class Images(ImageRecipe):
     labels: str = "auto"
     held_out: float = 0.1
     fit: Literal["crop", "pad", "stretch"] = "crop"
+    aspect: str = "square"
     levels: Literal["full", "used"] = "full"
     flip: bool = False
     network: UNetConfig = UNetConfig(
-        3, 3, channels=32, multipliers=(1, 2, 4), attention=(8,), resolution=32
+        3, 3, channels=16, multipliers=(1, 2, 6), blocks=(1, 1, 2), attention=(8,),
+        head_channels=0, resolution=32, resample_blocks=False, patch=2, narrow_upsampling=True,
+    )  # fmt: skip
+    train: TrainConfig = TrainConfig(
+        steps=20_000, batch=32, optimizer="muon", warmup=100, sheet_every=500
     )
-    train: TrainConfig = TrainConfig(steps=20_000)
 
     def pictures(self) -> ImageSet:
         """The images in ``path``."""
         if self.path == Path():
             raise UsageError("which images? give the folder or zip with --path")
         from sfumato.data import folder
+        from sfumato.data.aspect import width_of
 
+        step = self.network.at(self.resolution).step
         data = folder(
             self.path, self.resolution, channels=self.channels, skip_broken=self.skip_broken,
             split="train", held_out=self.held_out, labels=self.labels, fit=self.fit,
             levels=self.levels,
+            image_width=width_of(self.path, self.resolution, self.aspect, step),
         )  # fmt: skip
         return data.mirrored() if self.flip else data
 
