@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -62,12 +63,25 @@ def begin(*argv: str, **more: Any) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+def forked(*argv: str) -> Any:
+    """The command line in a process forked from this one, which has imported torch."""
+    from sfumato.cli import main as command
+
+    def quietly() -> None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        sys.exit(command(argv))
+
+    process = multiprocessing.get_context("fork").Process(target=quietly)
+    process.start()
+    return process
+
+
 def finish(*argv: str) -> None:
     """A command that must succeed."""
-    process = begin(*argv)
-    _, said = process.communicate()
-    if process.returncode:
-        raise SystemExit(said)
+    process = forked(*argv)
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"{argv} ended with {process.exitcode}")
 
 
 def weights(run: Path) -> dict[str, bytes]:
@@ -81,39 +95,54 @@ def steps_of(run: Path) -> list[int]:
     return [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
 
 
+def written(run: Path) -> int:
+    """Bytes of its log."""
+    return (run / "log.jsonl").stat().st_size if (run / "log.jsonl").is_file() else 0
+
+
 def kills(place: Path, count: int, seed: int) -> dict[str, Any]:
-    """Kill a training at random moments; every other resuming one lives long enough to save."""
+    """Kill a training at random moments, one in four before its first step, and resume it."""
     draw = random.Random(seed)
     whole, run = place / "whole", place / "killed"
     began = time.monotonic()
-    finish("train", *TRAIN.split(), "--out", str(whole))
-    alone = time.monotonic() - began
-    argv = ["train", *TRAIN.split(), "--out", str(run)]
+    process = forked("train", *TRAIN.split(), "--out", str(whole))
+    while not written(whole):
+        time.sleep(0.01)
+    start = time.monotonic() - began
+    process.join()
+    loop = time.monotonic() - began - start
+    new = ["train", *TRAIN.split(), "--out", str(run)]
     done = last = lost = finished = different = 0
     while done < count:
-        process = begin(*argv)
-        try:
-            process.wait(timeout=draw.uniform(0.3 * alone, 0.9 * alone))
-            finished += 1  # before it could be killed: begin another
+        before = written(run)
+        process = forked(*([*new, "--resume"] if before else new))
+        if draw.random() < 0.25:
+            time.sleep(draw.uniform(0, start))
+        else:
+            while process.is_alive() and written(run) == before:
+                time.sleep(0.01)
+            time.sleep(draw.uniform(0, 0.4 * loop))
+        if process.is_alive():
+            process.kill()
+        process.join()
+        done += process.exitcode == -signal.SIGKILL
+        if process.exitcode == 0:  # it was quicker: compare, and begin another
+            finished += 1
             different += weights(run) != weights(whole)
             shutil.rmtree(run)
-            argv, last = ["train", *TRAIN.split(), "--out", str(run)], 0
+            last = 0
             continue
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        done += 1
         saved = sorted((run / "checkpoints").glob("step-*")) if run.exists() else []
         step = int(saved[-1].name.partition("-")[2]) if saved else 0
         lost += step < last
         last = step
-        argv = ["train", *TRAIN.split(), "--resume", "--out", str(run)] if run.exists() else argv
-    finish(*argv)
+        print(f"kill {done}: at step {step}", flush=True)
+    finish(*([*new, "--resume"] if run.exists() else new))
     return {
         "kills": done,
         "checkpoints lost": lost,
-        "finished before they could be killed": finished,
-        "of these, other weights": different,
+        "came to their end between kills": finished,
+        "of these, with other weights": different,
         "bit-identical to an undisturbed run": weights(run) == weights(whole),
         "log has every step once": steps_of(run) == list(range(1, 601)),
         "temporary files left": [str(p) for p in run.rglob("*.tmp-*")],
@@ -199,11 +228,6 @@ def one(command: str, given: Path, disk: Path, room: int | None, told: int) -> N
 
 def disks(place: Path) -> list[dict[str, Any]]:
     """Every command in every room, each in a process forked from this one, which has torch."""
-    import torch
-
-    import sfumato.model.load  # noqa: F401
-
-    torch.set_num_threads(1)
     given, disk = inputs(place / "in"), place / "disk"
     disk.mkdir()
     rows = []
@@ -258,6 +282,11 @@ def damage(place: Path, count: int, seed: int) -> dict[str, Any]:
 def main() -> None:
     """Do all, print and write."""
     options = tyro.cli(Options, description=__doc__)
+    import torch
+
+    import sfumato.model.load  # noqa: F401
+
+    torch.set_num_threads(1)
     results: dict[str, Any] = {}
     spent: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
