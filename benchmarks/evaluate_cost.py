@@ -11,6 +11,7 @@ included.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -36,7 +37,8 @@ PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 class Options:
     """What to compare.
 
-    n: pictures on each side.  sides: their height and width.  out: the result.
+    n: pictures on each side.  sides: their height and width.  out: the result; what it
+    holds already is not measured again.
     """
 
     n: tuple[int, ...] = (200, 2_000, 20_000)
@@ -82,14 +84,20 @@ def main() -> None:
     """Measure each, print and write."""
     options = tyro.cli(Options, description=__doc__)
     rows: list[dict[str, Any]] = []
+    if options.out.is_file():
+        rows = json.loads(options.out.read_text("utf-8"))["results"]
+    known = {(row["pictures"], row["side"]) for row in rows}
     for side in options.sides:
+        wanted = [n for n in options.n if (n, side) not in known]
+        if not wanted:
+            continue
         with tempfile.TemporaryDirectory() as place:
             root = Path(place)
             (root / "cache").mkdir()
             (root / "cache" / "mobilenet").symlink_to(data_root() / "mobilenet")
             for which in (0, 1):
-                make(root / "all" / str(which), max(options.n), side, options.seed + which)
-            for n in options.n:
+                make(root / "all" / str(which), max(wanted), side, options.seed + which)
+            for n in wanted:
                 for which in (0, 1):
                     part = root / f"{n}-{which}"
                     part.mkdir()
@@ -110,6 +118,7 @@ def main() -> None:
                     }
                 )
                 print(rows[-1], flush=True)
+                rows.sort(key=lambda row: (row["side"], row["pictures"]))
                 write(options.out, options.seed, rows)
 
 
