@@ -41,8 +41,8 @@ def encoder(run: Path, name: str) -> None:
     files = dict(read_folder(run))
     told = json.loads(files["training.json"])
     figures, every = told["scores"], [*told["before"], told]
-    configs = [decode(one["config"], clip.Config) for one in every]
-    commands = [command(one.out, "clip", one, clip.Config()) for one in configs]
+    configs = [decode({**one["config"], "type": "Clip"}, clip.Clip) for one in every]
+    commands = [command(one.out, "clip", one, clip.Clip()) for one in configs]
     minutes = [f"{one['seconds'] / 60:.0f} min on {one['threads']} thread(s)" for one in every]
     found = {
         f"right {of} of {n} ({figures['pictures']}, n={row['n']})": f"{100 * row[of]:.1f} %"

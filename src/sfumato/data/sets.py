@@ -38,9 +38,9 @@ def check_images(images: Images | Lazy, name: str, channels: int | None = None) 
     shape = tuple(images.shape)
     good = len(shape) == 4 and (channels is None or (shape[2] == shape[3] and channels == shape[1]))
     if images.dtype != np.uint8 or not good:
+        wanted = "(N, C, H, W)" if channels is None else f"(N, {channels}, H, H)"
         raise ValueError(
-            f"{name}: images must be uint8 of shape (N, {channels or 'C'}, H, W), "
-            f"got {images.dtype} of shape {shape}"
+            f"{name}: images must be uint8 of shape {wanted}, got {images.dtype} of shape {shape}"
         )
 
 

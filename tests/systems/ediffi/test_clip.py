@@ -168,7 +168,7 @@ def test_what_cannot_go_on(tmp_path: Path) -> None:
     lacking = broken("lacking")
     kept = {k: w for k, w in weights.items() if k != "visual_projection.weight"}
     save_file(kept, lacking / "model.safetensors", {"format": "pt"})
-    refused(lacking, "lacks 1 weights, such as visual_projection.weight")
+    refused(lacking, "lacks 1 weight, such as visual_projection.weight")
     short = broken("short")
     whole = (made / "model.safetensors").read_bytes()
     (short / "model.safetensors").write_bytes(whole[: len(whole) // 2])
