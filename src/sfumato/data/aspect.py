@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from statistics import median
 
-from PIL import ImageOps
+from PIL import ExifTags
 
 from sfumato.data.decode import BrokenImage, kinds_of, opened
 from sfumato.data.listing import open_source, pictures
@@ -52,8 +52,9 @@ def _median(path: Path | str) -> float:
     for entry in pictures(source.entries(), Path(path))[:_MOST]:
         try:
             with opened(source.read(entry.name), kinds=kinds_of(entry.name)) as picture:
-                width, height = ImageOps.exif_transpose(picture.copy()).size
-                found.append(width / height)
+                width, height = picture.size
+                turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+                found.append(height / width if turned else width / height)
         except (BrokenImage, OSError):
             continue  # said when it is read
     return median(found) if found else 1.0

@@ -35,7 +35,7 @@ QUICK = TrainConfig(
     quiet=True,
     cpu=True,
 )
-POINTS = cld_points.Points(n=200, width=8, blocks=1, train=QUICK)
+POINTS = cld_points.DampedPoints(n=200, width=8, blocks=1, train=QUICK)
 
 
 def walk(denoiser: sf.Denoiser, shape: tuple[int, ...], n: int = 3) -> torch.Tensor:
@@ -94,7 +94,7 @@ def test_it_learns_eight_gaussians(tmp_path: Path, matching: Matching) -> None:
     """After a short training the samples lie on the circle, and around all of it."""
     train = replace(QUICK, steps=300, batch=128, lr=4e-3, warmup=20, sheet_every=0)
     train = replace(train, log_every=50, checkpoint_every=300, ema_half_life=2000.0)
-    config = cld_points.Points(
+    config = cld_points.DampedPoints(
         out=tmp_path / "run",
         data=PointName.GAUSSIANS_8,
         n=4_000,

@@ -30,7 +30,7 @@ from sfumato.systems.dpdm.options import (
     preset,
     presets,
 )
-from sfumato.systems.dpdm.recipe import diffusion_of
+from sfumato.systems.dpdm.recipe import formulation_of
 
 
 def built(chosen: Parametrisation) -> Preconditioned:
@@ -43,7 +43,10 @@ def built(chosen: Parametrisation) -> Preconditioned:
     vp = chosen in (Parametrisation.V, Parametrisation.VP)
     sigma = 1.0 if vp else UNIFORM_PIXELS
     return Preconditioned(
-        network, Scheduled(diffusion_of(chosen).schedule), diffusion_of(chosen).prediction, sigma
+        network,
+        Scheduled(formulation_of(chosen).schedule),
+        formulation_of(chosen).prediction,
+        sigma,
     )
 
 
@@ -51,10 +54,10 @@ def built(chosen: Parametrisation) -> Preconditioned:
 def test_the_loss_is_the_papers(chosen: Parametrisation) -> None:
     """λ(σ) ‖D(x + σε; σ) - x‖² per pixel, with the paper's λ (its table of parametrisations)."""
     denoiser = built(chosen)
-    schedule, g = diffusion_of(chosen).schedule, torch.Generator().manual_seed(1)
+    schedule, g = formulation_of(chosen).schedule, torch.Generator().manual_seed(1)
     x = torch.randn(6, 1, 28, 28, generator=g, dtype=torch.float64).clamp(-1, 1)
     eps = torch.randn(6, 1, 28, 28, generator=g, dtype=torch.float64)
-    t = diffusion_of(chosen).law.draw(denoiser.process, 6, g).clamp(0.05, 0.9)
+    t = formulation_of(chosen).law.draw(denoiser.process, 6, g).clamp(0.05, 0.9)
     alpha, sigma = (f(t)[:, None, None, None] for f in (schedule.alpha, schedule.sigma))
     level = sigma / alpha
     estimate = denoiser(alpha * x + sigma * eps, t)  # of the state α (x + level ε)
@@ -74,8 +77,8 @@ def test_the_laws_of_the_times_are_the_papers() -> None:
     g = torch.Generator().manual_seed(0)
 
     def levels(chosen: Parametrisation) -> torch.Tensor:
-        schedule = diffusion_of(chosen).schedule
-        t = diffusion_of(chosen).law.draw(Scheduled(schedule), 40_000, g)
+        schedule = formulation_of(chosen).schedule
+        t = formulation_of(chosen).law.draw(Scheduled(schedule), 40_000, g)
         return (schedule.sigma(t) / schedule.alpha(t)).log()
 
     edm = levels(Parametrisation.EDM)

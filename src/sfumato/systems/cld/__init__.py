@@ -16,6 +16,6 @@ SYSTEM = System(
             "critically-damped Langevin diffusion, 28x28 images",
             "sfumato.systems.cld.options:Config"),
         RecipeEntry("cld-points", "sfumato.systems.cld.points", "the same in the plane",
-            "sfumato.systems.cld.options:Points"),
+            "sfumato.systems.cld.options:DampedPoints"),
     ),
 )  # fmt: skip

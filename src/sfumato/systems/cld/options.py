@@ -90,7 +90,7 @@ class Config:
 
 @final
 @dataclass(frozen=True)
-class Points:
+class DampedPoints:
     """Critically-damped Langevin diffusion of a point set in the plane.
 
     Args:

@@ -12,11 +12,11 @@ from pathlib import Path
 from sfumato.data import points
 from sfumato.model.fit import root_mean_square
 from sfumato.nn import MLPConfig
-from sfumato.systems.cld.options import Points
+from sfumato.systems.cld.options import DampedPoints
 from sfumato.systems.cld.recipe import damped_model, fit_damped
 
 
-def run(config: Points) -> Path:
+def run(config: DampedPoints) -> Path:
     """Train, without labels; returns the run folder. Raises as `sfumato.train.train`."""
     data = points(config.data, config.n, seed=config.train.seed)
     d = data.dimension

@@ -36,7 +36,7 @@ from sfumato.systems.dpdm.descent import private
 from sfumato.systems.dpdm.options import Config, Parametrisation
 
 
-class Diffusion(NamedTuple):
+class Formulation(NamedTuple):
     """α(t) and σ(t), what the network predicts, and the law of the times in training."""
 
     schedule: Schedule
@@ -44,19 +44,19 @@ class Diffusion(NamedTuple):
     law: TimeLaw
 
 
-def diffusion_of(chosen: Parametrisation) -> Diffusion:
+def formulation_of(chosen: Parametrisation) -> Formulation:
     """What a parametrisation is."""
     uniform = Uniform(start=1e-5)  # in VE's time, ln σ is linear but near 0
     match chosen:
         case Parametrisation.EDM:
-            return Diffusion(EDM(), Prediction.EDM, LogNormal(-1.2, 1.2))
+            return Formulation(EDM(), Prediction.EDM, LogNormal(-1.2, 1.2))
         case Parametrisation.V:  # σ/α = tan(πt/2), log-SNR = -2 ln tan(πt/2)
             ends = [2 / math.pi * math.atan(math.exp(-snr / 2)) for snr in (13.0, -9.0)]
-            return Diffusion(VPCosine(), Prediction.V, Uniform(start=ends[0], end=ends[1]))
+            return Formulation(VPCosine(), Prediction.V, Uniform(start=ends[0], end=ends[1]))
         case Parametrisation.VP:
-            return Diffusion(VPLinear(), Prediction.EPSILON, uniform)
+            return Formulation(VPLinear(), Prediction.EPSILON, uniform)
         case Parametrisation.VE:
-            return Diffusion(VE(0.002, 80.0), Prediction.EPSILON, uniform)
+            return Formulation(VE(0.002, 80.0), Prediction.EPSILON, uniform)
 
 
 def run(config: Config) -> Path:
@@ -73,13 +73,13 @@ def run(config: Config) -> Path:
         print(f"decoded copies of the records, with their names: {decoded}; they {last}")
     network = with_labels(config.network, data.axes, data.resolution, data.channels)
     chosen = config.parametrisation
-    diffusion = diffusion_of(chosen)
+    formulation = formulation_of(chosen)
     vp = chosen in (Parametrisation.V, Parametrisation.VP)
     model = ModelConfig(
         data=data.name,
         network=network,
-        process=Scheduled(diffusion.schedule),
-        prediction=diffusion.prediction,
+        process=Scheduled(formulation.schedule),
+        prediction=formulation.prediction,
         sigma_data=1.0 if vp else config.sigma_data,  # as published: c_in is 1 for VP states
         axes=data.axes,
     )
@@ -88,7 +88,7 @@ def run(config: Config) -> Path:
         config,
         model,
         data,
-        diffusion.law,
+        formulation.law,
         config.train,
         config.out,
         config.resume,
