@@ -38,7 +38,7 @@ def photos(tmp_path: Path) -> Path:
 def test_the_width_follows_the_aspect(photos: Path) -> None:
     assert width_of(photos, 64, "square", 8) == 0
     assert width_of(photos, 64, "3:2", 8) == 96 and width_of(photos, 64, "1:2", 8) == 32
-    assert width_of(photos, 64, "1:1", 8) == 0
+    assert width_of(photos, 64, "1:1", 8) == 0 and width_of(photos, 64, "1.45:1", 8) == 96
     assert width_of(photos, 48, "native", 1) == 65  # the median of 64, 65 and 66
     turned = Image.Exif()
     turned[0x0112] = 6  # the camera was held upright
@@ -66,11 +66,10 @@ def test_each_fit_by_its_corners(tmp_path: Path, fit: str) -> None:
     if fit == "pad":  # 30x15 between bars of 2 and 3
         assert not x[:, :2].any() and not x[:, -3:].any() and x[1, 2:17].min(0).max() < 30
         return
-    left, right = x[0, :, 0].mean(), x[0, :, -1].mean()
-    lost = (0.125 if fit == "crop" else 0.0) + 0.5 / 30 * (0.75 if fit == "crop" else 1)
-    assert left == pytest.approx(255 * lost, abs=3) and right == pytest.approx(
-        255 * (1 - lost), abs=3
-    )
+    per, first = (2, 10) if fit == "crop" else (80 / 30, 0)  # columns of 80 in one, and left out
+    edge = 255 * (first + per / 2 - 0.5) / 79
+    assert x[0, :, 0].mean() == pytest.approx(edge, abs=1.5)
+    assert x[0, :, -1].mean() == pytest.approx(255 - edge, abs=1.5)
     assert x[1, 0].mean() == pytest.approx(255 * 0.5 / 39, abs=1)  # of the first two of 40 rows
 
 
